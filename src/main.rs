@@ -1,0 +1,3 @@
+//! The `stickyd` binary.
+
+fn main() {}
