@@ -58,9 +58,7 @@ pub(super) fn run(queue: &Queue, target: Target) {
         if last {
             return;
         }
-        if is_reopen
-            && let Some(path) = &target.path
-        {
+        if is_reopen && let Some(path) = &target.path {
             reopen(&mut pen, path);
         }
         if !any {
