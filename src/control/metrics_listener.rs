@@ -39,7 +39,7 @@ struct Bounds {
 const BOUNDS: Bounds = Bounds {
     connections_max: 32,
     head: Duration::from_secs(5),
-    life: Duration::from_secs(60),
+    life: Duration::from_mins(1),
     rest: Duration::from_secs(10),
 };
 

@@ -96,11 +96,10 @@ impl Surroundings {
         let text = Shape::Text { colour: self.is_terminal && !self.no_color };
         match format {
             LogFormat::Text => text,
-            LogFormat::Json => Shape::Json,
-            LogFormat::Journald => Shape::Journald,
             LogFormat::Auto if self.is_terminal => text,
             LogFormat::Auto if self.is_journal => Shape::Journald,
-            LogFormat::Auto => Shape::Json,
+            LogFormat::Journald => Shape::Journald,
+            LogFormat::Json | LogFormat::Auto => Shape::Json,
         }
     }
 }

@@ -21,13 +21,23 @@ fn busy() -> Worker {
     let Worker { listener, upstream, instance } = Worker::default();
     listener.connections.add(5);
     listener.connections_open.inc();
-    Refused::ALL.iter().for_each(|reason| listener.refused(*reason));
-    Limit::ALL.iter().for_each(|limit| listener.limit_hit(*limit));
+    for reason in Refused::ALL {
+        listener.refused(*reason);
+    }
+    for limit in Limit::ALL {
+        listener.limit_hit(*limit);
+    }
     listener.request_unrouted(400);
 
-    DecisionBy::ALL.iter().for_each(|by| upstream.decision(*by));
-    RebindReason::ALL.iter().for_each(|reason| upstream.rebind(*reason));
-    CookieRejection::ALL.iter().for_each(|reason| upstream.cookie_rejected(*reason));
+    for by in DecisionBy::ALL {
+        upstream.decision(*by);
+    }
+    for reason in RebindReason::ALL {
+        upstream.rebind(*reason);
+    }
+    for reason in CookieRejection::ALL {
+        upstream.cookie_rejected(*reason);
+    }
     upstream.request_unplaced(503);
     upstream.request_seconds.observe(0.002);
     upstream.connect_seconds.observe(0.0002);
@@ -35,10 +45,16 @@ fn busy() -> Worker {
     upstream.tunnel_seconds.observe(400_000.0);
 
     for origin in Origin::ALL {
-        [101, 200, 304, 404, 502, 999].iter().for_each(|code| instance.request(*code, *origin));
+        for code in [101, 200, 304, 404, 502, 999] {
+            instance.request(code, *origin);
+        }
     }
-    Kind::ALL.iter().for_each(|kind| instance.requests_open(*kind).inc());
-    ConnectError::ALL.iter().for_each(|kind| instance.connect_error(*kind));
+    for kind in Kind::ALL {
+        instance.requests_open(*kind).inc();
+    }
+    for kind in ConnectError::ALL {
+        instance.connect_error(*kind);
+    }
     instance.tunnels_opened.add(4);
     instance.tunnel_closed("idle", None);
     instance.tunnel_closed("client_closed", Some(1001));

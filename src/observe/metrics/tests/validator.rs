@@ -99,6 +99,31 @@ fn finish(family: Option<Family>) -> Result<(), String> {
     Ok(())
 }
 
+/// Kinds, and units that are no base units.
+const NOT_IN_NAMES: &[&str] = &[
+    "counter",
+    "gauge",
+    "histogram",
+    "summary",
+    "ms",
+    "us",
+    "ns",
+    "milliseconds",
+    "microseconds",
+    "minutes",
+    "hours",
+    "days",
+    "kb",
+    "mb",
+    "kilobytes",
+    "megabytes",
+    "bits",
+    "percent",
+    "sec",
+    "s",
+    "b",
+];
+
 /// The rules for names: characters, suffixes by kind, base units, no kind in the name.
 fn check_name(name: &str, kind: &str) -> Result<(), String> {
     let fault = |what: &str| Err(format!("{what}: {name} {kind}"));
@@ -114,29 +139,6 @@ fn check_name(name: &str, kind: &str) -> Result<(), String> {
     if ["_bucket", "_sum", "_count", "_info_total"].iter().any(|suffix| name.ends_with(suffix)) {
         return fault("suffix");
     }
-    const NOT_IN_NAMES: &[&str] = &[
-        "counter",
-        "gauge",
-        "histogram",
-        "summary",
-        "ms",
-        "us",
-        "ns",
-        "milliseconds",
-        "microseconds",
-        "minutes",
-        "hours",
-        "days",
-        "kb",
-        "mb",
-        "kilobytes",
-        "megabytes",
-        "bits",
-        "percent",
-        "sec",
-        "s",
-        "b",
-    ];
     if name.split('_').any(|part| NOT_IN_NAMES.contains(&part)) {
         return fault("a unit that is no base unit, or a kind");
     }
