@@ -15,3 +15,5 @@ pub mod codec;
 pub mod config;
 pub mod observe;
 pub mod routing;
+pub mod local;
+pub mod tunnel;
