@@ -4,6 +4,7 @@
 //!
 //! | folder | what |
 //! | --- | --- |
+//! | [`cli`] | one file for each command |
 //! | [`config`] | TOML to a model that the program can run on |
 //! | [`codec`] | HTTP/1 on the wire: bytes in, events out; pure |
 //! | [`affinity`] | keys that bind a client to an instance; pure |
@@ -12,10 +13,11 @@
 //! | [`observe`] | metrics, access log, logging |
 
 pub mod affinity;
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod control;
+pub mod local;
 pub mod observe;
 pub mod routing;
-pub mod local;
 pub mod tunnel;

@@ -1,3 +1,9 @@
 //! The `stickyd` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    stickyd::cli::Cli::parse().run()
+}
