@@ -17,5 +17,7 @@ pub mod config;
 pub mod control;
 pub mod observe;
 pub mod routing;
+pub mod generation;
 pub mod local;
 pub mod tunnel;
+pub mod upstream;

@@ -198,6 +198,18 @@ impl Wheel {
     }
 }
 
+/// What `future` comes to, or `None` when that takes longer than `duration`.
+pub async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
+    let timer = Timer::new();
+    timer.set(duration);
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    })
+    .await
+}
+
 /// Sleeps for `duration` on this worker's wheel.
 pub async fn sleep(duration: Duration) {
     let timer = Timer::new();
