@@ -1,0 +1,3 @@
+//! A socket becomes a connection.
+
+pub mod client_address;
