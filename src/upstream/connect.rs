@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -126,7 +127,7 @@ async fn dial_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream>
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // The port is chosen at connect, against the whole 4-tuple: each source has all its ports for each instance.
-    socket.set_bind_address_no_port(true)?;
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
     TcpSocket::from_std_stream(socket.into()).connect(address).await
 }
