@@ -85,3 +85,7 @@ fn value_of<'b>(piece: &'b [u8], name: &str) -> Option<&'b [u8]> {
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value)
 }
+
+#[cfg(test)]
+#[path = "field_tests.rs"]
+mod tests;

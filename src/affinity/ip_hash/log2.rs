@@ -77,3 +77,65 @@ const fn exact_log2(mantissa: u64) -> u64 {
     }
     log
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{FRACTION_BITS, SEGMENTS, negative_log2};
+
+    /// Expected: floored values of a calculation with 60 digits.
+    #[test]
+    fn golden_values() {
+        for (draw, expected) in [
+            (0, 64 << FRACTION_BITS),
+            (1, 64 << FRACTION_BITS),
+            (2, 17_568_271_226_504_233),
+            (3, 17_568_271_226_504_233),
+            (0x1234_5678_9abc_def0, 1_073_483_971_977_353),
+            (0x5555_5555_5555_5555, 446_127_282_977_750),
+            (0x7fff_ffff_ffff_ffff, 1 << FRACTION_BITS),
+            (0x8000_0000_0000_0000, 1 << FRACTION_BITS),
+            (0xb504_f333_f9de_6484, 140_737_488_355_327),
+            (0xff00_0000_0000_0000, 1_589_366_228_648),
+            (0xffff_ffff_0000_0000, 94_548),
+            (u64::MAX, 0),
+        ] {
+            let close = negative_log2(draw).abs_diff(expected) < 1 << (FRACTION_BITS - 26);
+            assert!(close, "{draw:#x}: {} {expected}", negative_log2(draw));
+        }
+        // Near 1 the logarithm is small, and what counts is how far off it is for its size.
+        assert!(negative_log2(0xffff_ffff_0000_0000).abs_diff(94_548) <= 2);
+        assert!(
+            negative_log2(0xff00_0000_0000_0000).abs_diff(1_589_366_228_648) < 1_589_366_228_648 / 100_000
+        );
+    }
+
+    /// The least significant bits are part of the frozen hash too.
+    #[test]
+    fn frozen_to_the_last_bit() {
+        let sum = (0..SEGMENTS as u64 * 16)
+            .fold(0, |sum: u64, n| sum.rotate_left(7) ^ negative_log2(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        assert_eq!(sum, 1_483_920_721_760_253_359);
+    }
+
+    #[test]
+    fn never_rises() {
+        let ends = (0..SEGMENTS as u64).map(|segment| (1 << 63) | (segment << 56));
+        for end in ends.flat_map(|start| (0..63).map(move |zeros| start >> zeros)) {
+            assert!(negative_log2(end - 1) >= negative_log2(end), "{end:#x}");
+            assert!(negative_log2(end) >= negative_log2(end.saturating_add(1)), "{end:#x}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn is_the_logarithm(draw: u64, zeros in 0..60_u32) {
+            let draw = draw >> zeros;
+            #[expect(clippy::cast_precision_loss, reason = "a comparison to eight digits")]
+            let (ours, exact) =
+                (negative_log2(draw) as f64 / (1_u64 << FRACTION_BITS) as f64, 64.0 - ((draw | 1) as f64).log2());
+            prop_assert!((ours - exact).abs() < 2_f64.powi(-26), "{ours} {exact}");
+        }
+    }
+}

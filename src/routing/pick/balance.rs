@@ -1,12 +1,9 @@
 //! Placement of a client that no key places.
 //!
-//! All three walk the usable candidates as if each stood `weight` times in a row: a position on that line is an instance.
+//! The usable candidates stand in a line, each as many times in a row as it weighs: a position on that line is an instance.
 
 use super::{Candidate, usable};
 use crate::config::model::Balance;
-
-/// The fractional part of the golden ratio, as a part of 2^64: multiples of it fill a circle as evenly as any can.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// `None`: no candidate is usable.
 pub(super) fn choose(balance: Balance, candidates: &[Candidate], random: u64, turn: u64) -> Option<usize> {
@@ -32,22 +29,28 @@ fn least_loaded_of_two(candidates: &[Candidate], random: u64) -> Option<usize> {
     Some(if two_carries < one_carries { second } else { first })
 }
 
-/// Every `sum of weights` turns in a row give each instance exactly its weight (weights reduced by their common divisor). They do
-/// not come in blocks: the position moves by a golden section of the line each turn, or the next step that still visits
-/// every position. No state but `turn`, so a changed set needs no reset.
+/// Every `sum of weights` turns give each instance exactly its weight. They are dealt in as many rounds as the heaviest
+/// weighs: the heaviest comes once in each round, one of half its weight in every second, the others evenly in between, in the
+/// file's order. No state but `turn`, so a changed set needs no reset.
 fn in_turn(candidates: &[Candidate], turn: u64) -> Option<usize> {
-    let divisor = line(candidates).fold(0, |divisor, (_, weight)| common_divisor(divisor, weight));
-    let line = line(candidates).map(|(index, weight)| (index, weight / divisor));
-    let length: u64 = line.clone().map(|(_, weight)| weight).sum();
-    if length == 0 {
-        return None;
+    let line = line(candidates);
+    let rounds = line.clone().map(|(_, weight)| weight).max()?;
+    // How often an instance came before a round; half of its share of a round is rounded up.
+    let came = |round: u64, weight: u64| (round * weight + rounds / 2) / rounds;
+    let dealt = |round: u64| line.clone().map(|(_, weight)| came(round, weight)).sum::<u64>();
+
+    let position = turn % dealt(rounds);
+    let (mut round, mut later) = (0, rounds);
+    while later - round > 1 {
+        let middle = u64::midpoint(round, later);
+        if dealt(middle) <= position {
+            round = middle;
+        } else {
+            later = middle;
+        }
     }
-    let mut step = part(GOLDEN, length);
-    while common_divisor(step, length) != 1 {
-        step += 1;
-    }
-    let position = u128::from(turn) * u128::from(step) % u128::from(length);
-    at(line, u64::try_from(position).expect("below length"))
+    let of_round = line.clone().map(|(index, weight)| (index, came(round + 1, weight) - came(round, weight)));
+    at(of_round, position - dealt(round))
 }
 
 fn drawn(line: impl Iterator<Item = (usize, u64)> + Clone, random: u64) -> Option<usize> {
@@ -81,15 +84,8 @@ fn part(fraction: u64, length: u64) -> u64 {
 
 /// A second random number out of the first (the finisher of splitmix64).
 fn scrambled(random: u64) -> u64 {
-    let mut mixed = random.wrapping_add(GOLDEN);
+    let mut mixed = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     mixed ^ (mixed >> 31)
-}
-
-fn common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
