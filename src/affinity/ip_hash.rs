@@ -5,7 +5,7 @@
 //! - identity: `XXH3-64(seed, length of upstream in 8 bytes, little endian + upstream + instance)`
 //! - draw of a client at an instance: `XXH3-64(seed, identity in 8 bytes, little endian + address in 16 bytes)`, an IPv4
 //!   address in its IPv4-mapped form
-//! - cost: `-log2(draw / 2^64) / weight`, in whole numbers ([`log2`]); the lowest wins, the lower identity on a tie
+//! - cost: `-log2(draw / 2^64) / weight`, in whole numbers (`log2.rs`); the lowest wins, the lower identity on a tie
 //!
 //! The cost of each instance is an exponential variable of the rate `weight` that depends on nothing but client and
 //! instance. The least of several falls on each with probability `weight / sum of weights`, and taking one away, adding one, or
@@ -86,11 +86,6 @@ impl Score {
 }
 
 /// nginx's `ip_hash` (`ngx_http_upstream_ip_hash_module.c`): `weights` are those of all instances in the file's order;
-<<<<<<< HEAD
-/// `usable` says who may be chosen. After 20 tries nginx falls back to round robin: `None`, and the caller's `balance` decides.
-pub fn nginx(_client: std::net::IpAddr, _weights: &[u32], _usable: impl Fn(usize) -> bool) -> Option<usize> {
-    todo!()
-=======
 /// `usable` says who may be chosen. After 20 failed tries nginx falls back to round robin: `None`, and the caller's
 /// `balance` decides.
 ///
@@ -131,5 +126,4 @@ pub fn nginx(
         }
     }
     None
->>>>>>> affinity
 }
