@@ -4,6 +4,7 @@
 //!
 //! | folder | what |
 //! | --- | --- |
+//! | [`cli`] | one file for each command |
 //! | [`config`] | TOML to a model that the program can run on |
 //! | [`control`] | the only place that changes anything: start, supervise, stop |
 //! | [`generation`] | one immutable, published view of a configuration |
@@ -19,6 +20,7 @@
 //! | [`local`] | what the tasks of one worker share: clock, timers, buffers, streams |
 
 pub mod affinity;
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod control;
