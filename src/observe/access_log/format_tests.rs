@@ -1,6 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
@@ -92,28 +91,18 @@ fn combined_lines() {
 
 #[test]
 fn addresses() {
-    fn check(address: &str, expected: &str) {
-        let mut out = Vec::new();
-        push_address(&mut out, address.parse().unwrap());
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    fn check(socket_address: &str, address: &str, shown: &str) {
+        let (mut out, socket_address) = (Vec::new(), socket_address.parse::<SocketAddr>().unwrap());
+        push_address(&mut out, socket_address.ip());
+        out.push(b' ');
+        push_socket_address(&mut out, socket_address);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{address} {shown}"));
     }
-    check("192.0.2.10", "192.0.2.10");
-    check("255.255.255.255", "255.255.255.255");
-    check("::ffff:192.0.2.10", "192.0.2.10");
-    check("2001:db8::1", "2001:db8::1");
-
-    fn check_socket(address: &str, expected: &str) {
-        let mut out = Vec::new();
-        push_socket_address(&mut out, address.parse().unwrap());
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-    check_socket("192.0.2.10:80", "192.0.2.10:80");
-    check_socket("[::ffff:192.0.2.10]:80", "192.0.2.10:80");
-    check_socket("[2001:db8::1]:65535", "[2001:db8::1]:65535");
-
-    let mut out = Vec::new();
-    push_socket_address(&mut out, SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 7).into());
-    assert_eq!(out, b"[::1]:1");
+    check("192.0.2.10:80", "192.0.2.10", "192.0.2.10:80");
+    check("255.255.255.255:0", "255.255.255.255", "255.255.255.255:0");
+    check("[::ffff:192.0.2.10]:80", "192.0.2.10", "192.0.2.10:80");
+    check("[2001:db8::1]:65535", "2001:db8::1", "[2001:db8::1]:65535");
+    check("[fe80::1%7]:1", "fe80::1", "[fe80::1]:1");
 }
 
 #[test]
