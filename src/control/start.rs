@@ -20,6 +20,7 @@ use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{self, Exposition, ListenerCounters, ProcessStats, ProcessView, UpstreamView};
+use crate::observe::panics;
 use crate::tunnel::Reason;
 use crate::upstream::Upstream;
 use crate::worker::{Command, Parts, Worker};
@@ -70,7 +71,11 @@ struct Metrics {
 ///
 /// # Errors
 /// Nothing is left running then.
-pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>) -> Result<Running, StartError> {
+pub fn start(
+    config: Config,
+    surroundings: &Surroundings,
+    identity: Option<&str>,
+) -> Result<Running, StartError> {
     let lock = match (&surroundings.runtime, identity) {
         (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
         _ => None,
@@ -79,7 +84,8 @@ pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>
     let generation = assemble(config, surroundings)?;
     let config = &generation.config;
     let open_files = files::raise_limit();
-    let limit = config.limits.max_connections.unwrap_or_else(|| files::connections_that_fit(open_files, workers));
+    let limit =
+        config.limits.max_connections.unwrap_or_else(|| files::connections_that_fit(open_files, workers));
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let unacked = config.timeouts.unacked;
@@ -90,8 +96,9 @@ pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>
         .collect::<Result<_, _>>()
         .map_err(unavailable)?;
     let metrics_socket = config.metrics.map(bind_metrics).transpose()?;
-    let access_log = AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
-        .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
+    let access_log =
+        AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
+            .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
 
     let (listeners, doors, per_worker) = hand_out(bound, workers);
     let mut running = Running {
@@ -105,14 +112,16 @@ pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>
     };
     let permits = Permits::new(limit);
     for (number, listeners) in per_worker.into_iter().enumerate() {
-        running.workers.push(Worker::start(Parts {
-            number,
-            listeners,
-            published: running.published.clone(),
-            access_log: running.access_log.clone(),
-            permits: permits.clone(),
-        })
-        .map_err(unavailable)?);
+        running.workers.push(
+            Worker::start(Parts {
+                number,
+                listeners,
+                published: running.published.clone(),
+                access_log: running.access_log.clone(),
+                permits: permits.clone(),
+            })
+            .map_err(unavailable)?,
+        );
     }
     running.metrics = metrics_socket.map(|socket| serve_metrics(socket, &running, doors)).transpose()?;
     Ok(running)
@@ -173,8 +182,10 @@ fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, S
     let mut upstreams = Vec::new();
     for upstream in &config.upstreams {
         let sealed = upstream.sticky.by.contains(&StickyKey::Cookie);
-        let keys = sealed.then(|| secrets::load(&upstream.sticky.secret, surroundings.state.as_deref())).transpose();
-        let keys = keys.map_err(|error| StartError::Config(format!("upstream {}: {error}", upstream.name)))?;
+        let keys =
+            sealed.then(|| secrets::load(&upstream.sticky.secret, surroundings.state.as_deref())).transpose();
+        let keys =
+            keys.map_err(|error| StartError::Config(format!("upstream {}: {error}", upstream.name)))?;
         if let Some(keys) = &keys {
             tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
         }
@@ -186,7 +197,10 @@ fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, S
 type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
 
 /// Gives each worker its socket of each listener.
-fn hand_out(bound: Vec<Bound>, workers: usize) -> (Vec<(String, Option<SocketAddr>)>, Vec<Arc<Door>>, PerWorker) {
+fn hand_out(
+    bound: Vec<Bound>,
+    workers: usize,
+) -> (Vec<(String, Option<SocketAddr>)>, Vec<Arc<Door>>, PerWorker) {
     let (mut listeners, mut doors) = (Vec::new(), Vec::new());
     let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
     for Bound { name, address, sockets } in bound {
@@ -209,10 +223,15 @@ fn bind_metrics(address: SocketAddr) -> Result<std::net::TcpListener, StartError
 }
 
 /// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
-fn serve_metrics(socket: std::net::TcpListener, running: &Running, doors: Vec<Arc<Door>>) -> Result<Metrics, StartError> {
+fn serve_metrics(
+    socket: std::net::TcpListener,
+    running: &Running,
+    doors: Vec<Arc<Door>>,
+) -> Result<Metrics, StartError> {
     let address = socket.local_addr().map_err(unavailable)?;
     let (stop, stopped) = oneshot::channel();
-    let (published, access_log, limit) = (running.published.clone(), running.access_log.clone(), running.connections_limit);
+    let (published, access_log, limit) =
+        (running.published.clone(), running.access_log.clone(), running.connections_limit);
     let started = clock::wall();
     let render = move || expose(&published.load(), &doors, &access_log, limit, started);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
@@ -253,7 +272,7 @@ fn expose<'g>(
         process: ProcessView {
             connections_limit: limit as u64,
             log_lines_dropped: access_log.dropped(),
-            panics: super::run::panics(),
+            panics: panics::count(),
             processes: 1,
             started,
             stats: ProcessStats::read(),

@@ -145,7 +145,13 @@ impl Connection {
     }
 
     fn late(&self) -> Intake {
-        Intake::Refused { failure: Failure::HeadTimeout, to_head: false, keep_alive: false, notes: None, upstream: None }
+        Intake::Refused {
+            failure: Failure::HeadTimeout,
+            to_head: false,
+            keep_alive: false,
+            notes: None,
+            upstream: None,
+        }
     }
 
     /// Reads more: `Some(true)` = bytes came, `Some(false)` = the client ended, `None` = time is up.

@@ -111,7 +111,17 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, limits.bytes);
-        Transfer { client, lease, request, timer, limits, up, up_refused: false, answered: false, waiting: None }
+        Transfer {
+            client,
+            lease,
+            request,
+            timer,
+            limits,
+            up,
+            up_refused: false,
+            answered: false,
+            waiting: None,
+        }
     }
 
     /// Bytes of the request's body so far.
@@ -142,7 +152,8 @@ impl<'x> Transfer<'x> {
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
         let mut down = Pump::new(head, answer.framing, client_chunked, None, self.limits.bytes);
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
-        let reusable = answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
+        let reusable =
+            answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
         let result = match delivered {
             Ok(()) => Ok(reusable),
             Err(failure) => Err(Broken { failure, begun: Some(answer.status), unanswered: false }),
@@ -224,7 +235,9 @@ impl<'x> Transfer<'x> {
             let now = clock::coarse();
             match self.waiting {
                 Some((wait, deadline)) if deadline <= now => return Poll::Ready(Err(wait.failure())),
-                _ if hidden && self.client.stream().is_read_closed() => return Poll::Ready(Err(Failure::ClientGone)),
+                _ if hidden && self.client.stream().is_read_closed() => {
+                    return Poll::Ready(Err(Failure::ClientGone));
+                }
                 Some((_, deadline)) if !hidden => self.timer.set_at(deadline),
                 Some(_) | None => self.timer.set(LOOK_EVERY),
             }
@@ -249,7 +262,8 @@ impl<'x> Transfer<'x> {
     fn take_answer(&mut self, cx: &mut Poller<'_>) -> Result<Option<Answer>, Failure> {
         loop {
             let mut slots = header_slots();
-            let parsed = response::parse(self.lease.wire.unread(), &mut slots, self.limits, self.request.to_head);
+            let parsed =
+                response::parse(self.lease.wire.unread(), &mut slots, self.limits, self.request.to_head);
             let Parsed::Complete { head, len } = parsed.map_err(Failure::BadAnswer)? else { return Ok(None) };
             let handshake = self.request.handshake.as_ref();
             if head.status == 101 {

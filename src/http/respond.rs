@@ -54,7 +54,9 @@ impl Failure {
             Failure::NoRoute => (404, "Not Found"),
             Failure::NoInstance | Failure::NoLocalPort => (503, "Service Unavailable"),
             Failure::InstanceClosed | Failure::BadAnswer(_) | Failure::BadSwitch => (502, "Bad Gateway"),
-            Failure::AnswerTimeout | Failure::InstanceStalled | Failure::AnswerStalled => (504, "Gateway Timeout"),
+            Failure::AnswerTimeout | Failure::InstanceStalled | Failure::AnswerStalled => {
+                (504, "Gateway Timeout")
+            }
             Failure::ClientGone | Failure::ClientStalled => return None,
         })
     }
@@ -128,7 +130,10 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_the_length_and_no_body() {
         let text = String::from_utf8(answer(503, "Service Unavailable", "no", false, true)).unwrap();
-        assert!(text.contains("Content-Length: 3\r\n") && text.ends_with("Connection: close\r\n\r\n"), "{text}");
+        assert!(
+            text.contains("Content-Length: 3\r\n") && text.ends_with("Connection: close\r\n\r\n"),
+            "{text}"
+        );
         assert!(text.contains("Retry-After: 1\r\n"));
     }
 }

@@ -58,7 +58,12 @@ impl Socket {
 ///
 /// # Errors
 /// When the runtime cannot take the socket.
-pub async fn accept(listening: Listening, ctx: Rc<Context>, door: Arc<Door>, permits: Arc<Permits>) -> io::Result<()> {
+pub async fn accept(
+    listening: Listening,
+    ctx: Rc<Context>,
+    door: Arc<Door>,
+    permits: Arc<Permits>,
+) -> io::Result<()> {
     let socket = Socket::new(listening)?;
     loop {
         match socket.accept().await {
@@ -68,14 +73,24 @@ pub async fn accept(listening: Listening, ctx: Rc<Context>, door: Arc<Door>, per
     }
 }
 
-fn admit(ctx: &Rc<Context>, door: &Arc<Door>, permits: &Arc<Permits>, mut stream: Stream, peer: Option<SocketAddr>) {
+fn admit(
+    ctx: &Rc<Context>,
+    door: &Arc<Door>,
+    permits: &Arc<Permits>,
+    mut stream: Stream,
+    peer: Option<SocketAddr>,
+) {
     let counters = &door.counters[ctx.worker];
     counters.connections.one();
     let Some(permit) = permits.take() else {
         counters.refused(Refused::Limit);
         counters.limit_hit(Limit::MaxConnections);
         if let Some(more) = AT_LIMIT.with(|line| line.pass(clock::instant())) {
-            tracing::warn!(limit = permits.limit(), more, "connection limit reached: clients are turned away");
+            tracing::warn!(
+                limit = permits.limit(),
+                more,
+                "connection limit reached: clients are turned away"
+            );
         }
         stream.try_write(FULL);
         return;

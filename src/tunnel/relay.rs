@@ -142,7 +142,9 @@ impl<M: Meter> Tunnel<M> {
                 None
             };
         }
-        let one_ended = [&self.up, &self.down].iter().any(|direction| direction.source != Source::Open || direction.is_over());
+        let one_ended = [&self.up, &self.down]
+            .iter()
+            .any(|direction| direction.source != Source::Open || direction.is_over());
         if one_ended && self.half.is_none() {
             self.half = Some(clock::coarse());
             self.arm();
@@ -179,7 +181,8 @@ impl<M: Meter> Tunnel<M> {
             return (closing.deadline, None);
         }
         let idle = (self.active.after(self.limits.idle), Some(Reason::Idle));
-        let half = self.half.map(|since| (since.after(self.limits.half_close), Some(Reason::HalfCloseTimeout)));
+        let half =
+            self.half.map(|since| (since.after(self.limits.half_close), Some(Reason::HalfCloseTimeout)));
         let stalled = [&self.up, &self.down]
             .into_iter()
             .filter_map(Direction::waiting_since)

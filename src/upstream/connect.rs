@@ -106,7 +106,8 @@ pub async fn connect(
 }
 
 async fn dial(address: SocketAddr, sources: &[IpAddr], turn: u64) -> io::Result<TcpStream> {
-    let sources: Vec<IpAddr> = sources.iter().copied().filter(|source| source.is_ipv4() == address.is_ipv4()).collect();
+    let sources: Vec<IpAddr> =
+        sources.iter().copied().filter(|source| source.is_ipv4() == address.is_ipv4()).collect();
     let Some(start) = turn.checked_rem(sources.len() as u64) else {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         return socket.connect(address).await;
@@ -143,5 +144,8 @@ fn keep_watch(stream: &TcpStream, unacked: Duration) -> io::Result<()> {
 /// Probes of a silent peer such that it is found dead after about `unacked`.
 pub fn keep_alive(unacked: Duration) -> TcpKeepalive {
     let second = Duration::from_secs(1);
-    TcpKeepalive::new().with_time((unacked / 2).max(second)).with_interval((unacked / 6).max(second)).with_retries(3)
+    TcpKeepalive::new()
+        .with_time((unacked / 2).max(second))
+        .with_interval((unacked / 6).max(second))
+        .with_retries(3)
 }

@@ -145,7 +145,12 @@ async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
     };
     if timer::within(deadline, finish).await.is_none() {
         let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
-        tracing::warn!(worker = ctx.worker, tunnels, exchanges, "the deadline of the stop has passed: what is left is cut");
+        tracing::warn!(
+            worker = ctx.worker,
+            tunnels,
+            exchanges,
+            "the deadline of the stop has passed: what is left is cut"
+        );
     }
 }
 
@@ -166,7 +171,8 @@ async fn sweep(ctx: Rc<Context>) {
         if !ctx.pool.is_empty() {
             let generation = ctx.generation();
             ctx.pool.sweep(|id| {
-                let has = |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|instance| instance.id == id);
+                let has =
+                    |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|instance| instance.id == id);
                 generation.upstreams.iter().find(has).map(|upstream| upstream.config.timeouts.upstream_idle)
             });
         }
