@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -57,6 +58,7 @@ pub struct Running {
     published: Arc<ArcSwap<Generation>>,
     listeners: Vec<(String, Option<SocketAddr>)>,
     connections_limit: usize,
+    ready: Arc<AtomicBool>,
     _lock: Option<lock::Lock>,
 }
 
@@ -108,6 +110,7 @@ pub fn start(
         published: Arc::new(ArcSwap::from_pointee(generation)),
         listeners,
         connections_limit: limit,
+        ready: Arc::new(AtomicBool::new(true)),
         _lock: lock,
     };
     let permits = Permits::new(limit);
@@ -162,10 +165,11 @@ impl Running {
 
     /// Stops as `[shutdown]` says, and returns when everything has ended.
     pub fn stop(self) {
-        let model::Shutdown { spread, deadline, .. } = self.generation().config.shutdown;
-        for worker in &self.workers {
-            worker.order(Command::Stop { spread, deadline });
-        }
+        let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
+        self.ready.store(false, Ordering::Relaxed);
+        self.workers.iter().for_each(|worker| worker.order(Command::Retire));
+        std::thread::sleep(ready_delay);
+        self.workers.iter().for_each(|worker| worker.order(Command::Stop { spread, deadline }));
         self.workers.into_iter().for_each(Worker::join);
         if let Some(Metrics { stop, thread, .. }) = self.metrics {
             // Whoever no longer listens has ended.
@@ -173,6 +177,16 @@ impl Running {
             let _ = thread.join();
         }
         self.access_log.close();
+        remove_unix_sockets(&self.listeners);
+    }
+}
+
+/// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
+fn remove_unix_sockets(listeners: &[(String, Option<SocketAddr>)]) {
+    for path in listeners.iter().filter_map(|(name, _)| name.strip_prefix("unix:")) {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::debug!(path, %error, "cannot remove the socket");
+        }
     }
 }
 
@@ -232,7 +246,7 @@ fn serve_metrics(
     let (stop, stopped) = oneshot::channel();
     let (published, access_log, limit) =
         (running.published.clone(), running.access_log.clone(), running.connections_limit);
-    let started = clock::wall();
+    let (started, ready) = (clock::wall(), running.ready.clone());
     let render = move || expose(&published.load(), &doors, &access_log, limit, started);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
     let serve = move || {
@@ -240,7 +254,7 @@ fn serve_metrics(
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, || true, stopped).await;
+                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped).await;
                 }
                 Err(error) => tracing::error!(%error, "metrics cannot be shown"),
             }

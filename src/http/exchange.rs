@@ -146,7 +146,7 @@ async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep
 async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) -> Then {
     let stopping = connection.ctx.stopping.get();
     let (status, phrase, text) =
-        if stopping { (503, "Service Unavailable", "stopping") } else { (200, "OK", "ok") };
+        if stopping || connection.ctx.retiring.get() { (503, "Service Unavailable", "stopping") } else { (200, "OK", "ok") };
     let keep_alive = keep_alive && !stopping;
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
     match connection.say(&answer).await {
@@ -198,7 +198,7 @@ async fn switch(connection: &mut Connection, request: Request, lease: Lease, ans
 
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
 pub(super) fn join(connection: Connection, joined: Joined) {
-    let Connection { ctx, arrival, wire, timer } = connection;
+    let Connection { ctx, arrival, wire, timer, .. } = connection;
     let Joined { instance, early, opaque, life } = joined;
     drop(timer);
     let (client, sent) = wire.into_parts();

@@ -176,7 +176,7 @@ fn put_origin(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, origin: Origin<'_>,
     if !proto {
         put_field(out, "X-Forwarded-Proto", scheme);
     }
-    if !host {
+    if !host && !head.host.is_empty() {
         put_field(out, "X-Forwarded-Host", head.host.as_bytes());
     }
     if origin.believed == ClientIpHeader::Forwarded {

@@ -50,6 +50,8 @@ pub struct Parts {
 pub enum Command {
     /// Close every open tunnel now.
     CloseTunnels(Reason),
+    /// `health_path` says 503 from now on; everything is still served.
+    Retire,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
     Stop {
         /// Tunnels close at moments spread evenly over this.
@@ -120,6 +122,7 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                     ctx.tunnels.order(key, Order { reason });
                 }
             }
+            Command::Retire => ctx.retiring.set(true),
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(tokio::task::JoinHandle::abort);
                 stop(&ctx, spread, deadline).await;
