@@ -254,7 +254,8 @@ fn serve_metrics(
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped).await;
+                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
+                        .await;
                 }
                 Err(error) => tracing::error!(%error, "metrics cannot be shown"),
             }

@@ -145,8 +145,11 @@ async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep
 /// `health_path`: 200 while new work is welcome.
 async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) -> Then {
     let stopping = connection.ctx.stopping.get();
-    let (status, phrase, text) =
-        if stopping || connection.ctx.retiring.get() { (503, "Service Unavailable", "stopping") } else { (200, "OK", "ok") };
+    let (status, phrase, text) = if stopping || connection.ctx.retiring.get() {
+        (503, "Service Unavailable", "stopping")
+    } else {
+        (200, "OK", "ok")
+    };
     let keep_alive = keep_alive && !stopping;
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
     match connection.say(&answer).await {

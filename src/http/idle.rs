@@ -37,7 +37,8 @@ impl Idle {
     /// be called for several at once, and only near the limit.
     pub(crate) fn shed(&self, count: usize) -> usize {
         let mut states = self.0.borrow_mut();
-        let mut waiting: Vec<_> = states.iter().filter_map(|(key, state)| state.since.map(|since| (since, key))).collect();
+        let mut waiting: Vec<_> =
+            states.iter().filter_map(|(key, state)| state.since.map(|since| (since, key))).collect();
         let count = count.min(waiting.len());
         if count > 0 && count < waiting.len() {
             waiting.select_nth_unstable(count - 1);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::direction::{Direction, Sink, Source};
-use super::{ClosedBy, Ended, Limits, Meter, Order, Reason, Seat, Way};
+use super::{Ended, Limits, Meter, Order, Reason, Seat, Way};
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
@@ -213,7 +213,7 @@ impl<M: Meter> Tunnel<M> {
 
     fn ended(&mut self) -> Ended {
         let (reason, code) = self.first.unwrap_or((Reason::ProtocolError, None));
-        if reason.closed_by() == ClosedBy::Client && reason == Reason::ClientLost {
+        if reason == Reason::ClientLost {
             // The client broke off: so do we, which also leaves no TIME_WAIT on our port to the instance.
             self.instance.reset_on_drop();
         }

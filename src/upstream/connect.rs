@@ -46,7 +46,12 @@ impl Endpoint {
             Ok(ip) => Known::Literal(SocketAddr::new(ip, port)),
             Err(_) => Known::Name { address: None, asked: None },
         };
-        Endpoint { host: host.to_owned(), port, known: Mutex::new(known), asking: tokio::sync::Mutex::default() }
+        Endpoint {
+            host: host.to_owned(),
+            port,
+            known: Mutex::new(known),
+            asking: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The address to connect to. A name keeps its address while the answer still holds it, and the last one when the
