@@ -5,7 +5,7 @@
 //! - identity: `XXH3-64(seed, length of upstream in 8 bytes, little endian + upstream + instance)`
 //! - draw of a client at an instance: `XXH3-64(seed, identity in 8 bytes, little endian + address in 16 bytes)`, an IPv4
 //!   address in its IPv4-mapped form
-//! - cost: `-log2(draw / 2^64) / weight`, in whole numbers ([`log2`]); the lowest wins, the lower identity on a tie
+//! - cost: `-log2(draw / 2^64) / weight`, in whole numbers (`log2.rs`); the lowest wins, the lower identity on a tie
 //!
 //! The cost of each instance is an exponential variable of the rate `weight` that depends on nothing but client and
 //! instance. The least of several falls on each with probability `weight / sum of weights`, and taking one away, adding one, or

@@ -3,12 +3,16 @@
 //! A `Cookie` field is split at every `;` (RFC 6265 section 5.4 lets a browser send anything else in a value, and every
 //! server splits there, quotes or not); the spaces that section 4.2.1 wants are not insisted on.
 
+use std::iter;
+
+use memchr::memchr;
+
 use crate::config::model::{Cookie, SameSite, Secure};
 
 /// Finds a cookie by name in one `Cookie` field (RFC 6265 section 4.2, as lenient as browsers need). First match wins.
 /// Quotes around the value are not part of what is returned.
 pub fn find<'b>(field: &'b [u8], name: &str) -> Option<&'b [u8]> {
-    field.split(|byte| *byte == b';').find_map(|piece| value_of(piece, name)).map(unquoted)
+    pieces(field).find_map(|piece| value_of(piece, name)).map(unquoted)
 }
 
 /// Appends the `Cookie` field without the cookies of that name, all others byte for byte; `false`, and nothing appended, when
@@ -17,7 +21,7 @@ pub fn strip(field: &[u8], name: &str, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let mut something = false;
     let mut first = true;
-    for piece in field.split(|byte| *byte == b';').filter(|piece| value_of(piece, name).is_none()) {
+    for piece in pieces(field).filter(|piece| value_of(piece, name).is_none()) {
         if first {
             // The space behind the `;` of a cookie that is gone.
             out.extend_from_slice(piece.trim_ascii_start());
@@ -74,6 +78,17 @@ fn is_secure(config: &Cookie, https: bool) -> bool {
         Secure::Fixed(secure) => secure,
         Secure::Auto => https || config.same_site == SameSite::None || config.partitioned,
     }
+}
+
+/// What is between the `;`.
+fn pieces(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut left = Some(field);
+    iter::from_fn(move || {
+        let field = left?;
+        let end = memchr(b';', field);
+        left = end.map(|end| &field[end + 1..]);
+        Some(&field[..end.unwrap_or(field.len())])
+    })
 }
 
 /// The value in one `name=value` piece, if it is of that name.

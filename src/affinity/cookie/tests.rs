@@ -282,7 +282,7 @@ fn secret_files() {
     check(&"ü".repeat(31), Err("line 1: the secret has 31 characters, at least 32 are needed"));
     check(&format!("{OLD}\n{NEW}\n {OLD}"), Err("line 3: the same secret as in line 1"));
 
-    let many = |count: usize| (0..count).map(|n| format!("{OLD}{n}\n")).collect::<String>();
+    let many = |count: usize| (0..count).map(|n| format!("{OLD}{n}")).collect::<Vec<_>>().join("\n");
     assert!(Keys::parse(&many(SECRETS_MAX)).is_ok());
     check(&many(SECRETS_MAX + 1), Err("line 17: more than 16 secrets"));
 }

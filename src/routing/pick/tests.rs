@@ -71,7 +71,9 @@ fn keys_in_their_order() {
     let all = weighted(&[1; 10]);
     let without = |gone: &[usize]| {
         let mut left = all.clone();
-        gone.iter().for_each(|index| left[*index].usable = false);
+        for index in gone {
+            left[*index].usable = false;
+        }
         left
     };
     let next = {
