@@ -8,12 +8,16 @@
 //! | [`codec`] | HTTP/1 on the wire: bytes in, events out; pure |
 //! | [`affinity`] | keys that bind a client to an instance; pure |
 //! | [`routing`] | which upstream, which instance; pure |
-//! | [`listener`] | a socket becomes a connection; the client's address |
 //! | [`observe`] | metrics, access log, logging |
 
 pub mod affinity;
 pub mod codec;
 pub mod config;
+pub mod control;
+pub mod generation;
 pub mod listener;
+pub mod local;
 pub mod observe;
 pub mod routing;
+pub mod tunnel;
+pub mod upstream;

@@ -1,0 +1,3 @@
+//! The only place that changes anything.
+
+pub mod metrics_listener;
