@@ -86,11 +86,6 @@ impl Score {
 }
 
 /// nginx's `ip_hash` (`ngx_http_upstream_ip_hash_module.c`): `weights` are those of all instances in the file's order;
-<<<<<<< HEAD
-/// `usable` says who may be chosen. After 20 tries nginx falls back to round robin: `None`, and the caller's `balance` decides.
-pub fn nginx(_client: std::net::IpAddr, _weights: &[u32], _usable: impl Fn(usize) -> bool) -> Option<usize> {
-    todo!()
-=======
 /// `usable` says who may be chosen. After 20 failed tries nginx falls back to round robin: `None`, and the caller's
 /// `balance` decides.
 ///
@@ -131,5 +126,4 @@ pub fn nginx(
         }
     }
     None
->>>>>>> affinity
 }

@@ -31,8 +31,16 @@ pub struct Arrival {
     pub peer: Option<SocketAddr>,
     /// The listener.
     pub door: Arc<Door>,
+    /// The worker that accepted it.
+    pub worker: usize,
     /// Its place among `limits.max_connections`.
     pub permit: Permit,
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.door.counters[self.worker].connections_open.dec();
+    }
 }
 
 /// A client's connection.
@@ -64,12 +72,31 @@ pub async fn serve(ctx: Rc<Context>, arrival: Arrival, stream: Stream) {
     loop {
         let Some(intake) = connection.next_head(first).await else { return };
         first = false;
-        match Box::pin(exchange::run(&mut connection, intake)).await {
+        let running = Running::begin(connection.ctx.clone());
+        let then = Box::pin(exchange::run(&mut connection, intake)).await;
+        drop(running);
+        match then {
             Then::Next => {}
             Then::Close => return connection.linger().await,
             Then::Reset => return connection.wire.stream().reset_on_drop(),
             Then::Tunnel(joined) => return exchange::join(connection, *joined),
         }
+    }
+}
+
+/// Counts an exchange while it runs, so that a stop can wait for it.
+struct Running(Rc<Context>);
+
+impl Running {
+    fn begin(ctx: Rc<Context>) -> Self {
+        ctx.exchanges.set(ctx.exchanges.get() + 1);
+        Running(ctx)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.exchanges.set(self.0.exchanges.get() - 1);
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Context {
     pub access_log: Arc<AccessLog>,
     /// No new exchange begins; connections end after the one that runs.
     pub stopping: Cell<bool>,
-    /// Client connections of this worker that are no tunnels.
-    pub connections: Cell<usize>,
+    /// Exchanges that run.
+    pub exchanges: Cell<usize>,
     published: RefCell<Published>,
     turn: Cell<u64>,
     candidates: RefCell<Vec<Candidate>>,
@@ -66,7 +66,7 @@ impl Context {
             tunnels: Rc::default(),
             access_log,
             stopping: Cell::new(false),
-            connections: Cell::new(0),
+            exchanges: Cell::new(0),
             published: RefCell::new(Published { cache: Cache::new(published), current }),
             turn: Cell::new(0),
             candidates: RefCell::default(),

@@ -47,8 +47,8 @@ impl Drop for Open {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     /// What the client got.
-    status: Option<u16>,
-    origin: Origin,
+    pub(super) status: Option<u16>,
+    pub(super) origin: Origin,
     pub(super) failure: Option<Failure>,
     /// Bytes of the bodies, up and down.
     pub(super) bytes: (u64, u64),

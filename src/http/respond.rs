@@ -40,8 +40,6 @@ pub(super) enum Failure {
     ClientStalled,
     /// The answer's body made no progress in time.
     AnswerStalled,
-    /// The proxy stops.
-    Stopping,
 }
 
 impl Failure {
@@ -54,7 +52,7 @@ impl Failure {
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
-            Failure::NoInstance | Failure::NoLocalPort | Failure::Stopping => (503, "Service Unavailable"),
+            Failure::NoInstance | Failure::NoLocalPort => (503, "Service Unavailable"),
             Failure::InstanceClosed | Failure::BadAnswer(_) | Failure::BadSwitch => (502, "Bad Gateway"),
             Failure::AnswerTimeout | Failure::InstanceStalled | Failure::AnswerStalled => (504, "Gateway Timeout"),
             Failure::ClientGone | Failure::ClientStalled => return None,
@@ -80,7 +78,6 @@ impl Failure {
             Failure::ClientGone => "the client left",
             Failure::ClientStalled => "the client takes nothing",
             Failure::AnswerStalled => "the answer made no progress",
-            Failure::Stopping => "stopping",
         }
     }
 
