@@ -25,30 +25,45 @@ const { startCluster } = await import('./support/cluster.mjs');
 const { leftovers, until } = await import('./support/processes.mjs');
 const { kind, startProxy } = await import('./support/proxy.mjs');
 
-rmSync(new URL('out', import.meta.url), { recursive: true, force: true });
-const cluster = await startCluster();
+describe(`end to end through ${kind}`, () => {
+  let cluster;
+  before(async () => {
+    rmSync(new URL('out', import.meta.url), { recursive: true, force: true });
+    cluster = await startCluster();
+  });
+  after(async () => {
+    await quit();
+    await cluster?.stop();
+    await until('no process of this run is alive', () => {
+      assert.deepEqual(leftovers(), []);
+    });
+  });
 
-for (const [affinity, by] of Object.entries(AFFINITIES)) {
+  for (const [affinity, by] of Object.entries(AFFINITIES)) behind(affinity, by, () => cluster);
+});
+
+/** All scenarios with one `sticky.by`. */
+function behind(affinity, by, cluster) {
   const label = affinity.replaceAll(', ', '-');
 
-  describe(`${kind}, sticky.by = ${JSON.stringify(by)}`, () => {
+  describe(`sticky.by = ${JSON.stringify(by)}`, () => {
     let proxy;
     let descriptors;
     before(async () => {
-      proxy = await startProxy(`proxy-${label}`, cluster.instances, by);
+      proxy = await startProxy(`proxy-${label}`, cluster().instances, by);
       descriptors = openFiles(proxy);
     });
     afterEach(async () => {
       closeClients();
-      await cluster.heal();
+      await cluster().heal();
     });
-    after(() => proxy.stop());
+    after(() => proxy?.stop());
 
     for (const { name, run, mustFail = {}, not = [] } of SCENARIOS) {
       if (not.includes(affinity)) continue;
       const pattern = mustFail[affinity];
       it(pattern ? `MUST FAIL: ${name}` : name, { timeout: 120_000 }, async () => {
-        const outcome = run({ url: proxy.url, cluster, label });
+        const outcome = run({ url: proxy.url, cluster: cluster(), label });
         if (pattern) return assert.rejects(outcome, pattern);
         return outcome.catch((error) => {
           console.error(`The proxy's last words:\n${proxy.log().split('\n').slice(-20).join('\n')}`);
@@ -63,14 +78,6 @@ for (const [affinity, by] of Object.entries(AFFINITIES)) {
     });
   });
 }
-
-it('everything stops, and leaves no process behind', async () => {
-  await quit();
-  await cluster.stop();
-  await until('no process of this run is alive', () => {
-    assert.deepEqual(leftovers(), []);
-  });
-});
 
 function openFiles({ pid }) {
   return readdirSync(`/proc/${pid}/fd`).length;

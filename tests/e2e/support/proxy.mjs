@@ -3,7 +3,7 @@
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { directory, freePort, listening, start } from './processes.mjs';
+import { callersDirectory, directory, freePort, listening, start } from './processes.mjs';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -28,7 +28,8 @@ export async function startProxy(name, instances, by) {
 
 const kinds = {
   stickyd(home, port, instances, by) {
-    const binary = resolve(process.env.STICKYD_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/stickyd'));
+    const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
+    const binary = resolve(callersDirectory, process.env.STICKYD_BIN ?? join(target, 'debug/stickyd'));
     accessSync(binary, constants.X_OK);
     const config = join(home, 'config.toml');
     const members = instances.map(({ name, port }) => `{ address = "127.0.0.1:${port}", name = "${name}" }`);
@@ -66,7 +67,7 @@ address = "off"
     const balance = by.includes('cookie') ? 'hash $key consistent;' : by.includes('ip_hash') ? 'hash $realip consistent;' : '';
     const config = join(home, 'nginx.conf');
     writeFileSync(config, `
-user root; daemon off; pid ${home}/pid; error_log stderr; worker_processes 1;
+user root; daemon off; master_process off; pid ${home}/pid; error_log stderr;
 events { worker_connections 2048; }
 http {
   access_log off;
