@@ -2,28 +2,25 @@
 
 use std::process::ExitCode;
 
-use super::{BAD_CONFIGURATION, FAILED, RunArgs, print};
-use crate::config::{self, Loaded};
+use super::{BAD_CONFIGURATION, RunArgs, print};
+use crate::{config, control};
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    let loaded = if args.listen.is_empty() {
-        config::load(&args.config)
+    let (loaded, identity) = if args.listen.is_empty() {
+        // Two paths to one file are one configuration.
+        let path = args.config.canonicalize().unwrap_or_else(|_| args.config.clone());
+        (config::load(&args.config), path.display().to_string())
     } else {
-        config::from_arguments(&args.listen, &args.instances)
+        (config::from_arguments(&args.listen, &args.instances), args.listen.join(" "))
     };
     match loaded {
         Ok(loaded) => {
             print(&loaded.warnings);
-            serve(loaded)
+            control::run(loaded.config, &identity)
         }
         Err(report) => {
             print(&report);
             ExitCode::from(BAD_CONFIGURATION)
         }
     }
-}
-
-/// STUB, to be replaced by the one line `crate::control::run(loaded.config)`.
-fn serve(_loaded: Loaded) -> ExitCode {
-    ExitCode::from(FAILED)
 }

@@ -1,6 +1,6 @@
 //! The only place that asks what time it is.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -34,6 +34,12 @@ pub fn now() -> Moment {
 /// Now, to a few milliseconds and at a fifth of the cost: for deadlines.
 pub fn coarse() -> Moment {
     read(ClockId::MonotonicCoarse)
+}
+
+/// Now, for those who count in [`Instant`]s.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn instant() -> Instant {
+    Instant::now()
 }
 
 /// Seconds since the epoch.

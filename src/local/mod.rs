@@ -5,5 +5,6 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod random;
 pub mod stream;
 pub mod timer;

@@ -35,6 +35,14 @@ impl Stream {
         }
     }
 
+    /// Writes as much as the socket takes right now; what it does not take is lost. For last words.
+    pub fn try_write(&mut self, bytes: &[u8]) {
+        let _ = match self {
+            Stream::Tcp(tcp) => tcp.try_write(bytes),
+            Stream::Unix(unix) => unix.try_write(bytes),
+        };
+    }
+
     /// Ends our side (FIN); what the peer sends can still be read.
     pub fn shut_down(&mut self, cx: &mut Context<'_>) {
         // Neither kind ever waits here, and a socket that is already gone needs no FIN.

@@ -102,10 +102,7 @@ impl Histogram {
 
     /// Adds what this worker saw to `total`, from any thread. `total` must be of the same bounds.
     pub fn add_to(&self, total: &mut HistogramTotal) {
-        debug_assert!(
-            std::ptr::eq(self.bounds, total.bounds),
-            "histograms of different bounds do not add up"
-        );
+        debug_assert!(self.bounds == total.bounds, "histograms of different bounds do not add up");
         for (sum, bucket) in total.buckets.iter_mut().zip(&self.buckets) {
             *sum += bucket.get();
         }

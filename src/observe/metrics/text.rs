@@ -1,6 +1,6 @@
 //! The Prometheus text exposition format, version 0.0.4. Knows no metric.
 //!
-//! By hand: `prometheus-client` writes OpenMetrics only, and its collectors need more lines than this file has.
+//! By hand: `prometheus-client` writes `OpenMetrics` only, and its collectors need more lines than this file has.
 
 use super::table::{Family, Type};
 use crate::observe::count::HistogramTotal;
