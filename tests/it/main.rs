@@ -1,1 +1,3 @@
 //! The integration tests: one binary, real sockets, port 0.
+
+mod differential;
