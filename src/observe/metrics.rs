@@ -1,1 +1,30 @@
-//! The one table of metrics: storage of the counters, and their names, labels and help. Nobody else knows a metric's name.
+//! The one table of metrics: where workers count, and the counters' names, kinds, help and labels. Nobody else knows a
+//! metric's name.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `labels` | the closed sets of label values |
+//! | `counters` | what a worker counts: no lock, no shared cache line |
+//! | `table` | name, kind, labels, help of every metric |
+//! | `text` | the exposition format |
+//! | `render` | counters of all workers to one text |
+//! | `process` | what the kernel says of this process |
+
+mod counters;
+mod labels;
+mod process;
+mod render;
+mod table;
+mod text;
+
+pub use counters::{InstanceCounters, ListenerCounters, UpstreamCounters};
+pub use labels::{
+    CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin, RebindReason,
+    Refused,
+};
+pub use process::ProcessStats;
+pub use render::{Exposition, ProcessView, UpstreamView, render};
+pub use text::CONTENT_TYPE;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Every metric: name, kind, labels, help. Base units, counters end in `_total`, labels are bounded.
+//!
+//! Up is from the client to the instance, down from the instance to the client. `instance=""`: the proxy itself
+//! answered without an instance; `upstream=""` besides: also without a route.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: Type,
+    /// In the order in which their values are given.
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(pub(super) const $constant: &Family = &Family {
+            name: $name,
+            kind: Type::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)+
+        /// All of them, in the order of the exposition.
+        #[cfg(test)]
+        pub(super) const ALL: &[&Family] = &[$($constant),+];
+    };
+}
+
+families! {
+    CONNECTIONS = Counter "stickyd_connections_total" ["listener", "protocol"]
+        "Client connections accepted.";
+    CONNECTIONS_OPEN = Gauge "stickyd_connections_open" ["listener", "protocol"]
+        "Client connections open now, tunnels included.";
+    CONNECTIONS_LIMIT = Gauge "stickyd_connections_limit" []
+        "Most client connections at a time (limits.max_connections).";
+    REFUSED = Counter "stickyd_refused_total" ["reason"]
+        "Clients turned away before their request had a route.";
+    LIMIT_HITS = Counter "stickyd_limit_hits_total" ["limit"]
+        "How often a limit was reached, also when it is only observed.";
+    REQUESTS = Counter "stickyd_requests_total" ["upstream", "instance", "code", "origin"]
+        "Exchanges that ended, by class of the status and by who made the answer; an upgrade counts with its 101.";
+    REQUEST_SECONDS = Histogram "stickyd_request_seconds" ["upstream"]
+        "From the end of a request's head to the end of its answer, without upgrades and streams.";
+    CONNECT_SECONDS = Histogram "stickyd_connect_seconds" ["upstream"]
+        "Time that a successful connect to an instance took.";
+    UPGRADE_SECONDS = Histogram "stickyd_upgrade_seconds" ["upstream"]
+        "From the end of an upgrade's head to the 101 of the instance.";
+    REQUESTS_OPEN = Gauge "stickyd_requests_open" ["upstream", "instance", "kind"]
+        "Exchanges open now, without tunnels.";
+    TUNNELS_OPEN = Gauge "stickyd_tunnels_open" ["upstream", "instance"]
+        "Tunnels open now: opened less closed.";
+    TUNNELS_OPENED = Counter "stickyd_tunnels_opened_total" ["upstream", "instance"]
+        "Tunnels opened.";
+    TUNNELS_CLOSED = Counter "stickyd_tunnels_closed_total" ["upstream", "instance", "reason", "code"]
+        "Tunnels closed, by reason and by the WebSocket close code that was seen first.";
+    TUNNEL_SECONDS = Histogram "stickyd_tunnel_seconds" ["upstream"]
+        "How long tunnels lived.";
+    TUNNEL_BYTES = Counter "stickyd_tunnel_bytes_total" ["upstream", "instance", "direction"]
+        "Bytes through tunnels, counted live; up is from client to instance.";
+    TUNNEL_FRAMES = Counter "stickyd_tunnel_frames_total" ["upstream", "instance", "direction"]
+        "WebSocket frames through tunnels, counted live; up is from client to instance.";
+    STICKY_DECISIONS = Counter "stickyd_sticky_decisions_total" ["upstream", "by"]
+        "Placements by what chose the instance.";
+    STICKY_REBINDS = Counter "stickyd_sticky_rebinds_total" ["upstream", "reason"]
+        "Bound clients that were given another instance.";
+    STICKY_COOKIES_REJECTED = Counter "stickyd_sticky_cookies_rejected_total" ["upstream", "reason"]
+        "Affinity cookies that were ignored.";
+    CONNECT_ERRORS = Counter "stickyd_connect_errors_total" ["upstream", "instance", "kind"]
+        "Connections to an instance that could not be made.";
+    LOG_LINES_DROPPED = Counter "stickyd_log_lines_dropped_total" []
+        "Access lines lost: queue full or not written.";
+    PANICS = Counter "stickyd_panics_total" []
+        "Panics of the program, each a bug to report.";
+    PROCESSES = Gauge "stickyd_processes" []
+        "Processes of this proxy, with those that linger after an upgrade.";
+    BUILD_INFO = Gauge "stickyd_build_info" ["version"]
+        "1; the version is in the label.";
+    PROCESS_CPU = Counter "process_cpu_seconds_total" []
+        "User and system CPU time.";
+    PROCESS_OPEN_FDS = Gauge "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS = Gauge "process_max_fds" []
+        "Most open file descriptors.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" []
+        "Resident memory.";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory_bytes" []
+        "Virtual memory.";
+    PROCESS_START = Gauge "process_start_time_seconds" []
+        "Start of the process, seconds since the epoch.";
+}
