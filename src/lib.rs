@@ -4,16 +4,34 @@
 //!
 //! | folder | what |
 //! | --- | --- |
+//! | [`cli`] | one file for each command |
 //! | [`config`] | TOML to a model that the program can run on |
+//! | [`control`] | the only place that changes anything: start, supervise, stop |
+//! | [`generation`] | one immutable, published view of a configuration |
+//! | [`worker`] | a thread with its own runtime, listeners, pool, timers, tunnels |
+//! | [`listener`] | a socket becomes a connection |
+//! | [`http`] | one exchange; `http/exchange.rs` tells a request's life |
 //! | [`codec`] | HTTP/1 on the wire: bytes in, events out; pure |
+//! | [`tunnel`] | after the 101: relay, frames, Close |
 //! | [`affinity`] | keys that bind a client to an instance; pure |
 //! | [`routing`] | which upstream, which instance; pure |
-//! | [`control`] | the only place that changes anything |
+//! | [`upstream`] | instances: identity, connect, pool |
 //! | [`observe`] | metrics, access log, logging |
+//! | [`local`] | what the tasks of one worker share: clock, timers, buffers, streams |
 
 pub mod affinity;
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod control;
+pub mod generation;
+pub mod http;
+pub mod listener;
+pub mod local;
 pub mod observe;
 pub mod routing;
+pub mod tunnel;
+pub mod upstream;
+pub mod worker;
+
+pub use control::{Running, StartError, Surroundings, start};

@@ -1,9 +1,10 @@
-//! What binds a client to an instance. Pure: no socket, no clock; time and randomness are arguments.
+//! What binds a client to an instance. Pure: no socket, no clock; time and randomness are arguments
+//! (the one exception is [`cookie::Keys::generate`], which makes a secret).
 
 pub mod cookie;
 pub mod ip_hash;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The part of a client's address by which clients are told apart: IPv4-mapped IPv6 is IPv4, the bits behind the
 /// prefix are zero.
@@ -11,8 +12,19 @@ use std::net::IpAddr;
 pub struct ClientKey(pub(crate) IpAddr);
 
 impl ClientKey {
-    /// The key of `address` under the prefixes of `sticky.ip_hash` (0 to 32, 0 to 128).
-    pub fn of(_address: IpAddr, _ipv4_prefix: u8, _ipv6_prefix: u8) -> Self {
-        todo!()
+    /// The key of `address` under the prefixes of `sticky.ip_hash` (0 to 32, 0 to 128; more counts as all bits).
+    pub fn of(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let behind = 32_u32.saturating_sub(ipv4_prefix.into());
+                let mask = u32::MAX.checked_shl(behind).unwrap_or(0);
+                Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+            }
+            IpAddr::V6(v6) => {
+                let behind = 128_u32.saturating_sub(ipv6_prefix.into());
+                let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+            }
+        })
     }
 }

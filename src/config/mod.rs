@@ -2,11 +2,136 @@
 //!
 //! ```text
 //! raw (private: the spanned tree, walked by hand) -> validate (collects every problem) -> model
-//!                                                     report (line, column, caret, did-you-mean)
+//!                            availability (what comes later)  report (line, column, caret, did-you-mean)
 //! ```
 //!
 //! This folder imports nothing of the crate; nobody else can name a raw type.
 
+mod arguments;
+mod availability;
 pub mod model;
+mod raw;
+mod report;
+mod validate;
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+pub use arguments::from_arguments;
 pub use model::Config;
+pub use report::{Report, Severity, Style};
+
+use raw::{Damage, Table, Walk};
+use report::Problem;
+
+/// Largest file, in bytes: 4 MiB hold some 100 000 instances. More is another file, named by mistake.
+const LARGEST: u64 = 4 << 20;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What the program runs on.
+    pub config: Config,
+    /// What somebody should look at; often empty.
+    pub warnings: Report,
+}
+
+/// Reads and validates the file at `path`. Writes nothing, resolves nothing, opens nothing else.
+///
+/// # Errors
+/// A report of everything that is wrong; also when the file cannot be read, is not text, or is over 4 MiB.
+pub fn load(path: &Path) -> Result<Loaded, Report> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|problem| Report::new(&name, "", vec![problem]))?;
+    match String::from_utf8(text) {
+        Ok(text) => parse(&text, &name),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            // Replacing the bad bytes leaves everything before them in its place.
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let problem = Problem::error(at..at + 1, "not UTF-8", "save the file as UTF-8");
+            Err(Report::new(&name, &text, vec![problem]))
+        }
+    }
+}
+
+/// Validates `text`; `file_name` is what reports call it. Pure, and total: any text at all gives one or the other.
+///
+/// # Errors
+/// A report of everything that is wrong.
+pub fn parse(text: &str, file_name: &str) -> Result<Loaded, Report> {
+    if text.len() as u64 > LARGEST {
+        return Err(Report::new(file_name, "", vec![too_large()]));
+    }
+    let (tree, damage) = raw::parse(text);
+    conclude(file_name, text, &tree, damage, true)
+}
+
+/// The one way from a tree to a configuration.
+fn conclude(
+    file_name: &str,
+    text: &str,
+    tree: &DeTable<'_>,
+    damage: Damage,
+    refuse_later: bool,
+) -> Result<Loaded, Report> {
+    let walk = Walk::new(text, damage, refuse_later);
+    let config = validate::config(Table::top(&walk, tree));
+    let report = Report::new(file_name, text, walk.into_problems(schema));
+    if report.errors() > 0 { Err(report) } else { Ok(Loaded { config, warnings: report }) }
+}
+
+/// Every key that there is: those that a document with one table of each kind is asked for.
+fn schema() -> BTreeSet<String> {
+    let text = "[[listen]]\ntls = {}\n[upstream.x]\ninstances = [{}]\ntls = {}\n[[route]]\n";
+    let (tree, damage) = raw::parse(text);
+    let walk = Walk::new(text, damage, false);
+    validate::config(Table::top(&walk, &tree));
+    walk.into_known()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    let cannot = |error: std::io::Error| {
+        let help = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "write the file (config.example.toml shows how), name another one, or serve without a file: \
+                 stickyd run --listen :8080 --instances a:3000,b:3000"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "let the user that runs stickyd read it: chmod 0640, and the group of that user"
+            }
+            _ => "the path must name a readable file",
+        };
+        Problem::whole(format!("cannot read the file: {}", reason(&error)), help)
+    };
+    let file = File::open(path).map_err(cannot)?;
+    let meta = file.metadata().map_err(cannot)?;
+    if meta.is_dir() {
+        return Err(Problem::whole("this is a directory", "name the file in it, for example config.toml"));
+    }
+    let mut bytes = Vec::new();
+    // The size that the system names may be wrong (pipes, /proc), so what is read is what counts.
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LARGEST { Err(too_large()) } else { Ok(bytes) }
+}
+
+fn too_large() -> Problem {
+    Problem::whole("the file is larger than 4 MiB", "is this the right file?")
+}
+
+/// The system's words without its number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+#[cfg(test)]
+mod example_tests;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod tests;

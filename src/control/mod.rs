@@ -1,3 +1,16 @@
-//! The only place that changes anything.
+//! The only place that changes anything: starts, supervises, stops.
+//!
+//! Stages are types: a [`Config`](crate::config::Config) is bound, what is bound runs. Nothing is listened on before
+//! every secret is loaded, nothing is served before every address is bound.
 
+pub mod files;
+mod lock;
 pub mod metrics_listener;
+mod run;
+mod secrets;
+mod start;
+mod surroundings;
+
+pub use run::run;
+pub use start::{Running, StartError, start};
+pub use surroundings::Surroundings;

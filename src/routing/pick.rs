@@ -1,8 +1,15 @@
 //! Key and availability to an instance, with the reason why.
+//!
+//! Must not: know why an instance is not usable, change a counter.
+
+mod balance;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
-use crate::affinity::ip_hash::InstanceHash;
+use crate::affinity::ClientKey;
+use crate::affinity::ip_hash::{self, InstanceHash};
 use crate::config::model::{Balance, IpHash, StickyKey};
 
 /// One instance as placement sees it.
@@ -71,13 +78,44 @@ pub struct Policy<'c> {
 
 /// Places a client: the keys in their order, then `balance`. A bound instance that is not usable is passed over.
 /// `random` is a fresh random number; `turn` counts up by one with every call that ends in `balance` (round robin, weighted).
-/// `None`: no candidate is usable.
+/// `None`: no candidate is usable. Allocates nothing.
 pub fn pick(
-    _policy: Policy<'_>,
-    _client: Client,
-    _candidates: &[Candidate],
-    _random: u64,
-    _turn: u64,
+    policy: Policy<'_>,
+    client: Client,
+    candidates: &[Candidate],
+    random: u64,
+    turn: u64,
 ) -> Option<Choice> {
-    todo!()
+    for key in policy.by {
+        let (instance, by) = match key {
+            StickyKey::Cookie => (bound(client, candidates), By::Cookie),
+            StickyKey::IpHash => (hashed(policy.ip_hash, client.address, candidates), By::IpHash),
+        };
+        if let Some(instance) = instance {
+            return Some(Choice { instance, by });
+        }
+    }
+    let instance = balance::choose(policy.balance, candidates, random, turn)?;
+    Some(Choice { instance, by: By::Balance })
+}
+
+fn bound(client: Client, candidates: &[Candidate]) -> Option<usize> {
+    client.bound.filter(|index| candidates.get(*index).is_some_and(|candidate| candidate.usable))
+}
+
+fn hashed(algorithm: IpHash, address: IpAddr, candidates: &[Candidate]) -> Option<usize> {
+    match algorithm {
+        IpHash::Rendezvous { ipv4_prefix, ipv6_prefix } => ip_hash::rendezvous(
+            ClientKey::of(address, ipv4_prefix, ipv6_prefix),
+            usable(candidates).map(|(index, candidate)| (index, candidate.hash, candidate.weight.max(1))),
+        ),
+        IpHash::Nginx => {
+            let weights = candidates.iter().map(|candidate| candidate.weight.max(1));
+            ip_hash::nginx(address, &weights, |index| candidates[index].usable)
+        }
+    }
+}
+
+fn usable(candidates: &[Candidate]) -> impl Iterator<Item = (usize, &Candidate)> + Clone {
+    candidates.iter().enumerate().filter(|(_, candidate)| candidate.usable)
 }

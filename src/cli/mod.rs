@@ -1,0 +1,176 @@
+//! The command line: one file for each command.
+//!
+//! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
+
+mod run;
+mod validate;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Report, Style};
+
+/// Where the configuration is when nobody names another file.
+pub const CONFIG_FILE: &str = "/etc/stickyd/config.toml";
+
+/// Done.
+pub const OK: u8 = 0;
+/// A check failed, or an address could not be bound.
+pub const FAILED: u8 = 1;
+/// The command line makes no sense; clap's own.
+pub const USAGE: u8 = 2;
+/// The configuration cannot be used (`EX_CONFIG` of sysexits.h); a service manager must not restart on it.
+pub const BAD_CONFIGURATION: u8 = 78;
+
+const EXAMPLES: &str = "\
+Examples:
+  stickyd run --listen :8080 --instances instance-1:3000,instance-2:3000
+      Serve at once, without a file.
+  stickyd validate ./config.toml
+      Find every mistake of a file before it is used; `stickyd -t` checks /etc/stickyd/config.toml.
+  stickyd run
+      Serve as /etc/stickyd/config.toml says.
+
+The smallest file:
+  listen = \":80\"
+
+  [upstream.socketio]
+  instances = [\"instance-1:3000\", \"instance-2:3000\"]
+
+Every key, with its default: config.example.toml.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "stickyd", version, arg_required_else_help = true, after_help = EXAMPLES)]
+/// Sticky-session, WebSocket-aware reverse proxy for Socket.IO and WebSocket instances
+///
+/// Clients stay at their instance by cookie and address. Replaces nginx's `upstream { ip_hash; ... }` or a balancer's
+/// cookie stickiness.
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(RunArgs),
+    #[command(short_flag = 't')]
+    Validate(ValidateArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  stickyd run
+  stickyd run --config ./config.toml
+  stickyd run --listen :8080 --instances instance-1:3000,instance-2:3000
+  stickyd run --listen 127.0.0.1:8080 --listen unix:/run/stickyd.sock --instances 10.0.0.1:3000 --instances 10.0.0.2:3000
+
+Exit codes: 0 stopped as asked, 1 cannot bind, 2 wrong usage, 78 the configuration cannot be used.";
+
+/// Serve until stopped (SIGTERM or Ctrl-C)
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// Where to accept clients, instead of a file: ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"
+    #[arg(long, value_name = "ADDRESS", requires = "instances", conflicts_with = "config")]
+    listen: Vec<String>,
+    /// The Socket.IO or WebSocket processes behind, as host:port, with commas or by repeating the flag
+    #[arg(
+        long,
+        value_name = "ADDRESS,...",
+        value_delimiter = ',',
+        requires = "listen",
+        conflicts_with = "config"
+    )]
+    instances: Vec<String>,
+}
+
+const VALIDATE_EXAMPLES: &str = "\
+Examples:
+  stickyd validate
+  stickyd validate ./config.toml
+  stickyd -t ./config.toml && systemctl restart stickyd
+
+Writes nothing, resolves no name. Exit codes: 0 it can be used (warnings included), 78 it cannot.";
+
+/// Check a configuration: every mistake at once, with its line and what to type
+#[derive(Debug, Args)]
+#[command(after_help = VALIDATE_EXAMPLES)]
+pub struct ValidateArgs {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = CONFIG_FILE)]
+    file: PathBuf,
+    /// Understood for the sake of `nginx -t` habits: it changes nothing
+    #[arg(short = 't', hide = true)]
+    test: bool,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Run(args) => run::run(&args),
+            Command::Validate(args) => validate::run(&args),
+        }
+    }
+}
+
+/// Prints `report` to standard error, in colour where somebody looks at it.
+fn print(report: &Report) {
+    let stderr = std::io::stderr();
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let style = if stderr.is_terminal() && !unwanted { Style::Colour } else { Style::Plain };
+    // Nobody is left to tell when standard error is closed; the exit code still says it.
+    let _ = stderr.lock().write_all(report.render(style).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_understood() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        for good in [
+            "stickyd run",
+            "stickyd run -c x.toml",
+            "stickyd run --listen :80 --instances a:1,b:2",
+            "stickyd run --listen :80 --listen :81 --instances a:1 --instances b:2",
+            "stickyd validate",
+            "stickyd validate x.toml",
+            "stickyd validate -t x.toml",
+            "stickyd -t",
+            "stickyd -t x.toml",
+        ] {
+            assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
+        }
+        for bad in [
+            "stickyd",
+            "stickyd serve",
+            "stickyd run --listen :80",
+            "stickyd run --instances a:1",
+            "stickyd run -c x.toml --listen :80 --instances a:1",
+            "stickyd validate a b",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let Ok(Command::Run(args)) = parse("stickyd run --listen :80 --instances a:1,b:2 --instances c:3")
+        else {
+            panic!("not understood");
+        };
+        assert_eq!(args.instances, ["a:1", "b:2", "c:3"]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The one list of what the schema promises and the program does not do yet.
+//!
+//! A row is a key whose behaviour comes later, the value that describes what happens until then, and what that is.
+//! Setting such a key to anything else is an error, never ignored. Building the behaviour deletes the row (and its
+//! "(not available yet)" in `config.example.toml`; a test compares the two).
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::report::Problem;
+
+/// One key that is not available yet.
+pub(super) struct Later {
+    /// Its path in the schema.
+    pub(super) key: &'static str,
+    until: Until,
+    /// What happens today; goes on after "today ".
+    today: &'static str,
+}
+
+/// Which values may be written already.
+enum Until {
+    /// None: the key says nothing that is true today.
+    Nothing,
+    /// This one, as it is written in TOML.
+    Only(&'static str),
+    /// All but texts that begin with one of these. Entries of a list are looked at one by one.
+    Without(&'static [&'static str]),
+}
+
+use Until::{Nothing, Only, Without};
+
+const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
+    Later { key, until, today }
+}
+
+const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
+const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
+const NO_FD: &str = "stickyd opens its sockets itself: write the address";
+const RESOLVE: &str = "a name is looked up when a connection to it is opened";
+const NO_CHECKS: &str =
+    "instances are not checked: one that refuses a connection is passed over for that request";
+const NO_DOWN: &str = "a tunnel ends when its instance closes it, at once";
+const NO_DRAIN: &str = "an instance leaves only by a restart without it";
+const NO_REBALANCE: &str = "a client stays where it is until it reconnects";
+const NO_IP_LIMITS: &str = "clients are not limited by address";
+const NO_SIDS: &str = "Engine.IO session ids are not learned: clients are kept by cookie and address";
+const NO_FIELDS: &str = "only \"cookie\" and \"ip_hash\" place clients";
+const NO_FAIL: &str = "a client of a dead instance is bound to another one";
+const NO_BOUND: &str = "ip_hash does not look at how full an instance is";
+const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
+const NO_RELOAD: &str = "a changed file takes effect at the next start";
+const NO_UPGRADE: &str = "a new binary takes over by a restart";
+
+pub(super) const LATER: &[Later] = &[
+    row("listen.tls", Only("off"), NO_TLS),
+    row("listen.http2", Only("false"), NO_TLS),
+    row("listen.proxy_protocol", Only("off"), "the PROXY protocol is not understood: use trusted_proxies"),
+    row("listen.redirect", Only("off"), "a listener does not redirect"),
+    row("listen.address", Without(&["fd:"]), NO_FD),
+    row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
+    row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
+    row("upstream.NAME.resolve", Nothing, RESOLVE),
+    row("upstream.NAME.resolve_forget", Nothing, RESOLVE),
+    row("upstream.NAME.expand", Only("false"), "one name is one instance"),
+    row("upstream.NAME.max_handshakes", Only("off"), "handshakes in flight are not limited"),
+    row("upstream.NAME.instances.max_tunnels", Only("off"), "the tunnels of an instance are not limited"),
+    row("upstream.NAME.instances.backup", Only("false"), "every instance takes clients"),
+    row("upstream.NAME.instances.state", Only("ready"), "every instance takes clients"),
+    row("upstream.NAME.sticky.by", Without(&["sid"]), NO_SIDS),
+    row("upstream.NAME.sticky.by", Without(&["header:", "query:"]), NO_FIELDS),
+    row("upstream.NAME.sticky.on_down", Only("rebind"), NO_FAIL),
+    row("upstream.NAME.sticky.ip_hash.bound", Only("off"), NO_BOUND),
+    row("upstream.NAME.health.check", Only("off"), NO_CHECKS),
+    row("upstream.NAME.health.path", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.expect", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.interval", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.fast_interval", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.timeout", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.rise", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.fall", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.slow_start", Nothing, NO_CHECKS),
+    row("upstream.NAME.health.panic_below", Nothing, NO_CHECKS),
+    row("upstream.NAME.down.close", Nothing, NO_DOWN),
+    row("upstream.NAME.down.rate", Nothing, NO_DOWN),
+    row("upstream.NAME.down.close_code", Nothing, NO_DOWN),
+    row("upstream.NAME.down.deadline", Nothing, NO_DOWN),
+    row("upstream.NAME.drain.grace", Nothing, NO_DRAIN),
+    row("upstream.NAME.drain.spread", Nothing, NO_DRAIN),
+    row("upstream.NAME.drain.close_code", Nothing, NO_DRAIN),
+    row("upstream.NAME.drain.deadline", Nothing, NO_DRAIN),
+    row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
+    row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),
+    row("upstream.NAME.rebalance.rest", Nothing, NO_REBALANCE),
+    row("upstream.NAME.timeouts.ping", Only("off"), "the proxy sends no pings"),
+    row("timeouts.tls_handshake", Nothing, NO_TLS),
+    row("timeouts.ping", Only("off"), "the proxy sends no pings"),
+    row("limits.connections_per_ip", Only("off"), NO_IP_LIMITS),
+    row("limits.tunnels_per_ip", Only("off"), NO_IP_LIMITS),
+    row("limits.upgrades_per_ip", Only("off"), NO_IP_LIMITS),
+    row("limits.exempt", Only("[]"), NO_IP_LIMITS),
+    row("limits.deny", Only("[]"), "every address is served"),
+    row("limits.mode", Only("enforce"), "limits are enforced"),
+    row("limits.sids", Nothing, NO_SIDS),
+    row("limits.message", Only("off"), "messages of any size pass"),
+    row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
+    row("admin.socket", Nothing, NO_ADMIN),
+    row("admin.mode", Nothing, NO_ADMIN),
+    row("admin.group", Nothing, NO_ADMIN),
+    row("admin.address", Only("off"), NO_ADMIN),
+    row("reload.watch", Only("false"), NO_RELOAD),
+    row("reload.max_removed", Nothing, NO_RELOAD),
+    row("upgrade.linger", Nothing, NO_UPGRADE),
+    row("upgrade.spread", Nothing, NO_UPGRADE),
+];
+
+/// What in `value`, rightly written under the key `schema`, is not available yet. `name` and `key`: the key as the
+/// document has it.
+pub(super) fn check(
+    schema: &str,
+    name: &str,
+    key: &Range<usize>,
+    value: &Spanned<DeValue<'_>>,
+) -> Vec<Problem> {
+    let rows = LATER.iter().filter(|row| row.key == schema);
+    rows.flat_map(|row| row.check(name, key, value)).collect()
+}
+
+impl Later {
+    fn check(&self, name: &str, key: &Range<usize>, value: &Spanned<DeValue<'_>>) -> Vec<Problem> {
+        let refuse = |span: Range<usize>, what: String, label: String| {
+            Problem::error(span, format!("{what} is not available yet"), label)
+                .help(format!("today {}", self.today))
+        };
+        match self.until {
+            Nothing => vec![refuse(key.clone(), format!("`{name}`"), "delete this line".to_owned())],
+            Only(literal) if is(value.get_ref(), literal) => vec![],
+            Only(literal) => {
+                let literal = match value.get_ref() {
+                    _ if matches!(literal, "true" | "false" | "[]") => literal.to_owned(),
+                    _ => format!("\"{literal}\""),
+                };
+                let label = format!("delete this line, or write {literal}");
+                vec![refuse(key.clone(), format!("this value of `{name}`"), label)]
+            }
+            Without(prefixes) => match value.get_ref().as_str() {
+                Some(text) if prefixes.iter().any(|prefix| text.starts_with(prefix)) => {
+                    vec![refuse(value.span(), format!("\"{text}\" in `{name}`"), "take this out".to_owned())]
+                }
+                _ => vec![],
+            },
+        }
+    }
+}
+
+fn is(value: &DeValue<'_>, literal: &str) -> bool {
+    match value {
+        DeValue::String(text) => text == literal,
+        DeValue::Boolean(boolean) => literal == if *boolean { "true" } else { "false" },
+        DeValue::Array(list) => list.is_empty() && literal == "[]",
+        _ => false,
+    }
+}

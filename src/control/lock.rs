@@ -1,0 +1,66 @@
+//! One process per configuration: a second one would bind silently, because listeners share their ports.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Held for as long as the process serves.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of what is called `identity` (the configuration's path, or the addresses of a run without a file).
+/// `None`: locks cannot be kept here, which is logged and not fatal.
+///
+/// # Errors
+/// Who holds it.
+pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, String> {
+    let path = runtime.join(format!("{:016x}.lock", xxh3_64(identity.as_bytes())));
+    let opened = fs::create_dir_all(runtime).and_then(|()| {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)
+    });
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot make the lock against a second start");
+            return Ok(None);
+        }
+    };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        // An unreadable holder is still a holder.
+        let _ = file.read_to_string(&mut holder);
+        let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+        return Err(format!("stickyd already runs with {identity} ({holder})"));
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "pid {}", std::process::id()));
+    if let Err(error) = written {
+        tracing::warn!(path = %path.display(), %error, "cannot note who holds the lock");
+    }
+    Ok(Some(Lock { _file: file }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_start_is_refused_and_told_by_whom() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = take(directory.path(), "/etc/stickyd/config.toml").unwrap();
+        assert!(first.is_some());
+        let refused = take(directory.path(), "/etc/stickyd/config.toml").unwrap_err();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        assert!(take(directory.path(), "/etc/stickyd/other.toml").unwrap().is_some());
+        drop(first);
+        assert!(take(directory.path(), "/etc/stickyd/config.toml").unwrap().is_some());
+    }
+}

@@ -1,0 +1,93 @@
+//! The secrets that seal cookies: read, or made once and kept.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::affinity::cookie::Keys;
+use crate::config::model::SecretSource;
+
+/// Name of the file in the state directory.
+const FILE: &str = "cookie.secret";
+
+/// The keys of `source`.
+///
+/// # Errors
+/// What is wrong with the file, never what is in it.
+pub(super) fn load(source: &SecretSource, state: Option<&Path>) -> Result<Keys, String> {
+    match source {
+        SecretSource::File(path) => read(path),
+        SecretSource::Auto => match state {
+            Some(state) => made_once(&state.join(FILE)).or_else(|error| {
+                tracing::warn!(%error, "the cookie's secret cannot be kept: after a restart clients are bound anew");
+                Ok(fresh())
+            }),
+            None => Ok(fresh()),
+        },
+    }
+}
+
+fn read(path: &Path) -> Result<Keys, String> {
+    let content =
+        fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
+    Keys::parse(&content).map_err(|error| format!("secret_file {}: {error}", path.display()))
+}
+
+/// The kept secret; made now if there is none.
+fn made_once(path: &Path) -> Result<Keys, String> {
+    if path.exists() {
+        return read(path);
+    }
+    match write_new(path, &Keys::generate()) {
+        // Another process was quicker: its secret is as good.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(format!("{}: {error}", path.display()))
+        }
+        _ => read(path),
+    }
+}
+
+/// Written under another name first, so that nobody ever reads half a secret.
+fn write_new(path: &Path, content: &str) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let written = file.write_all(content.as_bytes()).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&temporary, path));
+    fs::remove_file(&temporary)?;
+    linked
+}
+
+fn fresh() -> Keys {
+    Keys::parse(&Keys::generate()).expect("what was generated is well-formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_is_made_once_and_readable_to_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let first = load(&SecretSource::Auto, Some(&state)).unwrap();
+        let again = load(&SecretSource::Auto, Some(&state)).unwrap();
+        assert_eq!(first.fingerprint(), again.fingerprint());
+        let mode = fs::metadata(state.join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bad_file_is_named_and_its_content_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, "hunter2\n").unwrap();
+        let error = load(&SecretSource::File(path.clone()), None).unwrap_err();
+        assert!(error.contains(path.to_str().unwrap()) && !error.contains("hunter2"), "{error}");
+        assert!(load(&SecretSource::File(directory.path().join("none")), None).is_err());
+    }
+}

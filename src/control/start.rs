@@ -1,0 +1,296 @@
+//! From a configuration to running workers.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use super::surroundings::Surroundings;
+use super::{files, lock, metrics_listener, secrets};
+use crate::config::Config;
+use crate::config::model::{self, StickyKey};
+use crate::generation::Generation;
+use crate::http::Door;
+use crate::listener::bind::{self, Bound};
+use crate::listener::permit::Permits;
+use crate::local::clock;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::{self, Exposition, ListenerCounters, ProcessStats, ProcessView, UpstreamView};
+use crate::observe::panics;
+use crate::tunnel::Reason;
+use crate::upstream::Upstream;
+use crate::worker::{Command, Parts, Worker};
+
+/// Why the proxy does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Something that the configuration names cannot be used: exit code 78.
+    Config(String),
+    /// An address cannot be had, or another process serves: exit code 1.
+    Unavailable(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(text) | StartError::Unavailable(text) => out.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn unavailable(error: impl fmt::Display) -> StartError {
+    StartError::Unavailable(error.to_string())
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Running {
+    workers: Vec<Worker>,
+    metrics: Option<Metrics>,
+    access_log: Arc<AccessLog>,
+    published: Arc<ArcSwap<Generation>>,
+    listeners: Vec<(String, Option<SocketAddr>)>,
+    connections_limit: usize,
+    ready: Arc<AtomicBool>,
+    _lock: Option<lock::Lock>,
+}
+
+#[derive(Debug)]
+struct Metrics {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Starts to serve. `identity`: what the lock against a second start is about; `None` takes no lock.
+///
+/// # Errors
+/// Nothing is left running then.
+pub fn start(
+    config: Config,
+    surroundings: &Surroundings,
+    identity: Option<&str>,
+) -> Result<Running, StartError> {
+    let lock = match (&surroundings.runtime, identity) {
+        (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
+        _ => None,
+    };
+    let workers = config.workers.get();
+    let generation = assemble(config, surroundings)?;
+    let config = &generation.config;
+    let open_files = files::raise_limit();
+    let limit =
+        config.limits.max_connections.unwrap_or_else(|| files::connections_that_fit(open_files, workers));
+    tracing::info!(open_files, connections = limit, "open-file limit");
+
+    let unacked = config.timeouts.unacked;
+    let bound: Vec<Bound> = config
+        .listeners
+        .iter()
+        .map(|listener| bind::bind(listener, workers, unacked))
+        .collect::<Result<_, _>>()
+        .map_err(unavailable)?;
+    let metrics_socket = config.metrics.map(bind_metrics).transpose()?;
+    let access_log =
+        AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
+            .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
+
+    let (listeners, doors, per_worker) = hand_out(bound, workers);
+    let mut running = Running {
+        workers: Vec::new(),
+        metrics: None,
+        access_log: Arc::new(access_log),
+        published: Arc::new(ArcSwap::from_pointee(generation)),
+        listeners,
+        connections_limit: limit,
+        ready: Arc::new(AtomicBool::new(true)),
+        _lock: lock,
+    };
+    let permits = Permits::new(limit);
+    for (number, listeners) in per_worker.into_iter().enumerate() {
+        running.workers.push(
+            Worker::start(Parts {
+                number,
+                listeners,
+                published: running.published.clone(),
+                access_log: running.access_log.clone(),
+                permits: permits.clone(),
+            })
+            .map_err(unavailable)?,
+        );
+    }
+    running.metrics = metrics_socket.map(|socket| serve_metrics(socket, &running, doors)).transpose()?;
+    Ok(running)
+}
+
+impl Running {
+    /// Where it listens: as people write it, and as an address where there is one.
+    pub fn listeners(&self) -> &[(String, Option<SocketAddr>)] {
+        &self.listeners
+    }
+
+    /// Where it shows metrics.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|metrics| metrics.address)
+    }
+
+    /// What is in force.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.published.load_full()
+    }
+
+    /// The most client connections at a time.
+    pub fn connections_limit(&self) -> usize {
+        self.connections_limit
+    }
+
+    /// Closes every open tunnel, for this reason, now.
+    pub fn close_tunnels(&self, reason: Reason) {
+        for worker in &self.workers {
+            worker.order(Command::CloseTunnels(reason));
+        }
+    }
+
+    /// Opens the access log's file anew.
+    pub fn reopen_logs(&self) {
+        self.access_log.reopen();
+    }
+
+    /// Stops as `[shutdown]` says, and returns when everything has ended.
+    pub fn stop(self) {
+        let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
+        self.ready.store(false, Ordering::Relaxed);
+        self.workers.iter().for_each(|worker| worker.order(Command::Retire));
+        std::thread::sleep(ready_delay);
+        self.workers.iter().for_each(|worker| worker.order(Command::Stop { spread, deadline }));
+        self.workers.into_iter().for_each(Worker::join);
+        if let Some(Metrics { stop, thread, .. }) = self.metrics {
+            // Whoever no longer listens has ended.
+            let _ = stop.send(());
+            let _ = thread.join();
+        }
+        self.access_log.close();
+        remove_unix_sockets(&self.listeners);
+    }
+}
+
+/// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
+fn remove_unix_sockets(listeners: &[(String, Option<SocketAddr>)]) {
+    for path in listeners.iter().filter_map(|(name, _)| name.strip_prefix("unix:")) {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::debug!(path, %error, "cannot remove the socket");
+        }
+    }
+}
+
+/// Loads what the configuration names.
+fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, StartError> {
+    let workers = config.workers.get();
+    let mut upstreams = Vec::new();
+    for upstream in &config.upstreams {
+        let sealed = upstream.sticky.by.contains(&StickyKey::Cookie);
+        let keys =
+            sealed.then(|| secrets::load(&upstream.sticky.secret, surroundings.state.as_deref())).transpose();
+        let keys =
+            keys.map_err(|error| StartError::Config(format!("upstream {}: {error}", upstream.name)))?;
+        if let Some(keys) = &keys {
+            tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
+        }
+        upstreams.push(Arc::new(Upstream::new(upstream.clone(), keys, workers)));
+    }
+    Ok(Generation { config, upstreams })
+}
+
+type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
+
+/// Gives each worker its socket of each listener.
+fn hand_out(
+    bound: Vec<Bound>,
+    workers: usize,
+) -> (Vec<(String, Option<SocketAddr>)>, Vec<Arc<Door>>, PerWorker) {
+    let (mut listeners, mut doors) = (Vec::new(), Vec::new());
+    let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
+    for Bound { name, address, sockets } in bound {
+        let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
+        let door = Arc::new(Door { name: name.clone(), counters });
+        for (worker, socket) in per_worker.iter_mut().zip(sockets) {
+            worker.push((socket, door.clone()));
+        }
+        listeners.push((name, address));
+        doors.push(door);
+    }
+    (listeners, doors, per_worker)
+}
+
+fn bind_metrics(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))?;
+    listener.set_nonblocking(true).map_err(unavailable)?;
+    Ok(listener)
+}
+
+/// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
+fn serve_metrics(
+    socket: std::net::TcpListener,
+    running: &Running,
+    doors: Vec<Arc<Door>>,
+) -> Result<Metrics, StartError> {
+    let address = socket.local_addr().map_err(unavailable)?;
+    let (stop, stopped) = oneshot::channel();
+    let (published, access_log, limit) =
+        (running.published.clone(), running.access_log.clone(), running.connections_limit);
+    let (started, ready) = (clock::wall(), running.ready.clone());
+    let render = move || expose(&published.load(), &doors, &access_log, limit, started);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
+    let serve = move || {
+        runtime.block_on(async move {
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let stopped = async move { drop(stopped.await) };
+                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
+                        .await;
+                }
+                Err(error) => tracing::error!(%error, "metrics cannot be shown"),
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(serve).map_err(unavailable)?;
+    Ok(Metrics { address, stop, thread })
+}
+
+/// The text of a scrape.
+fn expose<'g>(
+    generation: &'g Generation,
+    doors: &[Arc<Door>],
+    access_log: &AccessLog,
+    limit: usize,
+    started: SystemTime,
+) -> String {
+    let instances = |upstream: &'g Upstream| {
+        upstream.instances.iter().map(|instance| (instance.name.clone(), instance.shards())).collect()
+    };
+    let upstreams = generation.upstreams.iter().map(|upstream| UpstreamView {
+        name: upstream.config.name.clone(),
+        shards: upstream.shards(),
+        instances: instances(upstream),
+    });
+    metrics::render(&Exposition {
+        listeners: doors.iter().map(|door| (door.name.clone(), door.counters.iter().collect())).collect(),
+        upstreams: upstreams.collect(),
+        process: ProcessView {
+            connections_limit: limit as u64,
+            log_lines_dropped: access_log.dropped(),
+            panics: panics::count(),
+            processes: 1,
+            started,
+            stats: ProcessStats::read(),
+        },
+    })
+}

@@ -1,0 +1,47 @@
+//! Where this process may keep what: the directories that the service manager names, or those of a run by hand.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Directories of this process. What is `None` is not there: nothing is kept or written then.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Kept over restarts: secrets that were made.
+    pub state: Option<PathBuf>,
+    /// Gone with the machine: locks.
+    pub runtime: Option<PathBuf>,
+    /// Access log.
+    pub logs: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// From the environment: `STATE_DIRECTORY`, `RUNTIME_DIRECTORY`, `LOGS_DIRECTORY` (systemd.exec(5)), else what
+    /// is usual for the user who runs it.
+    pub fn from_environment() -> Self {
+        let named = |variable: &str| {
+            let value = env::var_os(variable)?;
+            // systemd may name several, separated by colons; the first is ours.
+            let first = value.to_str()?.split(':').next()?.to_owned();
+            Some(PathBuf::from(first)).filter(|path| path.is_absolute())
+        };
+        let root = rustix::process::geteuid().is_root();
+        let home = |below: &str| env::var_os("HOME").map(|home| PathBuf::from(home).join(below));
+        let usual_state = || {
+            if root {
+                return Some(PathBuf::from("/var/lib/stickyd"));
+            }
+            named("XDG_STATE_HOME").or_else(|| home(".local/state")).map(|path| path.join("stickyd"))
+        };
+        let usual_runtime = || {
+            if root {
+                return Some(PathBuf::from("/run/stickyd"));
+            }
+            Some(named("XDG_RUNTIME_DIR").unwrap_or_else(env::temp_dir).join("stickyd"))
+        };
+        Surroundings {
+            state: named("STATE_DIRECTORY").or_else(usual_state),
+            runtime: named("RUNTIME_DIRECTORY").or_else(usual_runtime),
+            logs: named("LOGS_DIRECTORY"),
+        }
+    }
+}

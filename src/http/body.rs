@@ -1,0 +1,161 @@
+//! Moves one body from a connection to another, framed anew, behind the head that announces it.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::wire::Wire;
+use crate::codec::body::{BadBody, Decoder, Framing, Piece, encode_chunk, encode_last_chunk};
+
+/// Data up to this size is copied behind what waits to be written, so that one system call sends both; copying more
+/// would cost more than the call.
+const COPY_MAX: usize = 16 * 1024;
+
+/// Bytes that one body moves before its neighbours on the worker have their turn.
+const BUDGET: usize = 256 * 1024;
+
+/// A body on its way.
+#[derive(Debug)]
+pub(super) struct Pump {
+    decoder: Decoder,
+    /// Written in chunks; otherwise as it is.
+    chunked: bool,
+    ended: bool,
+    /// The head, until it is written.
+    head: Vec<u8>,
+    /// Largest body in bytes.
+    limit: u64,
+    /// Bytes of content so far.
+    bytes: u64,
+}
+
+/// Why a body did not arrive whole.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Its source broke, or ended too early.
+    Source,
+    /// Its sink takes no more.
+    Sink,
+    /// It is not clean HTTP.
+    Bad(BadBody),
+    /// It is larger than allowed.
+    TooLarge,
+}
+
+impl Pump {
+    /// A body that comes in `framing` and goes out `chunked` or as it is, behind `head`. `limit`: bytes of content;
+    /// `trailers`: bytes of trailer fields.
+    pub(super) fn new(
+        head: Vec<u8>,
+        framing: Framing,
+        chunked: bool,
+        limit: Option<u64>,
+        trailers: usize,
+    ) -> Self {
+        Pump {
+            decoder: Decoder::new(framing, trailers),
+            chunked,
+            ended: false,
+            head,
+            limit: limit.unwrap_or(u64::MAX),
+            bytes: 0,
+        }
+    }
+
+    /// All of it has been read, decoded and given to the sink's connection.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Bytes of content so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Moves what can be moved; ready when the body has ended and everything is written. `moved` is set when a byte moved.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Wire,
+        to: &mut Wire,
+        moved: &mut bool,
+    ) -> Poll<Result<(), Stop>> {
+        let mut budget = BUDGET;
+        loop {
+            let blocked = to.is_blocked();
+            ready!(to.poll_flush(cx)).map_err(|_| Stop::Sink)?;
+            *moved |= blocked;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // A head waits for no body: it goes as soon as there is nothing to go with it.
+            if !self.head.is_empty() || !from.unread().is_empty() || self.decoder.is_ended() {
+                budget = budget.saturating_sub(self.advance(cx, from, to)?);
+                *moved = true;
+                continue;
+            }
+            match ready!(from.poll_fill(cx)) {
+                Ok(0) => self.source_ended(cx, to)?,
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(Stop::Source)),
+            }
+        }
+    }
+
+    /// Passes on what has been read.
+    fn advance(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire) -> Result<usize, Stop> {
+        let mut out = std::mem::take(&mut self.head);
+        let input = from.unread();
+        let mut rest = input;
+        while !self.ended {
+            match self.decoder.next(&mut rest).map_err(Stop::Bad)? {
+                None => break,
+                Some(Piece::Data(data)) => {
+                    self.bytes += data.len() as u64;
+                    if self.bytes > self.limit {
+                        return Err(Stop::TooLarge);
+                    }
+                    self.pass(cx, data, &mut out, to).map_err(|_| Stop::Sink)?;
+                }
+                Some(Piece::End(trailers)) => {
+                    self.ended = true;
+                    if self.chunked {
+                        encode_last_chunk(&trailers, &mut out);
+                    }
+                }
+            }
+        }
+        let used = input.len() - rest.len();
+        from.consume(used);
+        to.write(cx, &out).map_err(|_| Stop::Sink)?;
+        Ok(used)
+    }
+
+    fn pass(&self, cx: &mut Context<'_>, data: &[u8], out: &mut Vec<u8>, to: &mut Wire) -> io::Result<()> {
+        if self.chunked {
+            encode_chunk(data, out);
+        } else if !out.is_empty() && data.len() <= COPY_MAX {
+            out.extend_from_slice(data);
+        } else {
+            to.write(cx, out)?;
+            out.clear();
+            to.write(cx, data)?;
+        }
+        Ok(())
+    }
+
+    /// The source ended its connection: that may be the body's end.
+    fn source_ended(&mut self, cx: &mut Context<'_>, to: &mut Wire) -> Result<(), Stop> {
+        self.decoder.eof().map_err(|_| Stop::Source)?;
+        self.ended = true;
+        if self.chunked {
+            let mut out = Vec::new();
+            encode_last_chunk(&[], &mut out);
+            to.write(cx, &out).map_err(|_| Stop::Sink)?;
+        }
+        Ok(())
+    }
+}

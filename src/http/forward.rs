@@ -1,0 +1,390 @@
+//! One request to one instance and its answer back: both bodies stream, both ends are watched, every wait has an end.
+
+use std::future::poll_fn;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use super::body::{Pump, Stop};
+use super::headers::{self, Delivery};
+use super::lease::Lease;
+use super::request::Request;
+use super::respond::Failure;
+use super::wire::Wire;
+use crate::affinity::cookie;
+use crate::codec::body::Framing;
+use crate::codec::response::{self, ResponseHead};
+use crate::codec::{self, HeadLimits, Parsed, Version, header_slots};
+use crate::config::model::Timeouts;
+use crate::local::clock::{self, Moment};
+use crate::local::random;
+use crate::local::timer::Timer;
+use crate::observe::metrics::Kind;
+use crate::upstream::Upstream;
+
+/// How often a client is looked at whose pipelined bytes hide from a read that it has left.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
+const INTERIMS_MAX: u8 = 16;
+
+/// The head of the instance's answer, taken apart.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The handshake is answered: what follows belongs to the tunnel.
+    pub(super) switched: bool,
+    /// An answer without an end in sight.
+    stream: bool,
+    framing: Framing,
+    /// The instance keeps its connection.
+    instance_keeps: bool,
+    /// The client's connection can be kept.
+    pub(super) client_keeps: bool,
+    /// As it goes to the client.
+    head: Vec<u8>,
+}
+
+/// Why an exchange broke off.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    /// The status of an answer whose head has gone to the client: there is no other answer to give.
+    pub(super) begun: Option<u16>,
+    /// The instance ended the connection and no byte of an answer came.
+    pub(super) unanswered: bool,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    RequestBody,
+    InstanceTakes,
+    AnswerHead,
+    Switch,
+    AnswerBody,
+    ClientTakes,
+}
+
+impl Wait {
+    fn duration(self, timeouts: &Timeouts) -> Duration {
+        match self {
+            Wait::RequestBody => timeouts.request_body,
+            Wait::InstanceTakes | Wait::ClientTakes => timeouts.send,
+            Wait::AnswerHead => timeouts.response_head,
+            Wait::Switch => timeouts.upgrade,
+            Wait::AnswerBody => timeouts.body_idle,
+        }
+    }
+
+    fn failure(self) -> Failure {
+        match self {
+            Wait::RequestBody => Failure::BodyTimeout,
+            Wait::InstanceTakes => Failure::InstanceStalled,
+            Wait::AnswerHead | Wait::Switch => Failure::AnswerTimeout,
+            Wait::AnswerBody => Failure::AnswerStalled,
+            Wait::ClientTakes => Failure::ClientStalled,
+        }
+    }
+}
+
+/// One request on its way to one instance, and the answer on its way back.
+#[derive(Debug)]
+pub(super) struct Transfer<'x> {
+    client: &'x mut Wire,
+    pub(super) lease: &'x mut Lease,
+    request: &'x Request,
+    timer: &'x Timer,
+    limits: HeadLimits,
+    up: Pump,
+    /// The instance takes no more of the request; its answer may still come.
+    up_refused: bool,
+    /// A byte of an answer came.
+    answered: bool,
+    /// Unread bytes of the instance in which there is no whole head.
+    seen: usize,
+    /// Interim answers so far.
+    interims: u8,
+    waiting: Option<(Wait, Moment)>,
+}
+
+impl<'x> Transfer<'x> {
+    /// Sends `head` and what follows of the request over the lease.
+    pub(super) fn new(
+        (client, timer): (&'x mut Wire, &'x Timer),
+        lease: &'x mut Lease,
+        request: &'x Request,
+        head: Vec<u8>,
+        limits: HeadLimits,
+    ) -> Self {
+        let chunked = request.framing == Framing::Chunked;
+        let up = Pump::new(head, request.framing, chunked, request.body_limit, limits.bytes);
+        Transfer {
+            client,
+            lease,
+            request,
+            timer,
+            limits,
+            up,
+            up_refused: false,
+            answered: false,
+            seen: 0,
+            interims: 0,
+            waiting: None,
+        }
+    }
+
+    /// Bytes of the request's body so far.
+    pub(super) fn bytes_up(&self) -> u64 {
+        self.up.bytes()
+    }
+
+    /// The request has gone to the instance whole.
+    pub(super) fn request_is_whole(&self) -> bool {
+        self.up.is_ended() && !self.up_refused
+    }
+
+    /// Waits for the head of the answer; interim ones are passed on.
+    pub(super) async fn answer(&mut self) -> Result<Answer, Broken> {
+        let answer = poll_fn(|cx| self.poll_answer(cx)).await;
+        answer.map_err(|failure| Broken {
+            failure,
+            begun: None,
+            unanswered: failure == Failure::InstanceClosed && !self.answered,
+        })
+    }
+
+    /// Passes the answer on, head first; how many bytes of body the client got, and whether the instance's
+    /// connection can serve again.
+    pub(super) async fn deliver(&mut self, mut answer: Answer) -> (u64, Result<bool, Broken>) {
+        let head = std::mem::take(&mut answer.head);
+        let client_chunked = self.request.version == Version::Http11
+            && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
+        let mut down = Pump::new(head, answer.framing, client_chunked, None, self.limits.bytes);
+        let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
+        let reusable =
+            answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
+        let result = match delivered {
+            Ok(()) => Ok(reusable),
+            Err(failure) => Err(Broken { failure, begun: Some(answer.status), unanswered: false }),
+        };
+        (down.bytes(), result)
+    }
+
+    fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
+        // Only the request moves the deadline: a head that comes in drops must be there in time all the same.
+        let mut moved = false;
+        let uploading = self.poll_upload(cx, &mut moved)?;
+        // What the client does not take of interim answers is not read from the instance either.
+        while self.client.poll_flush(cx).map_err(|_| Failure::ClientGone)?.is_ready() {
+            let unread = self.lease.wire.unread();
+            if !unread.is_empty() && (self.seen == 0 || codec::worth_parsing(unread, self.seen, self.limits))
+            {
+                self.answered = true;
+                if let Some(answer) = self.take_answer(cx)? {
+                    return Poll::Ready(Ok(answer));
+                }
+                if self.client.is_blocked() {
+                    self.seen = 0;
+                    continue;
+                }
+            }
+            self.seen = self.lease.wire.unread().len();
+            match self.lease.wire.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::InstanceClosed)),
+            }
+        }
+        let wait = match (uploading, &self.request.handshake) {
+            (true, _) if self.lease.wire.is_blocked() => Wait::InstanceTakes,
+            (true, _) => Wait::RequestBody,
+            (false, Some(_)) => Wait::Switch,
+            (false, None) => Wait::AnswerHead,
+        };
+        self.poll_patience(cx, uploading, wait, moved)
+    }
+
+    fn poll_deliver(&mut self, cx: &mut Poller<'_>, down: &mut Pump) -> Poll<Result<(), Failure>> {
+        let mut moved = false;
+        match down.poll(cx, &mut self.lease.wire, self.client, &mut moved) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(stop)) => return Poll::Ready(Err(broken_answer(&stop))),
+            Poll::Pending => {}
+        }
+        let uploading = self.poll_upload(cx, &mut moved)?;
+        let wait = if self.client.is_blocked() { Wait::ClientTakes } else { Wait::AnswerBody };
+        self.poll_patience(cx, uploading, wait, moved)
+    }
+
+    /// Moves the request; `true` while more of it is to come.
+    fn poll_upload(&mut self, cx: &mut Poller<'_>, moved: &mut bool) -> Result<bool, Failure> {
+        if self.up_refused {
+            return Ok(false);
+        }
+        match self.up.poll(cx, self.client, &mut self.lease.wire, moved) {
+            Poll::Pending => Ok(true),
+            Poll::Ready(Ok(())) => Ok(false),
+            Poll::Ready(Err(Stop::Sink)) => {
+                // It may have answered before it closed: its word is still to be heard.
+                self.up_refused = true;
+                Ok(false)
+            }
+            Poll::Ready(Err(Stop::Source)) => Err(Failure::ClientGone),
+            Poll::Ready(Err(Stop::Bad(bad))) => Err(Failure::BadBody(bad)),
+            Poll::Ready(Err(Stop::TooLarge)) => Err(Failure::BodyTooLarge),
+        }
+    }
+
+    /// Watches the client and the clock while nothing else can be done.
+    fn poll_patience<T>(
+        &mut self,
+        cx: &mut Poller<'_>,
+        uploading: bool,
+        wait: Wait,
+        moved: bool,
+    ) -> Poll<Result<T, Failure>> {
+        let hidden = !uploading && self.watch_client(cx)?;
+        if moved || self.waiting.is_none_or(|(before, _)| before != wait) {
+            let patience = wait.duration(&self.request.upstream.config.timeouts);
+            self.waiting = Some((wait, clock::coarse().after(patience)));
+            self.timer.set(if hidden { patience.min(LOOK_EVERY) } else { patience });
+        }
+        while self.timer.poll(cx).is_ready() {
+            let now = clock::coarse();
+            match self.waiting {
+                Some((wait, deadline)) if deadline <= now => return Poll::Ready(Err(wait.failure())),
+                _ if hidden && self.client.stream().is_read_closed() => {
+                    return Poll::Ready(Err(Failure::ClientGone));
+                }
+                Some((_, deadline)) if !hidden => self.timer.set_at(deadline),
+                Some(_) | None => self.timer.set(LOOK_EVERY),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Notices a client that leaves; what it sends meanwhile waits. `true`: so much waits that its end would not be seen.
+    fn watch_client(&mut self, cx: &mut Poller<'_>) -> Result<bool, Failure> {
+        while self.client.unread().len() < self.limits.bytes {
+            match self.client.poll_fill(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Failure::ClientGone),
+            }
+        }
+        self.client.settle();
+        Ok(true)
+    }
+
+    /// Looks at what the instance has said so far.
+    fn take_answer(&mut self, cx: &mut Poller<'_>) -> Result<Option<Answer>, Failure> {
+        loop {
+            let mut slots = header_slots();
+            let parsed =
+                response::parse(self.lease.wire.unread(), &mut slots, self.limits, self.request.to_head);
+            let Parsed::Complete { head, len } = parsed.map_err(Failure::BadAnswer)? else { return Ok(None) };
+            let handshake = self.request.handshake.as_ref();
+            if head.status == 101 {
+                if !handshake.is_some_and(|handshake| handshake.is_answered_by(&head)) {
+                    return Err(Failure::BadSwitch);
+                }
+            } else if head.status < 200 {
+                self.interims += 1;
+                if self.interims > INTERIMS_MAX {
+                    return Err(Failure::InterimAnswers);
+                }
+                if self.request.version == Version::Http11 && handshake.is_none() {
+                    let mut interim = Vec::new();
+                    headers::write_response(&head, INTERIM, &mut interim);
+                    self.client.write(cx, &interim).map_err(|_| Failure::ClientGone)?;
+                }
+                self.lease.wire.consume(len);
+                if self.client.is_blocked() {
+                    return Ok(None);
+                }
+                continue;
+            }
+            let answer = prepare(self.request, self.lease, &head);
+            self.lease.wire.consume(len);
+            return Ok(Some(answer));
+        }
+    }
+}
+
+/// An interim answer has nothing of its own.
+const INTERIM: Delivery<'static> =
+    Delivery { framing: Framing::None, connection: None, upgrade: None, set_cookie: None };
+
+fn broken_answer(stop: &Stop) -> Failure {
+    match stop {
+        Stop::Sink => Failure::ClientGone,
+        Stop::Source | Stop::Bad(_) | Stop::TooLarge => Failure::InstanceClosed,
+    }
+}
+
+/// The final answer as the client gets it.
+fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Answer {
+    let switched = head.status == 101;
+    let http11 = request.version == Version::Http11;
+    let framing = match head.framing {
+        Framing::UntilClose if http11 => Framing::Chunked,
+        Framing::Chunked if !http11 => Framing::UntilClose,
+        framing => framing,
+    };
+    let client_keeps = request.keep_alive && framing != Framing::UntilClose && !switched;
+    let connection = match (client_keeps, http11) {
+        _ if switched => None,
+        (false, _) => Some("close"),
+        (true, false) => Some("keep-alive"),
+        (true, true) => None,
+    };
+    let set_cookie = stamp(request, lease, head);
+    let delivery = Delivery {
+        framing,
+        connection,
+        upgrade: request.handshake.as_ref().filter(|_| switched).map(|handshake| handshake.protocol()),
+        set_cookie: set_cookie.as_deref(),
+    };
+    let mut out = Vec::with_capacity(1024);
+    headers::write_response(head, delivery, &mut out);
+    let event_stream = head
+        .header("content-type")
+        .and_then(|value| value.get(..17))
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
+    Answer {
+        status: head.status,
+        switched,
+        stream: event_stream,
+        framing: head.framing,
+        instance_keeps: head.keep_alive,
+        client_keeps,
+        head: out,
+    }
+}
+
+impl Answer {
+    /// What kind of exchange this has become.
+    pub(super) fn kind(&self, request: &Request) -> Kind {
+        if self.stream { Kind::Stream } else { request.kind }
+    }
+
+    /// The head as it goes to the client.
+    pub(super) fn into_head(self) -> Vec<u8> {
+        self.head
+    }
+}
+
+/// The cookie that binds the client to the instance it got, unless it has a good one or others could get it from a cache.
+fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<Vec<u8>> {
+    let upstream: &Upstream = &request.upstream;
+    let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
+    if request.binding.is_good_for(lease.index) || headers::is_shared(head) {
+        return None;
+    }
+    let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id: random::secret() };
+    let mut value = Vec::with_capacity(cookie::VALUE_LEN);
+    keys.seal(&upstream.config.name, &binding, &mut value);
+    let mut field = Vec::with_capacity(192);
+    cookie::set_cookie(&upstream.config.sticky.cookie, request.https, &value, &mut field);
+    Some(field)
+}

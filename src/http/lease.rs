@@ -1,0 +1,125 @@
+//! A connected instance: pick, connect, and re-pick when that fails. The one place that fails over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Context;
+use super::request::Request;
+use super::respond::Failure;
+use super::wire::Wire;
+use crate::config::model::{Balance, IpHash, StickyKey};
+use crate::local::clock;
+use crate::local::random;
+use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
+use crate::routing::pick::{self, By, Candidate, Choice, Policy};
+use crate::upstream::connect::{self, Failed};
+use crate::upstream::{Instance, Upstream};
+
+/// A client waits for at most this many times `timeouts.connect` while instances that say nothing are tried in turn.
+const PATIENCE: u32 = 3;
+
+/// A connection to the instance that serves this exchange.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) instance: Arc<Instance>,
+    /// Its place in the upstream.
+    pub(super) index: usize,
+    /// What chose it.
+    pub(super) by: By,
+    pub(super) wire: Wire,
+    /// The connection has served before: the instance may be ending it just now.
+    pub(super) reused: bool,
+    /// Why a bound client does not get the instance that it was bound to.
+    pub(super) rebind: Option<RebindReason>,
+}
+
+/// Connects to the instance that the client belongs to, or to the next best while that fails. `fresh`: on no connection
+/// that has served before.
+pub(super) async fn lease(ctx: &Context, request: &Request, fresh: bool) -> Result<Lease, Failure> {
+    let upstream = &request.upstream;
+    let began = clock::coarse();
+    let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
+    let mut tried = Vec::new();
+    let mut failure = Failure::NoInstance;
+    while let Some(choice) = choose(ctx, request, &tried) {
+        let instance = &upstream.instances[choice.instance];
+        match reach(ctx, upstream, instance, fresh).await {
+            Ok((wire, reused)) => {
+                let rebind = request.binding.rebind(choice.instance);
+                count(ctx, upstream, choice.by, rebind);
+                return Ok(Lease {
+                    instance: instance.clone(),
+                    index: choice.instance,
+                    by: choice.by,
+                    wire,
+                    reused,
+                    rebind,
+                });
+            }
+            Err(failed) => {
+                instance.counters(ctx.worker).connect_error(failed.kind);
+                tracing::debug!(upstream = upstream.config.name, instance = instance.name, error = %failed.error, "cannot connect");
+                if failed.kind == ConnectError::NoLocalPort {
+                    failure = Failure::NoLocalPort;
+                }
+                tried.push(choice.instance);
+            }
+        }
+        if clock::coarse().since(began) > patience {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// A connection that waits in the pool, or a new one.
+async fn reach(
+    ctx: &Context,
+    upstream: &Upstream,
+    instance: &Instance,
+    fresh: bool,
+) -> Result<(Wire, bool), Failed> {
+    let config = &upstream.config;
+    if !fresh && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle) {
+        return Ok((Wire::new(stream), true));
+    }
+    let began = clock::now();
+    let connecting = connect::connect(&instance.endpoint, &config.source, ctx.next_turn(), &config.timeouts);
+    // Boxed: an exchange lives long, a connect does not, and a future keeps the size of its largest wait.
+    let stream = Box::pin(connecting).await?;
+    let took: Duration = clock::now().since(began);
+    upstream.counters(ctx.worker).connect_seconds.observe(took.as_secs_f64());
+    Ok((Wire::new(stream), false))
+}
+
+fn choose(ctx: &Context, request: &Request, tried: &[usize]) -> Option<Choice> {
+    let upstream = &request.upstream;
+    let config = &upstream.config;
+    let policy = Policy { by: &config.sticky.by, ip_hash: config.sticky.ip_hash, balance: config.balance };
+    // Loads cost a look at every worker's counters: only where they decide.
+    let by_load = config.balance == Balance::LeastTunnels
+        && (!config.sticky.by.contains(&StickyKey::IpHash) || config.sticky.ip_hash == IpHash::Nginx);
+    let mut candidates = ctx.candidates.borrow_mut();
+    candidates.clear();
+    candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| Candidate {
+        hash: instance.hash,
+        weight: instance.weight,
+        usable: !tried.contains(&index),
+        load: if by_load { instance.load() } else { 0 },
+    }));
+    let client = pick::Client { address: request.client, bound: request.binding.instance() };
+    let turn = if config.balance == Balance::RoundRobin { upstream.next_turn() } else { 0 };
+    pick::pick(policy, client, &candidates, random::next(), turn)
+}
+
+fn count(ctx: &Context, upstream: &Upstream, by: By, rebind: Option<RebindReason>) {
+    let counters = upstream.counters(ctx.worker);
+    counters.decision(match by {
+        By::Cookie => DecisionBy::Cookie,
+        By::IpHash => DecisionBy::IpHash,
+        By::Balance => DecisionBy::Balance,
+    });
+    if let Some(reason) = rebind {
+        counters.rebind(reason);
+    }
+}

@@ -1,0 +1,109 @@
+//! One exchange after another on a client's connection. Begin with [`exchange`]: it tells a request's life.
+
+mod body;
+mod connection;
+mod exchange;
+mod forward;
+mod headers;
+mod idle;
+mod lease;
+mod record;
+mod request;
+mod respond;
+mod upgrade;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+
+use crate::generation::Generation;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::ListenerCounters;
+use crate::routing::pick::Candidate;
+use crate::tunnel::Registry;
+use crate::upstream::pool::Pool;
+
+pub use connection::{Arrival, serve};
+
+/// What all exchanges of one worker share, without a lock.
+#[derive(Debug)]
+pub struct Context {
+    /// Which of the workers this is: its shard of every counter.
+    pub worker: usize,
+    /// Idle connections to instances.
+    pub pool: Pool,
+    /// Open tunnels.
+    pub tunnels: Rc<Registry>,
+    /// The process's access log.
+    pub access_log: Arc<AccessLog>,
+    /// Kept connections between two requests.
+    pub(crate) idle: Rc<idle::Idle>,
+    /// `health_path` says 503, everything else goes on.
+    pub retiring: Cell<bool>,
+    /// No new exchange begins; connections end after the one that runs.
+    pub stopping: Cell<bool>,
+    /// Exchanges that run.
+    pub exchanges: Cell<usize>,
+    published: RefCell<Published>,
+    turn: Cell<u64>,
+    candidates: RefCell<Vec<Candidate>>,
+}
+
+/// The generation that this worker saw last. Handing out clones of an `Rc` costs no write to a cache line that other
+/// workers share, which clones of the published `Arc` would.
+#[derive(Debug)]
+struct Published {
+    cache: Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>,
+    current: Rc<Arc<Generation>>,
+}
+
+impl Context {
+    /// For worker number `worker`.
+    pub fn new(worker: usize, published: Arc<ArcSwap<Generation>>, access_log: Arc<AccessLog>) -> Self {
+        let current = Rc::new(published.load_full());
+        Context {
+            worker,
+            pool: Pool::default(),
+            tunnels: Rc::default(),
+            access_log,
+            idle: Rc::default(),
+            retiring: Cell::new(false),
+            stopping: Cell::new(false),
+            exchanges: Cell::new(0),
+            published: RefCell::new(Published { cache: Cache::new(published), current }),
+            turn: Cell::new(0),
+            candidates: RefCell::default(),
+        }
+    }
+
+    /// What is in force now; an exchange asks once.
+    pub fn generation(&self) -> Rc<Arc<Generation>> {
+        let mut published = self.published.borrow_mut();
+        let Published { cache, current } = &mut *published;
+        let latest = cache.load();
+        if !Arc::ptr_eq(latest, current) {
+            *current = Rc::new(latest.clone());
+        }
+        current.clone()
+    }
+
+    /// Counts up by one with every call.
+    fn next_turn(&self) -> u64 {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+}
+
+/// A listener as exchanges see it.
+#[derive(Debug)]
+pub struct Door {
+    /// As in the metrics and the access log.
+    pub name: String,
+    /// One for each worker.
+    pub counters: Box<[ListenerCounters]>,
+}

@@ -1,0 +1,193 @@
+//! What is remembered of an exchange or a tunnel: counters, and lines of the access log.
+
+use std::sync::Arc;
+
+use super::Context;
+use super::connection::Arrival;
+use super::exchange::Life;
+use super::lease::Lease;
+use super::request::{Notes, Request};
+use super::respond::Failure;
+use crate::local::clock;
+use crate::observe::access_log::{Entry, Event};
+use crate::observe::metrics::{Kind, Origin, RebindReason};
+use crate::tunnel::Ended;
+use crate::upstream::{Instance, Upstream};
+
+/// Counts an exchange among the open ones until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    instance: Arc<Instance>,
+    worker: usize,
+    kind: Kind,
+}
+
+impl Open {
+    pub(super) fn begin(instance: &Arc<Instance>, worker: usize, kind: Kind) -> Self {
+        instance.counters(worker).requests_open(kind).inc();
+        Open { instance: instance.clone(), worker, kind }
+    }
+
+    /// Its answer shows what it is.
+    pub(super) fn becomes(&mut self, kind: Kind) {
+        let counters = self.instance.counters(self.worker);
+        counters.requests_open(self.kind).dec();
+        counters.requests_open(kind).inc();
+        self.kind = kind;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.instance.counters(self.worker).requests_open(self.kind).dec();
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// What the client got.
+    pub(super) status: Option<u16>,
+    pub(super) origin: Origin,
+    pub(super) failure: Option<Failure>,
+    /// Bytes of the bodies, up and down.
+    pub(super) bytes: (u64, u64),
+    pub(super) kind: Kind,
+}
+
+impl Outcome {
+    /// The instance's answer went to the client.
+    pub(super) fn answered(status: u16) -> Self {
+        Outcome {
+            status: Some(status),
+            origin: Origin::Instance,
+            failure: None,
+            bytes: (0, 0),
+            kind: Kind::Request,
+        }
+    }
+
+    /// The proxy had to answer itself.
+    pub(super) fn failed(failure: Failure) -> Self {
+        let status = failure.status().map(|(status, _)| status);
+        Outcome { status, origin: Origin::Proxy, failure: Some(failure), bytes: (0, 0), kind: Kind::Request }
+    }
+}
+
+/// nginx's number for a client that left before it was answered; only ever counted, never sent.
+const CLIENT_LEFT: u16 = 499;
+
+/// An exchange has ended, or has become a tunnel.
+pub(super) fn exchange(
+    ctx: &Context,
+    arrival: &Arrival,
+    request: &Request,
+    lease: Option<&Lease>,
+    outcome: Outcome,
+) {
+    let counters = request.upstream.counters(ctx.worker);
+    let status = outcome.status.unwrap_or(CLIENT_LEFT);
+    match lease {
+        Some(lease) => lease.instance.counters(ctx.worker).request(status, outcome.origin),
+        None => counters.request_unplaced(status),
+    }
+    count_refused(ctx, arrival, outcome.failure);
+    let took = clock::now().since(request.began);
+    match (outcome.status, outcome.kind) {
+        (Some(101), _) => counters.upgrade_seconds.observe(took.as_secs_f64()),
+        (_, Kind::Stream) => {}
+        (_, Kind::Request | Kind::Poll) => counters.request_seconds.observe(took.as_secs_f64()),
+    }
+    let Some(notes) = &request.notes else { return };
+    let switched = outcome.status == Some(101);
+    ctx.access_log.line(&Entry {
+        client: Some(request.client),
+        status: outcome.status,
+        upstream_status: outcome.status.filter(|_| outcome.origin == Origin::Instance),
+        upstream: Some(&request.upstream.config.name),
+        instance: lease.map(|lease| lease.instance.name.as_str()),
+        sticky_key: lease.map(|lease| lease.by.as_str()),
+        rebind_reason: lease.and_then(|lease| lease.rebind).map(RebindReason::as_str),
+        origin: Some(outcome.origin.as_str()),
+        reason: outcome.failure.map(Failure::reason),
+        duration: Some(took),
+        bytes_up: (!switched).then_some(outcome.bytes.0),
+        bytes_down: (!switched).then_some(outcome.bytes.1),
+        ..entry(if switched { Event::WsOpen } else { Event::Http }, arrival, notes)
+    });
+}
+
+/// A request that never had an instance to go to.
+pub(super) fn refused(
+    ctx: &Context,
+    arrival: &Arrival,
+    failure: Failure,
+    upstream: Option<&Upstream>,
+    notes: Option<&Notes>,
+) {
+    let status = failure.status().map_or(CLIENT_LEFT, |(status, _)| status);
+    match upstream {
+        Some(upstream) => upstream.counters(ctx.worker).request_unplaced(status),
+        None => arrival.door.counters[ctx.worker].request_unrouted(status),
+    }
+    count_refused(ctx, arrival, Some(failure));
+    if ctx.access_log.is_on() {
+        let unknown = Notes::default();
+        ctx.access_log.line(&Entry {
+            status: Some(status),
+            upstream: upstream.map(|upstream| upstream.config.name.as_str()),
+            origin: Some(Origin::Proxy.as_str()),
+            reason: Some(failure.reason()),
+            ..entry(Event::Http, arrival, notes.unwrap_or(&unknown))
+        });
+    }
+}
+
+fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
+    let counters = &arrival.door.counters[ctx.worker];
+    if let Some(reason) = failure.and_then(Failure::refused) {
+        counters.refused(reason);
+    }
+    if let Some(limit) = failure.and_then(Failure::limit) {
+        counters.limit_hit(limit);
+    }
+}
+
+/// A tunnel has ended.
+pub(super) fn tunnel_closed(ctx: &Context, arrival: &Arrival, life: &Life, ended: &Ended) {
+    life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
+    let lived = clock::now().since(life.began);
+    life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());
+    let Some(notes) = &life.notes else { return };
+    ctx.access_log.line(&Entry {
+        client: Some(life.client),
+        upstream: Some(&life.upstream.config.name),
+        instance: Some(&life.instance.name),
+        reason: Some(ended.reason.as_str()),
+        close_code: ended.code,
+        closed_by: Some(ended.reason.closed_by().as_str()),
+        duration: Some(lived),
+        bytes_up: Some(ended.up.bytes),
+        bytes_down: Some(ended.down.bytes),
+        frames_up: Some(ended.up.frames),
+        frames_down: Some(ended.down.frames),
+        ..entry(Event::WsClose, arrival, notes)
+    });
+}
+
+/// What every line has.
+fn entry<'a>(event: Event, arrival: &'a Arrival, notes: &'a Notes) -> Entry<'a> {
+    let known = |text: &'a str| (!text.is_empty()).then_some(text.as_bytes());
+    Entry {
+        request_id: Some(&notes.request_id[..]).filter(|id| !id.is_empty()),
+        peer: arrival.peer,
+        listener: Some(&arrival.door.name),
+        method: known(&notes.method),
+        host: known(&notes.host),
+        target: known(&notes.target),
+        protocol: Some("HTTP/1.1"),
+        referer: notes.referer.as_deref(),
+        user_agent: notes.user_agent.as_deref(),
+        ..Entry::new(event, clock::wall())
+    }
+}

@@ -1,0 +1,333 @@
+//! What an exchange must remember of its request: everything is decided while the head lies in the buffer, then the
+//! buffer is given back.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::connection::Arrival;
+use super::headers::{self, Origin};
+use super::respond::Failure;
+use super::upgrade::Handshake;
+use crate::affinity::cookie;
+use crate::codec::body::Framing;
+use crate::codec::request::{self as head, RequestHead};
+use crate::codec::{HeadLimits, Parsed, Version, header_slots};
+use crate::config::model::{ClientIpHeader, Config, StickyKey};
+use crate::generation::Generation;
+use crate::listener::client_address::{self, Peer, Scheme};
+use crate::local::clock::{self, Moment};
+use crate::local::random;
+use crate::observe::metrics::{CookieRejection, Kind, RebindReason};
+use crate::routing::route;
+use crate::upstream::Upstream;
+
+/// A request that has a route.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) began: Moment,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) version: Version,
+    /// HEAD: the answer has no body.
+    pub(super) to_head: bool,
+    /// The client wants to keep the connection.
+    pub(super) keep_alive: bool,
+    pub(super) framing: Framing,
+    /// Bytes that the body may have.
+    pub(super) body_limit: Option<u64>,
+    /// May be sent once more, on another connection, when a reused one ended before any byte of the answer: idempotent,
+    /// without body, and no Engine.IO session's (a poll is a destructive read).
+    pub(super) retryable: bool,
+    pub(super) kind: Kind,
+    /// An upgrade that may become a tunnel.
+    pub(super) handshake: Option<Handshake>,
+    /// The head as the instance gets it.
+    pub(super) head: Vec<u8>,
+    pub(super) client: IpAddr,
+    pub(super) https: bool,
+    pub(super) binding: Binding,
+    /// What only the access log wants; `None`: it is off.
+    pub(super) notes: Option<Box<Notes>>,
+}
+
+/// What the client's cookie says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binding {
+    /// Nothing that counts.
+    None,
+    /// It belongs to an instance that there is no more.
+    Removed,
+    /// It belongs to this one; `fresh`: not yet past half of its time.
+    To { instance: usize, fresh: bool },
+}
+
+impl Binding {
+    /// The instance that the client belongs to.
+    pub(super) fn instance(self) -> Option<usize> {
+        match self {
+            Binding::To { instance, .. } => Some(instance),
+            Binding::None | Binding::Removed => None,
+        }
+    }
+
+    /// Why a client that was given `chosen` does not go where it belongs.
+    pub(super) fn rebind(self, chosen: usize) -> Option<RebindReason> {
+        match self {
+            Binding::Removed => Some(RebindReason::Removed),
+            Binding::To { instance, .. } if instance != chosen => Some(RebindReason::Down),
+            Binding::None | Binding::To { .. } => None,
+        }
+    }
+
+    /// The client holds a cookie for `chosen` that need not be renewed yet.
+    pub(super) fn is_good_for(self, chosen: usize) -> bool {
+        self == Binding::To { instance: chosen, fresh: true }
+    }
+}
+
+/// What only the access log wants to know of a request.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) method: Box<str>,
+    pub(super) host: Box<str>,
+    pub(super) target: Box<str>,
+    pub(super) request_id: Box<[u8]>,
+    pub(super) referer: Option<Box<[u8]>>,
+    pub(super) user_agent: Option<Box<[u8]>>,
+}
+
+/// What a head turned out to be.
+#[derive(Debug)]
+pub(super) enum Intake {
+    /// To be forwarded.
+    Request(Box<Request>),
+    /// `health_path`: the proxy's own answer.
+    Health { keep_alive: bool, to_head: bool },
+    /// Not to be served.
+    Refused {
+        failure: Failure,
+        to_head: bool,
+        keep_alive: bool,
+        notes: Option<Box<Notes>>,
+        upstream: Option<Arc<Upstream>>,
+    },
+    /// Not complete.
+    Partial,
+}
+
+/// Takes in the head at the start of `unread`; also tells how many bytes it took.
+pub(super) fn take_in(
+    arrival: &Arrival,
+    generation: &Generation,
+    worker: usize,
+    log: bool,
+    unread: &[u8],
+) -> (Intake, usize) {
+    let config = &generation.config;
+    let limits = head_limits(config);
+    let mut slots = header_slots();
+    let (head, len) = match head::parse(unread, &mut slots, limits) {
+        Ok(Parsed::Partial) => return (Intake::Partial, 0),
+        Ok(Parsed::Complete { head, len }) => (head, len),
+        Err(bad) => {
+            let failure = Failure::BadRequest(bad);
+            let refused =
+                Intake::Refused { failure, to_head: false, keep_alive: false, notes: None, upstream: None };
+            return (refused, 0);
+        }
+    };
+    if config.health_path.as_deref() == Some(head.path()) && matches!(head.method, "GET" | "HEAD") {
+        let keep_alive = head.keep_alive && head.framing == Framing::None;
+        return (Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len);
+    }
+    (accept(arrival, generation, worker, log, &head), len)
+}
+
+/// The limits of a head.
+pub(super) fn head_limits(config: &Config) -> HeadLimits {
+    HeadLimits { bytes: config.limits.header, headers: config.limits.headers }
+}
+
+fn accept(
+    arrival: &Arrival,
+    generation: &Generation,
+    worker: usize,
+    log: bool,
+    head: &RequestHead<'_, '_>,
+) -> Intake {
+    let config = &generation.config;
+    let request_id = request_id(head);
+    let notes = log.then(|| Box::new(notes(head, &request_id)));
+    let route = route::find(&config.routes, head.host, head.path()).map(|index| &config.routes[index]);
+    let upstream = route.map(|route| &generation.upstreams[route.upstream]);
+    let too_large = |limit: u64| matches!(head.framing, Framing::Length(length) if length > limit);
+    let failure = match route {
+        None => Some(Failure::NoRoute),
+        Some(route) if route.body.is_some_and(too_large) => Some(Failure::BodyTooLarge),
+        Some(_) => None,
+    };
+    let (Some(route), Some(upstream), None) = (route, upstream, failure) else {
+        return Intake::Refused {
+            failure: failure.unwrap_or(Failure::NoRoute),
+            to_head: head.method == "HEAD",
+            keep_alive: head.keep_alive && head.framing == Framing::None,
+            notes,
+            upstream: upstream.cloned(),
+        };
+    };
+    let origin = origin(arrival, config, head);
+    let handshake = Handshake::of(head, &config.upgrade_protocols);
+    let mut request = Request {
+        began: clock::now(),
+        upstream: upstream.clone(),
+        version: head.version,
+        to_head: head.method == "HEAD",
+        keep_alive: head.keep_alive,
+        framing: head.framing,
+        body_limit: route.body,
+        retryable: false,
+        kind: Kind::Request,
+        handshake,
+        head: Vec::with_capacity(1024),
+        client: origin.client,
+        https: origin.https,
+        binding: binding(upstream, head, worker),
+        notes,
+    };
+    let engine_io = engine_io(upstream, head);
+    if engine_io.sid && head.method == "GET" && engine_io.polling {
+        request.kind = Kind::Poll;
+    }
+    request.retryable = !engine_io.sid && head.framing == Framing::None && is_idempotent(head.method);
+    let bound_by_cookie = upstream.keys.is_some();
+    let origin = Origin {
+        request_id: &request_id,
+        cookie: bound_by_cookie.then_some(upstream.config.sticky.cookie.name.as_str()),
+        ..origin
+    };
+    headers::write_request(
+        head,
+        origin,
+        request.handshake.as_ref().map(Handshake::protocol),
+        &mut request.head,
+    );
+    Intake::Request(Box::new(request))
+}
+
+/// RFC 9110 section 9.2.2
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+}
+
+/// Who the client is and how it came.
+fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) -> Origin<'a> {
+    let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip()));
+    let believed = config.client_ip_header;
+    let values = |name: &'static str| {
+        head.headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    };
+    let (chain, scheme) = match believed {
+        ClientIpHeader::XForwardedFor => ("x-forwarded-for", "x-forwarded-proto"),
+        ClientIpHeader::Forwarded => ("forwarded", "forwarded"),
+    };
+    let resolved = client_address::resolve(peer, believed, values(chain), &config.trusted_proxies);
+    let https = client_address::scheme(&resolved, believed, values(scheme)) == Some(Scheme::Https);
+    Origin {
+        client: resolved.address,
+        peer: arrival.peer.map(|peer| peer.ip()),
+        peer_trusted: resolved.peer_trusted,
+        believed,
+        https,
+        request_id: b"",
+        cookie: None,
+    }
+}
+
+/// What the client's cookies say; what does not count is counted.
+fn binding(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> Binding {
+    let sticky = &upstream.config.sticky;
+    let Some(keys) = upstream.keys.as_ref().filter(|_| sticky.by.contains(&StickyKey::Cookie)) else {
+        return Binding::None;
+    };
+    let fields = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cookie"));
+    let Some(value) = fields.filter_map(|header| cookie::find(header.value, &sticky.cookie.name)).next()
+    else {
+        return Binding::None;
+    };
+    let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
+    match keys.open(&upstream.config.name, value, now, ttl) {
+        Ok(binding) => match upstream.bound(&binding) {
+            Some(instance) => Binding::To { instance, fresh: !binding.is_past_half(now, ttl) },
+            None => Binding::Removed,
+        },
+        Err(rejected) => {
+            upstream.counters(worker).cookie_rejected(match rejected {
+                cookie::Rejected::Expired => CookieRejection::Expired,
+                cookie::Rejected::Forged => CookieRejection::Forged,
+                cookie::Rejected::Foreign => CookieRejection::Foreign,
+                cookie::Rejected::Version => CookieRejection::Version,
+            });
+            Binding::None
+        }
+    }
+}
+
+/// What a request is to Engine.IO.
+#[derive(Clone, Copy, Debug, Default)]
+struct EngineIo {
+    /// It belongs to a session.
+    sid: bool,
+    /// It is a poll (or a post) of the polling transport.
+    polling: bool,
+}
+
+fn engine_io(upstream: &Upstream, head: &RequestHead<'_, '_>) -> EngineIo {
+    let path = head.path();
+    let spoken = upstream.config.engine_io_paths.iter().any(|spoken| {
+        path.strip_prefix(spoken.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let Some(query) = head.target.get(path.len() + 1..).filter(|_| spoken) else {
+        return EngineIo::default();
+    };
+    let mut found = EngineIo::default();
+    for parameter in query.split('&') {
+        found.sid |= parameter.strip_prefix("sid=").is_some_and(|sid| !sid.is_empty());
+        found.polling |= parameter == "transport=polling";
+    }
+    found
+}
+
+/// The client's own `X-Request-ID` when it is one, else a new one.
+fn request_id(head: &RequestHead<'_, '_>) -> Vec<u8> {
+    let sane = |id: &&[u8]| {
+        (1..=128).contains(&id.len())
+            && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~:/+=@".contains(byte))
+    };
+    match head.header("x-request-id").filter(sane) {
+        Some(id) => id.to_vec(),
+        None => new_request_id().to_vec(),
+    }
+}
+
+fn new_request_id() -> [u8; 32] {
+    let mut id = [0; 32];
+    let number = u128::from(random::next()) << 64 | u128::from(random::next());
+    for (at, digit) in id.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * at)) as usize & 15];
+    }
+    id
+}
+
+fn notes(head: &RequestHead<'_, '_>, request_id: &[u8]) -> Notes {
+    Notes {
+        method: head.method.into(),
+        host: head.host.into(),
+        target: head.target.into(),
+        request_id: request_id.into(),
+        referer: head.header("referer").map(Into::into),
+        user_agent: head.header("user-agent").map(Into::into),
+    }
+}

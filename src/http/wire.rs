@@ -1,0 +1,140 @@
+//! One HTTP/1 connection as bytes: what was read and not yet used, what was written and not yet taken.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use crate::local::buffer::{Buffer, Parked};
+use crate::local::stream::Stream;
+
+/// A socket with its unread and unwritten bytes. At rest it holds no buffer.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: Stream,
+    input: Input,
+    parked: Option<Box<Parked>>,
+}
+
+/// What was read and not yet used.
+#[derive(Debug, Default)]
+enum Input {
+    #[default]
+    Empty,
+    /// While bytes are in hand.
+    Lent(Buffer),
+    /// While more is waited for: just the bytes.
+    Rest(Box<[u8]>),
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Wire { stream, input: Input::Empty, parked: None }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Gives the socket back, with the bytes that were read and not used.
+    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
+        let unread = self.unread().to_vec();
+        (self.stream, unread)
+    }
+
+    /// What was read and not yet used.
+    pub(crate) fn unread(&self) -> &[u8] {
+        match &self.input {
+            Input::Empty => &[],
+            Input::Lent(buffer) => buffer.filled(),
+            Input::Rest(bytes) => bytes,
+        }
+    }
+
+    /// The first `count` unread bytes are used.
+    pub(crate) fn consume(&mut self, count: usize) {
+        match &mut self.input {
+            Input::Lent(buffer) => buffer.consume(count),
+            Input::Rest(bytes) if count > 0 => self.input = Input::Rest(bytes[count..].into()),
+            Input::Empty | Input::Rest(_) => {}
+        }
+        if self.unread().is_empty() {
+            self.input = Input::Empty;
+        }
+    }
+
+    /// Reads more, behind what is unread; 0 = the peer has ended its side. The caller bounds what it lets pile up, below a
+    /// buffer's capacity.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = self.lend();
+        let read = self.stream.poll_read(cx, buffer.space());
+        if let Poll::Ready(Ok(count)) = read {
+            buffer.advance(count);
+        }
+        self.input = Input::Lent(buffer);
+        if read.is_pending() {
+            self.settle();
+        }
+        read
+    }
+
+    /// Gives the buffer back, and keeps only what is unread.
+    pub(crate) fn settle(&mut self) {
+        if let Input::Lent(buffer) = &self.input {
+            self.input = match buffer.filled() {
+                [] => Input::Empty,
+                bytes => Input::Rest(bytes.into()),
+            };
+        }
+    }
+
+    /// Writes what the socket takes at once; the rest waits.
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if self.parked.is_none() {
+            while !bytes.is_empty() {
+                match self.stream.poll_write(cx, bytes) {
+                    Poll::Ready(written) => bytes = &bytes[written?..],
+                    Poll::Pending => break,
+                }
+            }
+        }
+        if !bytes.is_empty() {
+            self.parked.get_or_insert_default().append(bytes);
+        }
+        Ok(())
+    }
+
+    /// Writes what waits.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(parked) = &mut self.parked {
+            if parked.is_empty() {
+                self.parked = None;
+                break;
+            }
+            let written = ready!(self.stream.poll_write(cx, parked.rest()))?;
+            parked.consume(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Something waits to be taken.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// Ends our side.
+    pub(crate) fn shut_down(&mut self, cx: &mut Context<'_>) {
+        self.stream.shut_down(cx);
+    }
+
+    fn lend(&mut self) -> Buffer {
+        match std::mem::take(&mut self.input) {
+            Input::Lent(buffer) => buffer,
+            Input::Empty => Buffer::take(),
+            Input::Rest(bytes) => {
+                let mut buffer = Buffer::take();
+                buffer.space()[..bytes.len()].copy_from_slice(&bytes);
+                buffer.advance(bytes.len());
+                buffer
+            }
+        }
+    }
+}

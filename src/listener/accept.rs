@@ -1,0 +1,122 @@
+//! The accept loop of one listener on one worker. It survives whatever accept(2) says.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::bind::Listening;
+use super::permit::Permits;
+use crate::http::{self, Arrival, Context, Door};
+use crate::local::clock;
+use crate::local::stream::Stream;
+use crate::local::timer;
+use crate::observe::logging::Occasionally;
+use crate::observe::metrics::{Limit, Refused};
+
+/// How long accepting rests when the process or the machine has no descriptor or memory left. The connections wait in
+/// the kernel's queue meanwhile.
+const REST: Duration = Duration::from_millis(100);
+
+/// Kept connections that make room at a time when connections are nearly out: finding them costs a look at all.
+const SHED: usize = 16;
+
+/// What a client hears that is one too many: cheap, and the connection is gone at once.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+thread_local! {
+    static NO_FILES: Occasionally = const { Occasionally::new(Duration::from_secs(10)) };
+    static AT_LIMIT: Occasionally = const { Occasionally::new(Duration::from_secs(10)) };
+}
+
+/// A listening socket in the hands of this worker's runtime.
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    fn new(listening: Listening) -> io::Result<Self> {
+        Ok(match listening {
+            Listening::Tcp(tcp) => Socket::Tcp(TcpListener::from_std(tcp)?),
+            Listening::Unix(unix) => Socket::Unix(UnixListener::from_std(unix)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Socket::Tcp(tcp) => tcp.accept().await.map(|(tcp, peer)| (Stream::Tcp(tcp), Some(peer))),
+            Socket::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(unix), None)),
+        }
+    }
+}
+
+/// Accepts until the task is ended.
+///
+/// # Errors
+/// When the runtime cannot take the socket.
+pub async fn accept(
+    listening: Listening,
+    ctx: Rc<Context>,
+    door: Arc<Door>,
+    permits: Arc<Permits>,
+) -> io::Result<()> {
+    let socket = Socket::new(listening)?;
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => admit(&ctx, &door, &permits, stream, peer),
+            Err(error) => rest(&ctx, &door, &error).await,
+        }
+    }
+}
+
+fn admit(
+    ctx: &Rc<Context>,
+    door: &Arc<Door>,
+    permits: &Arc<Permits>,
+    mut stream: Stream,
+    peer: Option<SocketAddr>,
+) {
+    let counters = &door.counters[ctx.worker];
+    counters.connections.one();
+    if permits.is_nearly_out() {
+        ctx.idle.shed(SHED);
+    }
+    let Some(permit) = permits.take() else {
+        counters.refused(Refused::Limit);
+        counters.limit_hit(Limit::MaxConnections);
+        if let Some(more) = AT_LIMIT.with(|line| line.pass(clock::instant())) {
+            tracing::warn!(
+                limit = permits.limit(),
+                more,
+                "connection limit reached: clients are turned away"
+            );
+        }
+        stream.try_write(FULL);
+        return;
+    };
+    counters.connections_open.inc();
+    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit };
+    tokio::task::spawn_local(http::serve(ctx.clone(), arrival, stream));
+}
+
+/// What accept(2) failed with decides whether to rest.
+async fn rest(ctx: &Context, door: &Door, error: &io::Error) {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+        door.counters[ctx.worker].refused(Refused::Files);
+        if let Some(more) = NO_FILES.with(|line| line.pass(clock::instant())) {
+            tracing::error!(listener = door.name, %error, more, "cannot accept; clients wait until descriptors are free");
+        }
+        timer::sleep(REST).await;
+    } else {
+        // The client was gone before it was accepted: that is its own affair.
+        tracing::debug!(listener = door.name, %error, "accept");
+    }
+}

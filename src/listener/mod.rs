@@ -1,0 +1,7 @@
+//! A socket becomes a connection: bind, accept, permit, and who the client is.
+
+pub mod accept;
+pub mod bind;
+pub mod client_address;
+mod holder;
+pub mod permit;

@@ -1,0 +1,138 @@
+//! Buffers lent to whoever has bytes in hand, and taken back when there are none.
+//!
+//! Nothing at rest holds a buffer: a task that waits gives it back, and keeps at most a small copy of what it could not
+//! finish ([`Parked`]).
+
+use std::cell::RefCell;
+
+/// Bytes that one read can bring: what a socket is read into.
+pub const CAPACITY: usize = 64 * 1024;
+
+/// Free bytes before the first byte read, so that a few held-back bytes can be put in front without moving the rest.
+pub const HEADROOM: usize = 16;
+
+/// Buffers kept for the next borrower; more are given back to the allocator.
+const KEPT: usize = 16;
+
+thread_local! {
+    static FREE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A borrowed buffer: `filled()` is what has been read and not yet consumed.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// Borrows an empty buffer.
+    pub fn take() -> Self {
+        let bytes =
+            FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; HEADROOM + CAPACITY].into_boxed_slice());
+        Buffer { bytes, start: HEADROOM, end: HEADROOM }
+    }
+
+    /// What was read and not yet consumed.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Where the next read goes.
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.end..]
+    }
+
+    /// `count` bytes of [`Buffer::space`] have been read into.
+    pub fn advance(&mut self, count: usize) {
+        self.end += count;
+        debug_assert!(self.end <= self.bytes.len());
+    }
+
+    /// The first `count` bytes are done with.
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.end);
+        if self.start == self.end {
+            self.start = HEADROOM;
+            self.end = HEADROOM;
+        }
+    }
+
+    /// Puts `bytes` in front of what is filled; at most [`HEADROOM`] bytes, and only before anything was consumed.
+    pub fn prepend(&mut self, bytes: &[u8]) {
+        let start = self.start - bytes.len();
+        self.bytes[start..self.start].copy_from_slice(bytes);
+        self.start = start;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        // At the end of a thread the list may be gone already: then the buffer simply is freed.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push(bytes);
+            }
+        });
+    }
+}
+
+/// The rest of a short write, waiting for its reader.
+#[derive(Debug, Default)]
+pub struct Parked {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Parked {
+    /// What is still to be written.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// `count` more bytes have been written.
+    pub fn consume(&mut self, count: usize) {
+        self.written += count;
+    }
+
+    /// Puts `bytes` behind everything that waits.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_empty_again_when_all_is_consumed() {
+        let mut buffer = Buffer::take();
+        buffer.space()[..3].copy_from_slice(b"abc");
+        buffer.advance(3);
+        buffer.prepend(b"xy");
+        assert_eq!(buffer.filled(), b"xyabc");
+        buffer.consume(4);
+        assert_eq!(buffer.filled(), b"c");
+        buffer.consume(1);
+        assert_eq!(buffer.filled(), b"");
+        assert_eq!(buffer.space().len(), CAPACITY);
+    }
+
+    #[test]
+    fn buffers_come_back() {
+        let first = Buffer::take();
+        let place = first.bytes.as_ptr();
+        drop(first);
+        assert_eq!(Buffer::take().bytes.as_ptr(), place);
+    }
+}

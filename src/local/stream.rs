@@ -1,0 +1,83 @@
+//! A connected socket, of whatever kind.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP
+    Tcp(TcpStream),
+    /// A unix socket
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Reads what is there; 0 = the peer has ended its side.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(into);
+        let read = match self {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut into),
+            Stream::Unix(unix) => Pin::new(unix).poll_read(cx, &mut into),
+        };
+        read.map_ok(|()| into.filled().len())
+    }
+
+    /// Writes what the socket takes.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, from),
+            Stream::Unix(unix) => Pin::new(unix).poll_write(cx, from),
+        }
+    }
+
+    /// Writes as much as the socket takes right now; what it does not take is lost. For last words.
+    pub fn try_write(&mut self, bytes: &[u8]) {
+        let _ = match self {
+            Stream::Tcp(tcp) => tcp.try_write(bytes),
+            Stream::Unix(unix) => unix.try_write(bytes),
+        };
+    }
+
+    /// Ends our side (FIN); what the peer sends can still be read.
+    pub fn shut_down(&mut self, cx: &mut Context<'_>) {
+        // Neither kind ever waits here, and a socket that is already gone needs no FIN.
+        let _ = match self {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+        };
+    }
+
+    /// When dropped the connection is reset instead of ended: the peer must not take what it got for the whole.
+    pub fn reset_on_drop(&self) {
+        if let Stream::Tcp(tcp) = self {
+            // A socket that is already gone cannot be reset.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+
+    /// The peer neither sent anything since we last looked nor ended its side. Costs a system call only when there is news.
+    pub fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let read = match self {
+            Stream::Tcp(tcp) => tcp.try_read(&mut byte),
+            Stream::Unix(unix) => unix.try_read(&mut byte),
+        };
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The peer has ended its side or is gone, also when unread bytes hide that from a read.
+    pub fn is_read_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [match self {
+            Stream::Tcp(tcp) => PollFd::new(tcp, PollFlags::RDHUP),
+            Stream::Unix(unix) => PollFd::new(unix, PollFlags::RDHUP),
+        }];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+}

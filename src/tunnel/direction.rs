@@ -1,0 +1,272 @@
+//! One direction of a tunnel: reads from its source, follows the frames, writes to its sink.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::close::CloseFrame;
+use super::frame::{HEADER_MAX, Scanner};
+use super::{Meter, Total, Way};
+use crate::local::buffer::{Buffer, Parked};
+use crate::local::clock::{self, Moment};
+use crate::local::stream::Stream;
+
+/// Bytes that one direction moves before its neighbours on the worker have their turn.
+const BUDGET: usize = 256 * 1024;
+
+/// Where the bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Open,
+    /// It has ended its side (FIN).
+    Ended,
+    /// Its connection broke.
+    Lost,
+}
+
+/// Where the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sink {
+    Open,
+    /// Our Close frame is behind everything that was passed on; what comes now is read and dropped.
+    Closed,
+    /// We have ended our side, after the source ended.
+    ShutDown,
+    /// Its connection broke.
+    Lost,
+}
+
+/// What waits for a sink that is slower than its source, and since when nothing of it was taken.
+#[derive(Debug)]
+struct Waiting {
+    parked: Parked,
+    since: Moment,
+}
+
+#[derive(Debug)]
+pub(super) struct Direction {
+    way: Way,
+    /// Not WebSocket: bytes without boundaries.
+    opaque: bool,
+    pub(super) source: Source,
+    pub(super) sink: Sink,
+    held_len: u8,
+    /// The beginning of a frame header that is not complete: held back, so that a Close frame can go before it.
+    held: [u8; HEADER_MAX],
+    scanner: Scanner,
+    waiting: Option<Box<Waiting>>,
+    total: Total,
+}
+
+impl Direction {
+    pub(super) fn new(way: Way, opaque: bool) -> Self {
+        Direction {
+            way,
+            opaque,
+            source: Source::Open,
+            sink: Sink::Open,
+            held_len: 0,
+            held: [0; HEADER_MAX],
+            scanner: Scanner::default(),
+            waiting: None,
+            total: Total::default(),
+        }
+    }
+
+    pub(super) fn total(&self) -> Total {
+        self.total
+    }
+
+    /// A Close frame of an end has passed here.
+    pub(super) fn close_seen(&self) -> bool {
+        self.scanner.close_seen()
+    }
+
+    pub(super) fn close_code(&self) -> Option<u16> {
+        self.scanner.close_code()
+    }
+
+    /// Since when the sink has taken nothing of what waits for it.
+    pub(super) fn waiting_since(&self) -> Option<Moment> {
+        self.waiting.as_ref().map(|waiting| waiting.since)
+    }
+
+    /// Nothing more will come of this direction.
+    pub(super) fn is_over(&self) -> bool {
+        match self.sink {
+            Sink::Lost | Sink::ShutDown => true,
+            Sink::Open | Sink::Closed => self.source == Source::Lost && self.waiting.is_none(),
+        }
+    }
+
+    /// Moves what can be moved. `closing`: our Close frame, to be queued at the next boundary. `true`: bytes moved.
+    /// `Err`: a frame that cannot be followed.
+    pub(super) fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        (from, to): (&mut Stream, &mut Stream),
+        closing: Option<&CloseFrame>,
+        meter: &impl Meter,
+    ) -> Result<bool, ()> {
+        if let Some(frame) = closing {
+            self.close_at_boundary(frame);
+        }
+        let mut moved = 0;
+        while self.flush(cx, to) || self.sink == Sink::Closed {
+            if self.source != Source::Open {
+                self.end(cx, to);
+                break;
+            }
+            if moved >= BUDGET {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            let mut buffer = Buffer::take();
+            match from.poll_read(cx, buffer.space()) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => self.source = Source::Ended,
+                Poll::Ready(Ok(count)) => {
+                    buffer.advance(count);
+                    moved += count;
+                    self.take(cx, buffer, to, closing, meter)?;
+                }
+                Poll::Ready(Err(_)) => self.source = Source::Lost,
+            }
+        }
+        Ok(moved > 0)
+    }
+
+    /// Bytes that were read before the tunnel began.
+    pub(super) fn begin_with(&mut self, bytes: &[u8], meter: &impl Meter) -> Result<(), ()> {
+        let scanned = self.scan(bytes, meter);
+        if scanned.0 > 0 {
+            self.park(&bytes[..scanned.0]);
+        }
+        if scanned.1 { Err(()) } else { Ok(()) }
+    }
+
+    /// Passes on what was read.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buffer: Buffer,
+        to: &mut Stream,
+        closing: Option<&CloseFrame>,
+        meter: &impl Meter,
+    ) -> Result<(), ()> {
+        if self.held_len > 0 {
+            buffer.prepend(&self.held[..usize::from(self.held_len)]);
+            self.held_len = 0;
+        }
+        let mut bytes = buffer.filled();
+        if let (Sink::Open, Some(frame)) = (self.sink, closing) {
+            // Inside a frame, or `close_at_boundary` would have queued it: the rest of that frame, then ours.
+            let left = usize::try_from(self.scanner.left()).map_or(bytes.len(), |left| left.min(bytes.len()));
+            let (rest, behind) = bytes.split_at(left);
+            self.scan(rest, meter);
+            self.write(cx, rest, to);
+            self.close_at_boundary(frame);
+            bytes = behind;
+        }
+        let (whole, bad) = self.scan(bytes, meter);
+        if self.sink == Sink::Open {
+            self.write(cx, &bytes[..whole], to);
+        }
+        if bad { Err(()) } else { Ok(()) }
+    }
+
+    /// Follows the frames in `bytes` and holds back an incomplete header: how many bytes may pass, and whether the rest is bad.
+    fn scan(&mut self, bytes: &[u8], meter: &impl Meter) -> (usize, bool) {
+        let (whole, frames, bad) = if self.opaque {
+            (bytes.len(), 0, false)
+        } else {
+            let scanned = self.scanner.scan(bytes);
+            (scanned.whole, scanned.frames, scanned.bad)
+        };
+        if !bad {
+            let held = &bytes[whole..];
+            self.held[..held.len()].copy_from_slice(held);
+            self.held_len = held.len() as u8;
+        }
+        if self.sink == Sink::Open && whole > 0 {
+            self.total.bytes += whole as u64;
+            self.total.frames += frames;
+            meter.passed(self.way, whole as u64, frames);
+        }
+        (whole, bad)
+    }
+
+    /// Queues our Close frame when the direction stands between two frames; never behind another Close frame.
+    fn close_at_boundary(&mut self, frame: &CloseFrame) {
+        if self.sink == Sink::Open && !self.opaque && self.scanner.left() == 0 && !self.close_seen() {
+            self.park(frame.as_bytes());
+            self.sink = Sink::Closed;
+        }
+    }
+
+    /// The source has ended: so does what we say to the sink.
+    fn end(&mut self, cx: &mut Context<'_>, to: &mut Stream) {
+        if self.held_len > 0 && self.sink == Sink::Open {
+            // Half a header that will never be whole: it was sent, so it arrives.
+            let held = self.held;
+            let len = usize::from(std::mem::take(&mut self.held_len));
+            self.total.bytes += len as u64;
+            self.write(cx, &held[..len], to);
+            if !self.flush(cx, to) {
+                return;
+            }
+        }
+        if self.source == Source::Ended
+            && self.waiting.is_none()
+            && matches!(self.sink, Sink::Open | Sink::Closed)
+        {
+            to.shut_down(cx);
+            self.sink = Sink::ShutDown;
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, mut bytes: &[u8], to: &mut Stream) {
+        if self.waiting.is_none() {
+            while !bytes.is_empty() {
+                match to.poll_write(cx, bytes) {
+                    Poll::Ready(Ok(count)) => bytes = &bytes[count..],
+                    Poll::Ready(Err(error)) => return self.lose(&error),
+                    Poll::Pending => break,
+                }
+            }
+        }
+        if !bytes.is_empty() {
+            self.park(bytes);
+        }
+    }
+
+    /// Writes what waits; `true`: nothing waits any more.
+    fn flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> bool {
+        while let Some(waiting) = &mut self.waiting {
+            if waiting.parked.is_empty() || self.sink == Sink::Lost {
+                self.waiting = None;
+                break;
+            }
+            match to.poll_write(cx, waiting.parked.rest()) {
+                Poll::Ready(Ok(count)) => {
+                    waiting.parked.consume(count);
+                    waiting.since = clock::coarse();
+                }
+                Poll::Ready(Err(error)) => self.lose(&error),
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    fn park(&mut self, bytes: &[u8]) {
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::new(Waiting { parked: Parked::default(), since: clock::coarse() }));
+        waiting.parked.append(bytes);
+    }
+
+    fn lose(&mut self, _error: &io::Error) {
+        self.sink = Sink::Lost;
+        self.waiting = None;
+    }
+}

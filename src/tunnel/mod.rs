@@ -1,0 +1,67 @@
+//! After the 101: two byte streams joined, until one of them, the proxy or time ends it.
+//!
+//! A tunnel knows no HTTP and no routes. It gets two sockets, limits, a meter and a seat in the registry (through which orders to
+//! close reach it), and returns why it ended. Bytes arrive exactly as sent; the proxy adds nothing but its own Close frame.
+//! At rest it is two sockets and a few words of state: no buffer.
+
+pub mod close;
+mod direction;
+pub mod frame;
+mod registry;
+mod relay;
+
+use std::time::Duration;
+
+pub use close::{ClosedBy, Reason};
+pub use registry::{Order, Registry, Seat};
+pub use relay::Tunnel;
+
+/// How long a tunnel may wait for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Both directions silent.
+    pub idle: Duration,
+    /// One direction ended, the other not.
+    pub half_close: Duration,
+    /// Our Close frame was sent, or waits for a frame's end.
+    pub close_wait: Duration,
+    /// A side takes nothing of what waits for it.
+    pub send: Duration,
+}
+
+/// A direction of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the instance.
+    Up,
+    /// From the instance to the client.
+    Down,
+}
+
+/// Counts what passes, while it passes.
+pub trait Meter {
+    /// `bytes` and the beginnings of `frames` have been taken over for the other side.
+    fn passed(&self, way: Way, bytes: u64, frames: u64);
+}
+
+/// What passed in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Bytes on the wire, without what the proxy added.
+    pub bytes: u64,
+    /// WebSocket frames; 0 in other protocols.
+    pub frames: u64,
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: Reason,
+    /// The code of the first Close frame; `None`: there was none, or it carried none.
+    pub code: Option<u16>,
+    /// From the client to the instance.
+    pub up: Total,
+    /// From the instance to the client.
+    pub down: Total,
+}

@@ -1,0 +1,240 @@
+//! The tunnel as a task: a small hand-written future, because a future keeps the size of its largest wait for life, and this
+//! one lives for days.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::close::CloseFrame;
+use super::direction::{Direction, Sink, Source};
+use super::{Ended, Limits, Meter, Order, Reason, Seat, Way};
+use crate::local::clock::{self, Moment};
+use crate::local::stream::Stream;
+use crate::local::timer::Timer;
+
+/// A client's and an instance's socket, joined.
+#[derive(Debug)]
+pub struct Tunnel<M> {
+    client: Stream,
+    instance: Stream,
+    up: Direction,
+    down: Direction,
+    limits: Arc<Limits>,
+    meter: M,
+    seat: Seat,
+    timer: Timer,
+    opaque: bool,
+    /// When a byte last moved.
+    active: Moment,
+    /// When the first direction ended.
+    half: Option<Moment>,
+    /// What ended it first, and the code that was given.
+    first: Option<(Reason, Option<u16>)>,
+    closing: Option<Box<Closing>>,
+}
+
+/// The proxy is closing: our frames, and when patience ends.
+#[derive(Debug)]
+struct Closing {
+    to_client: CloseFrame,
+    to_instance: CloseFrame,
+    deadline: Moment,
+}
+
+impl<M: Meter> Tunnel<M> {
+    /// Joins `client` and `instance`; `early` is what was read from each behind its head. `opaque`: not WebSocket.
+    pub fn new(
+        (client, instance): (Stream, Stream),
+        early: (&[u8], &[u8]),
+        opaque: bool,
+        limits: Arc<Limits>,
+        meter: M,
+        seat: Seat,
+    ) -> Self {
+        let mut tunnel = Tunnel {
+            client,
+            instance,
+            up: Direction::new(Way::Up, opaque),
+            down: Direction::new(Way::Down, opaque),
+            limits,
+            meter,
+            seat,
+            timer: Timer::new(),
+            opaque,
+            active: clock::coarse(),
+            half: None,
+            first: None,
+            closing: None,
+        };
+        let up = tunnel.up.begin_with(early.0, &tunnel.meter);
+        let down = tunnel.down.begin_with(early.1, &tunnel.meter);
+        if up.and(down).is_err() {
+            tunnel.close(Reason::ProtocolError);
+        }
+        tunnel.arm();
+        tunnel
+    }
+
+    /// Begins to close: our Close frame to both ends, each at its next frame boundary.
+    fn close(&mut self, reason: Reason) {
+        if self.closing.is_some() {
+            return;
+        }
+        let code = reason.code().unwrap_or(1001);
+        // What the ends have said already stands as the reason: then this only hurries them.
+        self.first.get_or_insert((reason, (!self.opaque).then_some(code)));
+        let mut key = [0; 4];
+        // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.
+        let _ = aws_lc_rs::rand::fill(&mut key);
+        self.closing = Some(Box::new(Closing {
+            to_client: CloseFrame::unmasked(code),
+            to_instance: CloseFrame::masked(code, key),
+            deadline: clock::coarse().after(self.limits.close_wait),
+        }));
+        self.arm();
+    }
+
+    fn pump(&mut self, cx: &mut Context<'_>) {
+        let closing = self.closing.as_deref();
+        let up = self.up.pump(
+            cx,
+            (&mut self.client, &mut self.instance),
+            closing.map(|closing| &closing.to_instance),
+            &self.meter,
+        );
+        let down = self.down.pump(
+            cx,
+            (&mut self.instance, &mut self.client),
+            closing.map(|closing| &closing.to_client),
+            &self.meter,
+        );
+        if up == Ok(true) || down == Ok(true) {
+            self.active = clock::coarse();
+        }
+        if up.is_err() || down.is_err() {
+            self.close(Reason::ProtocolError);
+            cx.waker().wake_by_ref();
+        }
+        self.note_ends();
+    }
+
+    /// What a broken connection means for the other direction, and who was first.
+    fn note_ends(&mut self) {
+        if self.up.source == Source::Lost {
+            self.down.sink = Sink::Lost;
+        }
+        if self.down.source == Source::Lost {
+            self.up.sink = Sink::Lost;
+        }
+        if self.first.is_none() {
+            let lost = |direction: &Direction| direction.source == Source::Lost;
+            let ended = |direction: &Direction| direction.close_seen() || direction.source == Source::Ended;
+            self.first = if ended(&self.up) {
+                Some((Reason::ClientClosed, self.up.close_code()))
+            } else if ended(&self.down) {
+                Some((Reason::InstanceClosed, self.down.close_code()))
+            } else if lost(&self.up) || self.down.sink == Sink::Lost {
+                Some((Reason::ClientLost, None))
+            } else if lost(&self.down) || self.up.sink == Sink::Lost {
+                Some((Reason::InstanceLost, None))
+            } else {
+                None
+            };
+        }
+        let one_ended = [&self.up, &self.down]
+            .iter()
+            .any(|direction| direction.source != Source::Open || direction.is_over());
+        if one_ended && self.half.is_none() {
+            self.half = Some(clock::coarse());
+            self.arm();
+        }
+        if self.up.waiting_since().or(self.down.waiting_since()).is_some() {
+            self.arm();
+        }
+    }
+
+    /// Both directions are done, or both ends have answered our Close.
+    fn is_over(&self) -> bool {
+        if self.up.is_over() && self.down.is_over() {
+            return true;
+        }
+        if self.closing.is_none() {
+            return false;
+        }
+        if self.opaque {
+            return true;
+        }
+        // An end is through when it said Close or ended, and has been told everything; one that cannot be told is not waited for.
+        let through = |from: &Direction, to: &Direction| {
+            let spoken = from.close_seen() || from.source != Source::Open;
+            let told = to.waiting_since().is_none() && to.sink != Sink::Open;
+            let untold = to.sink == Sink::Open && to.close_seen() && to.waiting_since().is_none();
+            (spoken || to.sink == Sink::ShutDown || to.sink == Sink::Lost) && (told || untold)
+        };
+        through(&self.up, &self.down) && through(&self.down, &self.up)
+    }
+
+    /// The next moment at which something has lasted too long.
+    fn deadline(&self) -> (Moment, Option<Reason>) {
+        if let Some(closing) = &self.closing {
+            return (closing.deadline, None);
+        }
+        let idle = (self.active.after(self.limits.idle), Some(Reason::Idle));
+        let half =
+            self.half.map(|since| (since.after(self.limits.half_close), Some(Reason::HalfCloseTimeout)));
+        let stalled = [&self.up, &self.down]
+            .into_iter()
+            .filter_map(Direction::waiting_since)
+            .min()
+            .map(|since| (since.after(self.limits.send), Some(Reason::Stalled)));
+        [Some(idle), half, stalled].into_iter().flatten().min_by_key(|(moment, _)| *moment).unwrap_or(idle)
+    }
+
+    fn arm(&self) {
+        self.timer.set_at(self.deadline().0);
+    }
+
+    /// The timer has fired: `true` when patience has ended, otherwise closing has begun or the deadline had moved.
+    fn on_timer(&mut self) -> bool {
+        let (moment, reason) = self.deadline();
+        if clock::coarse() < moment {
+            self.arm();
+            return false;
+        }
+        match reason {
+            Some(reason) => {
+                self.close(reason);
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn ended(&mut self) -> Ended {
+        let (reason, code) = self.first.unwrap_or((Reason::ProtocolError, None));
+        if reason == Reason::ClientLost {
+            // The client broke off: so do we, which also leaves no TIME_WAIT on our port to the instance.
+            self.instance.reset_on_drop();
+        }
+        Ended { reason, code, up: self.up.total(), down: self.down.total() }
+    }
+}
+
+impl<M: Meter + Unpin> Future for Tunnel<M> {
+    type Output = Ended;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = self.get_mut();
+        if let Some(Order { reason }) = this.seat.order(cx) {
+            this.close(reason);
+        }
+        while this.timer.poll(cx).is_ready() {
+            if this.on_timer() {
+                return Poll::Ready(this.ended());
+            }
+        }
+        this.pump(cx);
+        if this.is_over() { Poll::Ready(this.ended()) } else { Poll::Pending }
+    }
+}

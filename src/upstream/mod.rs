@@ -1,0 +1,124 @@
+//! Upstreams and their instances: who they are, how to reach them, what they carry.
+
+pub mod connect;
+pub mod pool;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::affinity::cookie::{Binding, InstanceToken, Keys};
+use crate::affinity::ip_hash::InstanceHash;
+use crate::config::model;
+use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
+use crate::tunnel;
+use connect::Endpoint;
+
+/// An upstream as the data path sees it; part of one generation.
+#[derive(Debug)]
+pub struct Upstream {
+    /// What the file says of it.
+    pub config: model::Upstream,
+    /// In the order of the file.
+    pub instances: Vec<Arc<Instance>>,
+    /// The secrets that seal and open its cookie; `None`: its clients are not bound by cookie.
+    pub keys: Option<Keys>,
+    /// How long its tunnels wait for what.
+    pub tunnel_limits: Arc<tunnel::Limits>,
+    /// One for each worker.
+    counters: Box<[UpstreamCounters]>,
+    turn: AtomicU64,
+}
+
+impl Upstream {
+    /// Of a configuration; `workers` is how many threads will count.
+    pub fn new(config: model::Upstream, keys: Option<Keys>, workers: usize) -> Self {
+        let instance = |instance| Arc::new(Instance::new(&config.name, instance, keys.as_ref(), workers));
+        let timeouts = config.timeouts;
+        Upstream {
+            instances: config.instances.iter().map(instance).collect(),
+            keys,
+            tunnel_limits: Arc::new(tunnel::Limits {
+                idle: timeouts.tunnel_idle,
+                half_close: timeouts.half_close,
+                close_wait: timeouts.close_wait,
+                send: timeouts.send,
+            }),
+            counters: (0..workers).map(|_| UpstreamCounters::default()).collect(),
+            turn: AtomicU64::new(0),
+            config,
+        }
+    }
+
+    /// What this worker counts of it.
+    pub fn counters(&self, worker: usize) -> &UpstreamCounters {
+        &self.counters[worker]
+    }
+
+    /// What each worker counts of it.
+    pub fn shards(&self) -> Vec<&UpstreamCounters> {
+        self.counters.iter().collect()
+    }
+
+    /// The next turn of `round_robin`.
+    pub fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The instance that a cookie's binding names, if it still exists.
+    pub fn bound(&self, binding: &Binding) -> Option<usize> {
+        self.instances.iter().position(|instance| instance.tokens.contains(&binding.instance))
+    }
+}
+
+/// One instance. Its identity is (upstream, name): what it carries and counts belongs to that, not to a generation.
+#[derive(Debug)]
+pub struct Instance {
+    /// Tells instances apart within this process.
+    pub id: u32,
+    /// Its name in the file, the metrics and the logs.
+    pub name: String,
+    /// 1 to 1000
+    pub weight: u32,
+    /// Its identity for rendezvous hashing.
+    pub hash: InstanceHash,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// What a cookie calls it: one token for each secret.
+    tokens: Vec<InstanceToken>,
+    counters: Box<[InstanceCounters]>,
+}
+
+impl Instance {
+    fn new(upstream: &str, config: &model::Instance, keys: Option<&Keys>, workers: usize) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Instance {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name: config.name.clone(),
+            weight: config.weight,
+            hash: InstanceHash::of(upstream, &config.name),
+            endpoint: Endpoint::new(&config.host, config.port),
+            tokens: keys.map(|keys| keys.instance_tokens(upstream, &config.name)).unwrap_or_default(),
+            counters: (0..workers).map(|_| InstanceCounters::default()).collect(),
+        }
+    }
+
+    /// What this worker counts of it.
+    pub fn counters(&self, worker: usize) -> &InstanceCounters {
+        &self.counters[worker]
+    }
+
+    /// What each worker counts of it.
+    pub fn shards(&self) -> Vec<&InstanceCounters> {
+        self.counters.iter().collect()
+    }
+
+    /// The token under the secret that seals; `None`: its upstream has no cookie.
+    pub fn token(&self) -> Option<InstanceToken> {
+        self.tokens.first().copied()
+    }
+
+    /// What it carries, over all workers: open tunnels. (Exchanges end by themselves and would only add noise.)
+    pub fn load(&self) -> u64 {
+        self.counters.iter().map(InstanceCounters::tunnels_open).sum()
+    }
+}

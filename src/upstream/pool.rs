@@ -1,0 +1,73 @@
+//! Idle connections to instances, kept for the next request: one pool per worker, no lock.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::local::clock::{self, Moment};
+use crate::local::stream::Stream;
+use crate::upstream::Instance;
+
+/// Idle connections that one worker keeps to one instance. More than a worker has requests in flight at a time helps
+/// nobody, and every one of them costs the instance a socket.
+const PER_INSTANCE: usize = 256;
+
+/// One worker's idle connections.
+#[derive(Debug, Default)]
+pub struct Pool {
+    idle: RefCell<HashMap<u32, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: Stream,
+    since: Moment,
+}
+
+impl Pool {
+    /// The connection that was used last, if it is younger than `upstream_idle` and the instance has not ended it.
+    pub fn take(&self, instance: &Instance, upstream_idle: Duration) -> Option<Stream> {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.get_mut(&instance.id)?;
+        while let Some(Idle { stream, since }) = list.pop() {
+            if clock::coarse().since(since) >= upstream_idle {
+                // Those below are older still.
+                list.clear();
+                return None;
+            }
+            if stream.is_quiet() {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last answer was whole and that said nothing since.
+    pub fn put(&self, instance: &Instance, stream: Stream) {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.entry(instance.id).or_default();
+        if list.len() < PER_INSTANCE {
+            list.push(Idle { stream, since: clock::coarse() });
+        }
+    }
+
+    /// Closes what has been idle for `upstream_idle`, so that a quiet proxy holds no dead sockets.
+    pub fn sweep(&self, upstream_idle: impl Fn(u32) -> Option<Duration>) {
+        let now = clock::coarse();
+        self.idle.borrow_mut().retain(|id, list| {
+            let keep = upstream_idle(*id).unwrap_or_default();
+            list.retain(|idle| now.since(idle.since) < keep);
+            !list.is_empty()
+        });
+    }
+
+    /// Idle connections.
+    pub fn len(&self) -> usize {
+        self.idle.borrow().values().map(Vec::len).sum()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

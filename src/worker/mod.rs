@@ -1,0 +1,183 @@
+//! A worker: one thread, one runtime, its own listeners, pool, timers, tunnels and counters. Workers share nothing on the
+//! data path.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::mpsc;
+
+use crate::generation::Generation;
+use crate::http::{Context, Door};
+use crate::listener::accept;
+use crate::listener::bind::Listening;
+use crate::listener::permit::Permits;
+use crate::local::{random, timer};
+use crate::observe::access_log::AccessLog;
+use crate::tunnel::{Order, Reason};
+use crate::upstream::Upstream;
+
+/// How often idle connections to instances are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often a worker that stops looks whether all is done.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Orders to a worker that may wait; a controller sends few, and waits for room.
+const ORDERS: usize = 16;
+
+/// What a worker needs to begin.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number, from 0.
+    pub number: usize,
+    /// Its socket of each listener.
+    pub listeners: Vec<(Listening, Arc<Door>)>,
+    /// What is in force.
+    pub published: Arc<ArcSwap<Generation>>,
+    /// The process's access log.
+    pub access_log: Arc<AccessLog>,
+    /// The process's client connections.
+    pub permits: Arc<Permits>,
+}
+
+/// An order to a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Close every open tunnel now.
+    CloseTunnels(Reason),
+    /// `health_path` says 503 from now on; everything is still served.
+    Retire,
+    /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
+    Stop {
+        /// Tunnels close at moments spread evenly over this.
+        spread: Duration,
+        /// Then everything ends.
+        deadline: Duration,
+    },
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    thread: JoinHandle<()>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be made.
+    pub fn start(parts: Parts) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel(ORDERS);
+        let (report, ready) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let runtime: LocalRuntime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(report.send(Err(error))),
+            };
+            // Whoever started it hears of success as soon as the loop can run.
+            let _ = report.send(Ok(()));
+            runtime.block_on(work(parts, inbox));
+        })?;
+        match ready.recv() {
+            Ok(result) => result.map(|()| Worker { thread, commands }),
+            Err(_) => Err(io::Error::other("the worker's thread ended before it began")),
+        }
+    }
+
+    /// Sends an order; one that has ended needs none.
+    pub fn order(&self, command: Command) {
+        let _ = self.commands.blocking_send(command);
+    }
+
+    /// Waits for its end.
+    pub fn join(self) {
+        drop(self.commands);
+        if self.thread.join().is_err() {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
+    let Parts { number, listeners, published, access_log, permits } = parts;
+    let ctx = Rc::new(Context::new(number, published, access_log));
+    tokio::task::spawn_local(timer::drive());
+    tokio::task::spawn_local(sweep(ctx.clone()));
+    let mut doors = Vec::new();
+    for (listening, door) in listeners {
+        doors.push(tokio::task::spawn_local(accept::accept(listening, ctx.clone(), door, permits.clone())));
+    }
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::CloseTunnels(reason) => {
+                for key in ctx.tunnels.keys() {
+                    ctx.tunnels.order(key, Order { reason });
+                }
+            }
+            Command::Retire => ctx.retiring.set(true),
+            Command::Stop { spread, deadline } => {
+                doors.iter().for_each(tokio::task::JoinHandle::abort);
+                stop(&ctx, spread, deadline).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
+async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
+    ctx.stopping.set(true);
+    let finish = async {
+        let keys = ctx.tunnels.keys();
+        let step = spread.checked_div(u32::try_from(keys.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        for key in keys {
+            ctx.tunnels.order(key, Order { reason: Reason::Shutdown });
+            pause(step).await;
+        }
+        while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
+            timer::sleep(LOOK).await;
+        }
+    };
+    if timer::within(deadline, finish).await.is_none() {
+        let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
+        tracing::warn!(
+            worker = ctx.worker,
+            tunnels,
+            exchanges,
+            "the deadline of the stop has passed: what is left is cut"
+        );
+    }
+}
+
+/// A step of a spread: often much shorter than the timers' grain, so short ones are taken by chance, with the same mean.
+async fn pause(step: Duration) {
+    const GRAIN: Duration = Duration::from_millis(10);
+    if step >= GRAIN {
+        timer::sleep(step).await;
+    } else if random::next() % 10_000_000 < u64::try_from(step.as_nanos()).unwrap_or(0) {
+        timer::sleep(GRAIN).await;
+    }
+}
+
+/// Closes connections to instances that nobody has used for a while.
+async fn sweep(ctx: Rc<Context>) {
+    loop {
+        timer::sleep(SWEEP).await;
+        if !ctx.pool.is_empty() {
+            let generation = ctx.generation();
+            ctx.pool.sweep(|id| {
+                let has =
+                    |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|instance| instance.id == id);
+                generation.upstreams.iter().find(has).map(|upstream| upstream.config.timeouts.upstream_idle)
+            });
+        }
+    }
+}

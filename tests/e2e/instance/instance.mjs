@@ -1,0 +1,52 @@
+// One Socket.IO instance, as an application would run it: Redis adapter, default transports, compression on.
+// It tells its NAME to whoever asks; the rest is what the scenarios need.
+
+import { createServer } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { createAdapter } from '@socket.io/redis-adapter';
+import { createClient } from 'redis';
+import { Server } from 'socket.io';
+
+const { NAME, PORT, REDIS } = process.env;
+const page = readFileSync(new URL('./page.html', import.meta.url));
+
+const http = createServer((request, response) => {
+  if (request.url === '/') {
+    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'x-instance': NAME }).end(page);
+  } else {
+    response.writeHead(404).end();
+  }
+});
+
+const publisher = createClient({ url: REDIS });
+const subscriber = publisher.duplicate();
+for (const client of [publisher, subscriber]) client.on('error', (error) => console.error('redis:', error.message));
+await Promise.all([publisher.connect(), subscriber.connect()]);
+
+const io = new Server(http, {
+  adapter: createAdapter(publisher, subscriber),
+  // Short, so that heartbeats cross the proxy while a scenario idles.
+  pingInterval: 1_000,
+  pingTimeout: 5_000,
+  // Large messages use a reserved bit of the frame header, which a proxy must leave alone.
+  perMessageDeflate: { threshold: 1_024 },
+});
+
+io.on('connection', (socket) => {
+  socket.emit('hello', NAME);
+  socket.on('whoami', (answer) => answer({
+    instance: NAME,
+    transport: socket.conn.transport.name,
+    forwardedFor: socket.handshake.headers['x-forwarded-for'] ?? null,
+    cookie: socket.handshake.headers.cookie ?? null,
+  }));
+  socket.on('echo', (...args) => args.pop()(...args));
+  socket.on('send-back', (...args) => socket.emit('sent-back', ...args));
+  socket.on('join', async (room, answer) => {
+    await socket.join(room);
+    answer(NAME);
+  });
+  socket.on('say', (room, text) => io.to(room).emit('said', { room, text, instance: NAME }));
+});
+
+http.listen(Number(PORT), '127.0.0.1', () => console.log(`instance ${NAME} on port ${PORT}`));

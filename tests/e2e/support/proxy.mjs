@@ -1,0 +1,93 @@
+// What stands in front: stickyd, or nginx with an equivalent configuration as a check of the scenarios themselves.
+
+import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { callersDirectory, directory, freePort, listening, start } from './processes.mjs';
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
+
+/** `E2E_PROXY=nginx` runs the scenarios against nginx instead. */
+export const kind = process.env.E2E_PROXY ?? 'stickyd';
+
+/**
+ * Starts a proxy in front of `instances`.
+ * @param {string} name for logs and files
+ * @param {{ name: string, port: number }[]} instances
+ * @param {string[]} by the keys of affinity in order: `cookie`, `ip_hash`; none = round robin
+ */
+export async function startProxy(name, instances, by) {
+  const port = await freePort();
+  const home = join(directory, name);
+  mkdirSync(home);
+  const { command, args, env } = kinds[kind](home, port, instances, by);
+  const child = start(name, command, args, env);
+  await listening(child, port);
+  return { url: `http://127.0.0.1:${port}`, pid: child.pid, log: child.log, stop: () => child.stop() };
+}
+
+const kinds = {
+  stickyd(home, port, instances, by) {
+    const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
+    const binary = resolve(callersDirectory, process.env.STICKYD_BIN ?? join(target, 'debug/stickyd'));
+    accessSync(binary, constants.X_OK);
+    const config = join(home, 'config.toml');
+    const members = instances.map(({ name, port }) => `{ address = "127.0.0.1:${port}", name = "${name}" }`);
+    const quoted = by.map((key) => `"${key}"`);
+    writeFileSync(config, `
+listen          = "127.0.0.1:${port}"
+trusted_proxies = ["127.0.0.1"]
+
+[upstream.socketio]
+instances = [${members.join(', ')}]
+${by.includes('ip_hash') ? '' : 'balance = "round_robin"'}
+
+[upstream.socketio.sticky]
+by = [${quoted.join(', ')}]
+
+[admin]
+socket  = "${home}/admin.sock"
+address = "off"
+
+[metrics]
+address = "off"
+`);
+    // Where the service manager would let it keep its own files.
+    const env = { STATE_DIRECTORY: home, RUNTIME_DIRECTORY: home };
+    return { command: binary, args: ['run', '--config', config], env };
+  },
+
+  // nginx goes to the next server on a refused connect, so it needs no health check either. Its cookie is made of the
+  // first request's id or address.
+  nginx(home, port, instances, by) {
+    const key = by.includes('cookie')
+      ? `map $cookie_place $key { "" ${by.includes('ip_hash') ? '$realip' : '$request_id'}; default $cookie_place; }
+  map $cookie_place $set { "" "place=$key; Path=/; HttpOnly"; default ""; }`
+      : 'map "" $set { default ""; }';
+    const balance = by.includes('cookie') ? 'hash $key consistent;' : by.includes('ip_hash') ? 'hash $realip consistent;' : '';
+    const config = join(home, 'nginx.conf');
+    writeFileSync(config, `
+user root; daemon off; master_process off; pid ${home}/pid; error_log stderr;
+events { worker_connections 2048; }
+http {
+  access_log off;
+  client_body_temp_path ${home}/body; proxy_temp_path ${home}/proxy; fastcgi_temp_path ${home}/f; uwsgi_temp_path ${home}/u; scgi_temp_path ${home}/s;
+  set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;
+  map $remote_addr $realip { default $remote_addr; }
+  map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
+  ${key}
+  upstream socketio { ${balance} ${instances.map(({ port }) => `server 127.0.0.1:${port} max_fails=0;`).join(' ')} keepalive 16; }
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass http://socketio; proxy_http_version 1.1; proxy_buffering off; client_max_body_size 10m;
+      proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+      add_header Set-Cookie $set always;
+    }
+  }
+}
+`);
+    return { command: 'nginx', args: ['-e', 'stderr', '-c', config], env: {} };
+  },
+};
