@@ -6,6 +6,7 @@ mod exchange;
 mod forward;
 mod headers;
 mod idle;
+mod join;
 mod lease;
 mod record;
 mod request;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::frame::{HEADER_MAX, Scanner};
-use super::{Meter, Total, Way};
+use super::{Owner, Total, Way};
 use crate::local::buffer::{Buffer, Parked};
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
@@ -105,7 +105,7 @@ impl Direction {
         cx: &mut Context<'_>,
         (from, to): (&mut Stream, &mut Stream),
         closing: Option<&CloseFrame>,
-        meter: &impl Meter,
+        owner: &impl Owner,
     ) -> Result<bool, ()> {
         if let Some(frame) = closing {
             self.close_at_boundary(frame);
@@ -127,7 +127,7 @@ impl Direction {
                 Poll::Ready(Ok(count)) => {
                     buffer.advance(count);
                     moved += count;
-                    self.take(cx, buffer, to, closing, meter)?;
+                    self.take(cx, buffer, to, closing, owner)?;
                 }
                 Poll::Ready(Err(_)) => self.source = Source::Lost,
             }
@@ -136,8 +136,8 @@ impl Direction {
     }
 
     /// Bytes that were read before the tunnel began.
-    pub(super) fn begin_with(&mut self, bytes: &[u8], meter: &impl Meter) -> Result<(), ()> {
-        let scanned = self.scan(bytes, meter);
+    pub(super) fn begin_with(&mut self, bytes: &[u8], owner: &impl Owner) -> Result<(), ()> {
+        let scanned = self.scan(bytes, owner);
         if scanned.0 > 0 {
             self.park(&bytes[..scanned.0]);
         }
@@ -151,7 +151,7 @@ impl Direction {
         mut buffer: Buffer,
         to: &mut Stream,
         closing: Option<&CloseFrame>,
-        meter: &impl Meter,
+        owner: &impl Owner,
     ) -> Result<(), ()> {
         if self.held_len > 0 {
             buffer.prepend(&self.held[..usize::from(self.held_len)]);
@@ -162,12 +162,12 @@ impl Direction {
             // Inside a frame, or `close_at_boundary` would have queued it: the rest of that frame, then ours.
             let left = usize::try_from(self.scanner.left()).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (rest, behind) = bytes.split_at(left);
-            self.scan(rest, meter);
+            self.scan(rest, owner);
             self.write(cx, rest, to);
             self.close_at_boundary(frame);
             bytes = behind;
         }
-        let (whole, bad) = self.scan(bytes, meter);
+        let (whole, bad) = self.scan(bytes, owner);
         if self.sink == Sink::Open {
             self.write(cx, &bytes[..whole], to);
         }
@@ -175,7 +175,7 @@ impl Direction {
     }
 
     /// Follows the frames in `bytes` and holds back an incomplete header: how many bytes may pass, and whether the rest is bad.
-    fn scan(&mut self, bytes: &[u8], meter: &impl Meter) -> (usize, bool) {
+    fn scan(&mut self, bytes: &[u8], owner: &impl Owner) -> (usize, bool) {
         let (whole, frames, bad) = if self.opaque {
             (bytes.len(), 0, false)
         } else {
@@ -190,7 +190,7 @@ impl Direction {
         if self.sink == Sink::Open && whole > 0 {
             self.total.bytes += whole as u64;
             self.total.frames += frames;
-            meter.passed(self.way, whole as u64, frames);
+            owner.passed(self.way, whole as u64, frames);
         }
         (whole, bad)
     }
