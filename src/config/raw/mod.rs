@@ -31,7 +31,7 @@ pub(super) use value::{
 pub(super) use toml::Spanned;
 
 /// Reads `text`; what could not be read is among the walk's problems, the rest is in the tree.
-pub(super) fn parse<'d>(text: &'d str) -> (DeTable<'d>, syntax::Damage) {
+pub(super) fn parse(text: &str) -> (DeTable<'_>, syntax::Damage) {
     let (tree, errors) = DeTable::parse_recoverable(text);
     let tree = tree.into_inner();
     let damage = syntax::explain(text, &tree, &errors);

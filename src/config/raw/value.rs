@@ -212,7 +212,7 @@ pub(in crate::config) fn duration<'d>(
             }
         };
         let parsed = parsed.map_err(|wrong| value.wrong(wrong)).ok()?;
-        in_range(value, parsed, &range, show_duration, '"')
+        in_range(value, parsed, &range, |duration| format!("\"{}\"", show_duration(duration)))
     }
 }
 
@@ -231,41 +231,27 @@ pub(in crate::config) fn size<'d>(range: RangeInclusive<u64>) -> impl Fn(&Value<
             }
         };
         let parsed = parsed.map_err(|wrong| value.wrong(wrong)).ok()?;
-        in_range(value, parsed, &range, show_size, '"')
+        in_range(value, parsed, &range, |size| format!("\"{}\"", show_size(size)))
     }
 }
 
-/// A whole number in `range`.
-pub(in crate::config) fn count<'d, T>(range: RangeInclusive<T>) -> impl Fn(&Value<'d>) -> Option<T>
-where
-    T: TryFrom<i64> + PartialOrd + Copy + ToString,
-{
+/// A whole number in `range`, which the type must hold.
+pub(in crate::config) fn count<'d, T: TryFrom<i64>>(
+    range: RangeInclusive<i64>,
+) -> impl Fn(&Value<'d>) -> Option<T> {
     move |value| match value.inner() {
         DeValue::Integer(_) => {
-            let negative = value.words().starts_with('-');
-            // What does not fit the type is beyond the range on the same side.
-            let beyond = if negative { *range.start() } else { *range.end() };
-            let parsed = value.integer().and_then(|number| T::try_from(number).ok());
-            match parsed {
-                Some(parsed) => in_range(value, parsed, &range, |number| number.to_string(), ' '),
-                None => {
-                    let side = if negative { "at least" } else { "at most" };
-                    out_of_range(
-                        value,
-                        &range,
-                        &|number| number.to_string(),
-                        &format!("{side} {}", beyond.to_string()),
-                    );
-                    None
-                }
-            }
+            // What 64 bits do not hold is beyond every range, on the same side.
+            let beyond = if value.words().starts_with('-') { i64::MIN } else { i64::MAX };
+            let number = value.integer().unwrap_or(beyond);
+            T::try_from(in_range(value, number, &range, |number| number.to_string())?).ok()
         }
         DeValue::String(text) if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) => {
             value.mismatch("a number", format!("write {text}, without quotes"));
             None
         }
         _ => {
-            let (low, high) = (range.start().to_string(), range.end().to_string());
+            let (low, high) = (range.start(), range.end());
             value.mismatch("a whole number", format!("write a number from {low} to {high}"));
             None
         }
@@ -283,7 +269,7 @@ pub(in crate::config) fn ratio<'d>(range: RangeInclusive<f64>) -> impl Fn(&Value
                 return None;
             }
         };
-        in_range(value, number.unwrap_or(f64::NAN), &range, |number| number.to_string(), ' ')
+        in_range(value, number.unwrap_or(f64::NAN), &range, |number| number.to_string())
     }
 }
 
@@ -376,30 +362,14 @@ fn in_range<T: PartialOrd + Copy>(
     number: T,
     range: &RangeInclusive<T>,
     show: impl Fn(T) -> String,
-    quote: char,
 ) -> Option<T> {
     if range.contains(&number) {
         return Some(number);
     }
-    let quote = if quote == '"' { "\"" } else { "" };
-    let show = |number: T| format!("{quote}{}{quote}", show(number));
-    let side = if number < *range.start() {
-        format!("at least {}", show(*range.start()))
-    } else {
-        format!("at most {}", show(*range.end()))
-    };
-    out_of_range(value, range, &show, &side);
-    None
-}
-
-fn out_of_range<T: Copy>(
-    value: &Value<'_>,
-    range: &RangeInclusive<T>,
-    show: &dyn Fn(T) -> String,
-    side: &str,
-) {
     let (low, high) = (show(*range.start()), show(*range.end()));
+    let side = if number < *range.start() { format!("at least {low}") } else { format!("at most {high}") };
     value.wrong(Wrong::new(format!("must be from {low} to {high}"), side));
+    None
 }
 
 /// "a, b or c"
