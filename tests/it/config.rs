@@ -144,7 +144,8 @@ fn wrong_usage_is_told_apart_from_a_wrong_file() {
 
 #[test]
 fn what_validate_takes_for_a_level_logging_takes_too() {
-    for level in ["off", "error", "warn", "info", "debug", "trace", "info,stickyd::tunnel=debug", "hyper=off"] {
+    for level in ["off", "error", "warn", "info", "debug", "trace", "info,stickyd::tunnel=debug", "hyper=off"]
+    {
         let file = format!("listen = \":80\"\nupstream.a.instances = [\"a:1\"]\nlog.level = \"{level}\"\n");
         assert!(config::parse(&file, "x").is_ok(), "{level}");
         assert!(stickyd::observe::logging::parse_level(level).is_ok(), "{level}");
