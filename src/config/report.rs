@@ -3,7 +3,7 @@
 //! Owns how problems are ordered, bounded, counted and drawn. Knows no key of the schema.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::ops::Range;
 
 use annotate_snippets::renderer::Renderer;
@@ -123,9 +123,9 @@ impl Report {
         }
         let hidden = self.errors + self.warnings - self.problems.len();
         if hidden > 0 {
-            out.push_str(&format!("... and {hidden} more\n"));
+            let _ = writeln!(out, "... and {hidden} more");
         }
-        out.push_str(&format!("{} in {}\n", self.counts(), one_line(&self.file)));
+        let _ = writeln!(out, "{} in {}", self.counts(), one_line(&self.file));
         out
     }
 

@@ -165,7 +165,7 @@ fn what_is_written_is_what_runs() {
 fn a_session_cookie_still_ends_inside() {
     let config = good("", "sticky = { ttl = \"session\" }\n");
     let cookie = &config.upstreams[0].sticky.cookie;
-    assert_eq!((cookie.session, cookie.ttl), (true, Duration::from_secs(86_400)));
+    assert_eq!((cookie.session, cookie.ttl), (true, Duration::from_hours(24)));
 }
 
 #[test]

@@ -28,7 +28,11 @@ pub(super) fn load(source: &SecretSource, state: Option<&Path>) -> Result<Keys, 
     }
 }
 
-fn read(path: &Path) -> Result<Keys, String> {
+/// The keys in the file at `path`.
+///
+/// # Errors
+/// What is wrong with the file, never what is in it.
+pub(crate) fn read(path: &Path) -> Result<Keys, String> {
     let content =
         fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
     Keys::parse(&content).map_err(|error| format!("secret_file {}: {error}", path.display()))

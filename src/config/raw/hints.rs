@@ -94,11 +94,11 @@ pub(in crate::config) fn nearest<'a>(
     given: &str,
     words: impl Iterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
-    same(given, words.clone()).or_else(|| close(given, words))
+    same(given, &words).or_else(|| close(given, words))
 }
 
 /// The same word in another spelling, or the same thing by another name.
-fn same<'a>(given: &str, words: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+fn same<'a>(given: &str, words: &(impl Iterator<Item = &'a str> + Clone)) -> Option<&'a str> {
     let given = given.to_ascii_lowercase();
     let plain = |word: &str| word.replace(['-', ' '], "_");
     let spelled = words.clone().find(|word| plain(word) == plain(&given));
@@ -142,7 +142,7 @@ pub(super) fn explain(unknown: &Unknown, schema: &BTreeSet<String>, advise: bool
 /// put under its upstream, a key that slid below a section); then a slip of the finger.
 fn advice(unknown: &Unknown, schema: &BTreeSet<String>, here: &[&str]) -> (String, Option<String>) {
     let key = unknown.key.as_str();
-    if let Some(word) = same(key, here.iter().copied()) {
+    if let Some(word) = same(key, &here.iter().copied()) {
         return (format!("did you mean `{word}`?"), None);
     }
     let slip = close(key, here.iter().copied());

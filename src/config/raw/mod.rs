@@ -3,7 +3,9 @@
 //! Owns reading a key exactly once, remembering which keys the schema has, and saying what was expected. Knows no key
 //! by name: those are in `validate`.
 
+mod foreign;
 mod hints;
+mod read;
 mod syntax;
 mod table;
 mod units;
@@ -19,19 +21,19 @@ use super::report::{Lines, Problem, Severity};
 use hints::Unknown;
 
 pub(super) use hints::nearest;
+pub(super) use read::{
+    auto_or, boolean, choice, count, duration, list, number_of, off_or, ratio, size, spanned, string, text,
+};
 pub(super) use syntax::Damage;
 pub(super) use table::Table;
 pub(super) use units::{Rate, Wrong, percent, rate, show_duration, show_size};
-pub(super) use value::{
-    Value, auto_or, boolean, choice, count, duration, list, number_of, off_or, ratio, size, spanned, string,
-    text,
-};
+pub(super) use value::Value;
 
 /// A value and where it stands.
 pub(super) use toml::Spanned;
 
 /// Reads `text`; what could not be read is among the walk's problems, the rest is in the tree.
-pub(super) fn parse<'d>(text: &'d str) -> (DeTable<'d>, syntax::Damage) {
+pub(super) fn parse(text: &str) -> (DeTable<'_>, syntax::Damage) {
     let (tree, errors) = DeTable::parse_recoverable(text);
     let tree = tree.into_inner();
     let damage = syntax::explain(text, &tree, &errors);

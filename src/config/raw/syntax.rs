@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::super::report::{Line, Lines, Problem};
-use super::hints::synonym;
+use super::foreign;
 
 /// What a document's syntax errors leave unreadable.
 #[derive(Default)]
@@ -145,7 +145,7 @@ fn unclosed(
 
 /// The problem of one line.
 fn one(text: &str, line: &Line<'_>, span: Range<usize>, message: &str) -> Problem {
-    if let Some(problem) = foreign(line, &span, message) {
+    if let Some(problem) = foreign::explain(line, &span, message) {
         return problem;
     }
     let words = text.get(span.clone()).unwrap_or("");
@@ -215,78 +215,6 @@ fn expected(message: &str) -> String {
         Some((_, what)) if what != "nothing" => format!("expected {what}"),
         _ => "not readable as TOML".to_owned(),
     }
-}
-
-/// Lines that are fine in another language.
-fn foreign(line: &Line<'_>, span: &Range<usize>, message: &str) -> Option<Problem> {
-    let trimmed = line.text.trim();
-    let here = line.start + (line.text.len() - line.text.trim_start().len());
-    let whole = here..here + trimmed.len();
-    let no_value = message.starts_with("key with no value");
-    if let Some(head) = trimmed.strip_suffix('{').filter(|_| no_value) {
-        let mut words = head.split_whitespace();
-        let label = match (words.next(), words.next()) {
-            (Some("upstream"), Some(name)) => format!("write [upstream.{name}], without a closing brace"),
-            _ => "sections are written [NAME], without a closing brace".to_owned(),
-        };
-        return Some(
-            Problem::error(whole, "this is nginx's syntax, the file is TOML", label)
-                .help("`instances = [\"a:3000\", \"b:3000\"]` replaces nginx's `server` lines"),
-        );
-    }
-    if trimmed == "}" {
-        return Some(Problem::error(whole, "this is nginx's syntax, the file is TOML", "delete this brace"));
-    }
-    if let Some(line) = trimmed.strip_suffix(';').filter(|_| no_value) {
-        let label = match line.split_once(char::is_whitespace) {
-            Some(("server", rest)) => {
-                let address = rest.split_whitespace().next().unwrap_or("");
-                format!("write \"{address}\" into `instances = [...]`")
-            }
-            Some(("listen", value)) => match value.trim().parse::<u16>() {
-                Ok(port) => format!("write listen = \":{port}\""),
-                Err(_) => format!("write listen = \"{}\"", value.trim()),
-            },
-            Some((key, value)) => {
-                let (key, value) = (synonym(key).unwrap_or(key), value.trim());
-                match value.parse::<u64>() {
-                    Ok(number) => format!("write {key} = {number}"),
-                    Err(_) => format!("write {key} = \"{value}\""),
-                }
-            }
-            None if line == "ip_hash" => "delete this line: clients are kept by address as it is".to_owned(),
-            None => "write key = value, without a semicolon".to_owned(),
-        };
-        return Some(Problem::error(whole, "this is nginx's syntax, the file is TOML", label));
-    }
-    if message.starts_with("unexpected key or value") {
-        let rest = line.text.get(span.start.saturating_sub(line.start)..)?.trim();
-        if rest.starts_with(';') {
-            return Some(Problem::error(span.start..span.start + 1, "TOML has no semicolons", "delete it"));
-        }
-        return Some(Problem::error(span.start..span.start + rest.len(), "only one key fits in a line", {
-            "write this in a line of its own, or # before a comment"
-        }));
-    }
-    if no_value || message.starts_with("invalid unquoted key") {
-        if trimmed.starts_with("- ") {
-            return Some(Problem::error(whole, "this is YAML's syntax, the file is TOML", {
-                "lists are written key = [\"a\", \"b\"]"
-            }));
-        }
-        let (key, value) = trimmed.split_once(':')?;
-        let simple =
-            !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-');
-        if simple && (value.is_empty() || value.starts_with(' ')) {
-            let label = match value.trim() {
-                "" => format!("sections are written [{key}], lists {key} = [...]"),
-                value if value.starts_with(['"', '\'', '[']) => format!("write {key} = {value}"),
-                value => format!("write {key} = \"{value}\""),
-            };
-            return Some(Problem::error(whole, "this is YAML's syntax, the file is TOML", label));
-        }
-    }
-    None
 }
 
 /// A value without quotes.

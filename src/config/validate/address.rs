@@ -18,9 +18,10 @@ pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
         return unix(path).map(|path| Some(ListenAddress::Unix(path)));
     }
     if let Some(name) = text.strip_prefix("fd:") {
-        return match names::is_token(name) {
-            true => Ok(None),
-            false => Err(Wrong::new("must name a socket behind fd:", "write for example \"fd:http\"")),
+        return if names::is_token(name) {
+            Ok(None)
+        } else {
+            Err(Wrong::new("must name a socket behind fd:", "write for example \"fd:http\""))
         };
     }
     if text.starts_with('/') || text.starts_with("./") {

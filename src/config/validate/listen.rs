@@ -71,7 +71,7 @@ fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     let address = table.need("address", "address = \":80\"", spanned(text(address::listen)));
-    let backlog = table.get("backlog", BACKLOG, count(1..=65_535_u32));
+    let backlog = table.get("backlog", BACKLOG, count::<u32>(1..=65_535));
     table.get("tls", None, off_or(tls));
     table.get("http2", true, boolean);
     table.get(
