@@ -57,6 +57,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(RunArgs),
+    #[command(short_flag = 't')]
     Validate(ValidateArgs),
 }
 

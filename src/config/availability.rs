@@ -26,7 +26,7 @@ enum Until {
     Nothing,
     /// This one, as it is written in TOML.
     Only(&'static str),
-    /// All but texts, or entries of a list, that begin with one of these.
+    /// All but texts that begin with one of these. Entries of a list are looked at one by one.
     Without(&'static [&'static str]),
 }
 
@@ -47,6 +47,9 @@ const NO_DRAIN: &str = "an instance leaves only by a restart without it";
 const NO_REBALANCE: &str = "a client stays where it is until it reconnects";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_SIDS: &str = "Engine.IO session ids are not learned: clients are kept by cookie and address";
+const NO_FIELDS: &str = "only \"cookie\" and \"ip_hash\" place clients";
+const NO_FAIL: &str = "a client of a dead instance is bound to another one";
+const NO_BOUND: &str = "ip_hash does not look at how full an instance is";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
 const NO_RELOAD: &str = "a changed file takes effect at the next start";
 const NO_UPGRADE: &str = "a new binary takes over by a restart";
@@ -67,21 +70,9 @@ pub(super) const LATER: &[Later] = &[
     row("upstream.NAME.instances.backup", Only("false"), "every instance takes clients"),
     row("upstream.NAME.instances.state", Only("ready"), "every instance takes clients"),
     row("upstream.NAME.sticky.by", Without(&["sid"]), NO_SIDS),
-    row(
-        "upstream.NAME.sticky.by",
-        Without(&["header:", "query:"]),
-        "only \"cookie\" and \"ip_hash\" place clients",
-    ),
-    row(
-        "upstream.NAME.sticky.on_down",
-        Only("rebind"),
-        "a client of a dead instance is bound to another one",
-    ),
-    row(
-        "upstream.NAME.sticky.ip_hash.bound",
-        Only("off"),
-        "ip_hash does not look at how full an instance is",
-    ),
+    row("upstream.NAME.sticky.by", Without(&["header:", "query:"]), NO_FIELDS),
+    row("upstream.NAME.sticky.on_down", Only("rebind"), NO_FAIL),
+    row("upstream.NAME.sticky.ip_hash.bound", Only("off"), NO_BOUND),
     row("upstream.NAME.health.check", Only("off"), NO_CHECKS),
     row("upstream.NAME.health.path", Nothing, NO_CHECKS),
     row("upstream.NAME.health.expect", Nothing, NO_CHECKS),
@@ -154,14 +145,12 @@ impl Later {
                 let label = format!("delete this line, or write {literal}");
                 vec![refuse(key.clone(), format!("this value of `{name}`"), label)]
             }
-            Without(prefixes) => {
-                let bad =
-                    texts(value).filter(|(text, _)| prefixes.iter().any(|prefix| text.starts_with(prefix)));
-                bad.map(|(text, span)| {
-                    refuse(span, format!("\"{text}\" in `{name}`"), "take this out".to_owned())
-                })
-                .collect()
-            }
+            Without(prefixes) => match value.get_ref().as_str() {
+                Some(text) if prefixes.iter().any(|prefix| text.starts_with(prefix)) => {
+                    vec![refuse(value.span(), format!("\"{text}\" in `{name}`"), "take this out".to_owned())]
+                }
+                _ => vec![],
+            },
         }
     }
 }
@@ -173,11 +162,4 @@ fn is(value: &DeValue<'_>, literal: &str) -> bool {
         DeValue::Array(list) => list.is_empty() && literal == "[]",
         _ => false,
     }
-}
-
-/// The text itself, or the texts of a list.
-fn texts<'v>(value: &'v Spanned<DeValue<'_>>) -> impl Iterator<Item = (&'v str, Range<usize>)> {
-    let own = value.get_ref().as_str().map(|text| (text, value.span()));
-    let list = value.get_ref().as_array().into_iter().flat_map(|list| list.iter());
-    own.into_iter().chain(list.filter_map(|item| Some((item.get_ref().as_str()?, item.span()))))
 }

@@ -29,7 +29,8 @@ pub(super) fn load(source: &SecretSource, state: Option<&Path>) -> Result<Keys, 
 }
 
 fn read(path: &Path) -> Result<Keys, String> {
-    let content = fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
+    let content =
+        fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
     Keys::parse(&content).map_err(|error| format!("secret_file {}: {error}", path.display()))
 }
 
@@ -40,7 +41,9 @@ fn made_once(path: &Path) -> Result<Keys, String> {
     }
     match write_new(path, &Keys::generate()) {
         // Another process was quicker: its secret is as good.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(format!("{}: {error}", path.display())),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(format!("{}: {error}", path.display()))
+        }
         _ => read(path),
     }
 }

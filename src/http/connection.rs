@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::request::{self, Intake};
 use super::respond::Failure;
 use super::wire::Wire;
-use super::{Context, Door, exchange};
+use super::{Context, Door, exchange, idle};
 use crate::codec;
 use crate::listener::permit::Permit;
 use crate::local::stream::Stream;
@@ -50,6 +50,7 @@ pub(super) struct Connection {
     pub(super) arrival: Arrival,
     pub(super) wire: Wire,
     pub(super) timer: Timer,
+    idle: idle::Entry,
 }
 
 /// What comes after an exchange.
@@ -67,7 +68,9 @@ pub(super) enum Then {
 
 /// Serves a client until its connection ends or becomes a tunnel.
 pub async fn serve(ctx: Rc<Context>, arrival: Arrival, stream: Stream) {
-    let mut connection = Connection { ctx, arrival, wire: Wire::new(stream), timer: Timer::new() };
+    let timer = Timer::new();
+    let idle = ctx.idle.enter(&timer);
+    let mut connection = Connection { ctx, arrival, wire: Wire::new(stream), timer, idle };
     let mut first = true;
     loop {
         let Some(intake) = connection.next_head(first).await else { return };
@@ -106,8 +109,12 @@ impl Connection {
         if self.wire.unread().is_empty() {
             let timeouts = self.ctx.generation().config.timeouts;
             self.timer.set(if first { timeouts.first_byte } else { timeouts.keep_alive });
+            if !first {
+                self.idle.waits();
+            }
             // Also when a client that never spoke is sent away: there is nothing to say to it.
             poll_fn(|cx| self.poll_read(cx)).await.filter(|more| *more)?;
+            self.idle.is_busy();
         }
         self.timer.set(self.ctx.generation().config.timeouts.request_head);
         let mut seen = 0;
@@ -145,7 +152,13 @@ impl Connection {
     }
 
     fn late(&self) -> Intake {
-        Intake::Refused { failure: Failure::HeadTimeout, to_head: false, keep_alive: false, notes: None, upstream: None }
+        Intake::Refused {
+            failure: Failure::HeadTimeout,
+            to_head: false,
+            keep_alive: false,
+            notes: None,
+            upstream: None,
+        }
     }
 
     /// Reads more: `Some(true)` = bytes came, `Some(false)` = the client ended, `None` = time is up.

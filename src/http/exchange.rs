@@ -15,13 +15,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Context;
 use super::connection::{Arrival, Connection, Then};
 use super::forward::{Answer, Broken, Transfer};
 use super::lease::{self, Lease};
 use super::record::{self, Open, Outcome};
 use super::request::{self, Intake, Notes, Request};
 use super::respond::{self, Failure};
-use super::Context;
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
 use crate::observe::metrics::Kind;
@@ -35,7 +35,13 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
         Intake::Health { keep_alive, to_head } => health(connection, keep_alive, to_head).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
             let then = tell(connection, failure, to_head, keep_alive).await;
-            record::refused(&connection.ctx, &connection.arrival, failure, upstream.as_deref(), notes.as_deref());
+            record::refused(
+                &connection.ctx,
+                &connection.arrival,
+                failure,
+                upstream.as_deref(),
+                notes.as_deref(),
+            );
             then
         }
         Intake::Partial => Then::Close,
@@ -54,7 +60,8 @@ async fn serve(connection: &mut Connection, mut request: Request) -> Then {
         let may_retry = lease.reused && request.retryable;
         let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
         let mut open = Open::begin(&lease.instance, ctx.worker, request.kind);
-        let mut transfer = Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head, limits);
+        let mut transfer =
+            Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head, limits);
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
             // The instance was ending a connection that had served before: it cannot have acted on this request.
@@ -92,7 +99,13 @@ async fn serve(connection: &mut Connection, mut request: Request) -> Then {
 }
 
 /// The exchange broke off on its way.
-async fn fail(connection: &mut Connection, request: &Request, lease: &Lease, broken: &Broken, bytes: (u64, u64)) -> Then {
+async fn fail(
+    connection: &mut Connection,
+    request: &Request,
+    lease: &Lease,
+    broken: &Broken,
+    bytes: (u64, u64),
+) -> Then {
     let Some(status) = broken.begun else {
         return give_up(connection, request, Some((lease, bytes)), broken.failure).await;
     };
@@ -109,7 +122,8 @@ async fn give_up(
     failure: Failure,
 ) -> Then {
     // A body that nobody read makes the connection's next bytes meaningless.
-    let keep_alive = request.keep_alive && request.framing == crate::codec::body::Framing::None && lease.is_none();
+    let keep_alive =
+        request.keep_alive && request.framing == crate::codec::body::Framing::None && lease.is_none();
     let then = tell(connection, failure, request.to_head, keep_alive).await;
     let bytes = lease.map_or((0, 0), |(_, bytes)| bytes);
     let outcome = Outcome { bytes, ..Outcome::failed(failure) };
@@ -131,8 +145,11 @@ async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep
 /// `health_path`: 200 while new work is welcome.
 async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) -> Then {
     let stopping = connection.ctx.stopping.get();
-    let (status, phrase, text) =
-        if stopping { (503, "Service Unavailable", "stopping") } else { (200, "OK", "ok") };
+    let (status, phrase, text) = if stopping || connection.ctx.retiring.get() {
+        (503, "Service Unavailable", "stopping")
+    } else {
+        (200, "OK", "ok")
+    };
     let keep_alive = keep_alive && !stopping;
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
     match connection.say(&answer).await {
@@ -184,7 +201,7 @@ async fn switch(connection: &mut Connection, request: Request, lease: Lease, ans
 
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
 pub(super) fn join(connection: Connection, joined: Joined) {
-    let Connection { ctx, arrival, wire, timer } = connection;
+    let Connection { ctx, arrival, wire, timer, .. } = connection;
     let Joined { instance, early, opaque, life } = joined;
     drop(timer);
     let (client, sent) = wire.into_parts();

@@ -58,7 +58,13 @@ pub(super) struct Outcome {
 impl Outcome {
     /// The instance's answer went to the client.
     pub(super) fn answered(status: u16) -> Self {
-        Outcome { status: Some(status), origin: Origin::Instance, failure: None, bytes: (0, 0), kind: Kind::Request }
+        Outcome {
+            status: Some(status),
+            origin: Origin::Instance,
+            failure: None,
+            bytes: (0, 0),
+            kind: Kind::Request,
+        }
     }
 
     /// The proxy had to answer itself.
@@ -72,7 +78,13 @@ impl Outcome {
 const CLIENT_LEFT: u16 = 499;
 
 /// An exchange has ended, or has become a tunnel.
-pub(super) fn exchange(ctx: &Context, arrival: &Arrival, request: &Request, lease: Option<&Lease>, outcome: Outcome) {
+pub(super) fn exchange(
+    ctx: &Context,
+    arrival: &Arrival,
+    request: &Request,
+    lease: Option<&Lease>,
+    outcome: Outcome,
+) {
     let counters = request.upstream.counters(ctx.worker);
     let status = outcome.status.unwrap_or(CLIENT_LEFT);
     match lease {

@@ -29,9 +29,8 @@ pub struct Buffer {
 impl Buffer {
     /// Borrows an empty buffer.
     pub fn take() -> Self {
-        let bytes = FREE
-            .with_borrow_mut(Vec::pop)
-            .unwrap_or_else(|| vec![0; HEADROOM + CAPACITY].into_boxed_slice());
+        let bytes =
+            FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; HEADROOM + CAPACITY].into_boxed_slice());
         Buffer { bytes, start: HEADROOM, end: HEADROOM }
     }
 

@@ -215,7 +215,10 @@ impl Direction {
                 return;
             }
         }
-        if self.source == Source::Ended && self.waiting.is_none() && matches!(self.sink, Sink::Open | Sink::Closed) {
+        if self.source == Source::Ended
+            && self.waiting.is_none()
+            && matches!(self.sink, Sink::Open | Sink::Closed)
+        {
             to.shut_down(cx);
             self.sink = Sink::ShutDown;
         }

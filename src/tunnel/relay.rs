@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::direction::{Direction, Sink, Source};
-use super::{ClosedBy, Ended, Limits, Meter, Order, Reason, Seat, Way};
+use super::{Ended, Limits, Meter, Order, Reason, Seat, Way};
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
@@ -142,7 +142,9 @@ impl<M: Meter> Tunnel<M> {
                 None
             };
         }
-        let one_ended = [&self.up, &self.down].iter().any(|direction| direction.source != Source::Open || direction.is_over());
+        let one_ended = [&self.up, &self.down]
+            .iter()
+            .any(|direction| direction.source != Source::Open || direction.is_over());
         if one_ended && self.half.is_none() {
             self.half = Some(clock::coarse());
             self.arm();
@@ -179,7 +181,8 @@ impl<M: Meter> Tunnel<M> {
             return (closing.deadline, None);
         }
         let idle = (self.active.after(self.limits.idle), Some(Reason::Idle));
-        let half = self.half.map(|since| (since.after(self.limits.half_close), Some(Reason::HalfCloseTimeout)));
+        let half =
+            self.half.map(|since| (since.after(self.limits.half_close), Some(Reason::HalfCloseTimeout)));
         let stalled = [&self.up, &self.down]
             .into_iter()
             .filter_map(Direction::waiting_since)
@@ -210,7 +213,7 @@ impl<M: Meter> Tunnel<M> {
 
     fn ended(&mut self) -> Ended {
         let (reason, code) = self.first.unwrap_or((Reason::ProtocolError, None));
-        if reason.closed_by() == ClosedBy::Client && reason == Reason::ClientLost {
+        if reason == Reason::ClientLost {
             // The client broke off: so do we, which also leaves no TIME_WAIT on our port to the instance.
             self.instance.reset_on_drop();
         }

@@ -1,1 +1,4 @@
 //! The integration tests: one binary, real sockets, port 0.
+
+mod config;
+mod differential;

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::report::{Lines, Problem};
+use super::report::{Lines, Problem, Severity};
 use hints::Unknown;
 
 pub(super) use hints::nearest;
@@ -49,6 +49,7 @@ pub(super) struct Walk<'d> {
     /// Whether keys whose behaviour comes later are refused.
     refuse_later: bool,
     problems: RefCell<Vec<Problem>>,
+    doubts: RefCell<Vec<Problem>>,
     /// Every key that was asked for, by its path in the schema.
     known: RefCell<BTreeSet<String>>,
     unknown: RefCell<Vec<Unknown>>,
@@ -65,6 +66,7 @@ impl<'d> Walk<'d> {
             damage,
             refuse_later,
             problems: RefCell::default(),
+            doubts: RefCell::default(),
             known: RefCell::default(),
             unknown: RefCell::default(),
             #[cfg(test)]
@@ -84,10 +86,15 @@ impl<'d> Walk<'d> {
     }
 
     /// Takes note of a problem that is only believable when the whole document could be read: something is missing,
-    /// or does not fit something else.
+    /// or does not fit something else. A warning of that kind waits until there are no errors: it may come of a default
+    /// that stands in for a wrong value.
     pub(super) fn report_if_whole(&self, problem: Problem) {
-        if self.damage.is_none() {
-            self.report(problem);
+        if !self.damage.is_none() {
+            return;
+        }
+        match problem.severity {
+            Severity::Error => self.report(problem),
+            Severity::Warning => self.doubts.borrow_mut().push(problem),
         }
     }
 
@@ -112,6 +119,9 @@ impl<'d> Walk<'d> {
         }
         let mut problems = self.problems.into_inner();
         problems.extend(self.damage.into_problems());
+        if problems.iter().all(|problem| problem.severity == Severity::Warning) {
+            problems.extend(self.doubts.into_inner());
+        }
         problems
     }
 

@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::super::report::{Line, Lines, Problem};
+use super::hints::synonym;
 
 /// What a document's syntax errors leave unreadable.
 #[derive(Default)]
@@ -56,11 +57,15 @@ pub(super) fn explain(text: &str, tree: &DeTable<'_>, errors: &[Error]) -> Damag
         );
         damage.from = Some(lines.at(at).start);
     }
+    let mut values = None;
     for (span, message) in errors {
         let line = lines.at(span.start);
-        if damage.lines.contains(&line.start) {
+        // Values of one line are read independently of each other; anything else drags the rest of its line along.
+        let value = is_value(message) || message.starts_with("string values must be quoted");
+        if damage.lines.contains(&line.start) && !(value && values == Some(line.start)) {
             continue;
         }
+        values = value.then_some(line.start);
         let (start, header) = (line.start, line.text.trim_start().starts_with('['));
         let problem = if damage.problems.len() < super::EXPLAINED {
             one(text, &line, whole(text, span.clone()), message)
@@ -147,23 +152,16 @@ fn one(text: &str, line: &Line<'_>, span: Range<usize>, message: &str) -> Proble
     if message.starts_with("string values must be quoted") {
         return unquoted(span, words);
     }
-    if message.starts_with("invalid boolean") {
-        let write = if words.to_ascii_lowercase().starts_with('t') { "true" } else { "false" };
-        return Problem::error(span, "not a value of TOML", format!("write {write}, in small letters"));
-    }
-    if message.starts_with("invalid float")
-        || message.starts_with("invalid integer")
-        || message.contains("leading zero")
-        || message.starts_with("invalid date")
-        || message.starts_with("invalid time")
-    {
+    if is_value(message) {
         let token = token(text, span);
         let words = text.get(token.clone()).unwrap_or("");
-        return Problem::error(
-            token.clone(),
-            "this is no number; a text needs quotes",
-            format!("write \"{words}\""),
-        );
+        return match words.bytes().next() {
+            Some(b'0'..=b'9' | b'+' | b'-' | b'.') => {
+                let title = "this is no number; a text needs quotes";
+                Problem::error(token, title, format!("write \"{words}\""))
+            }
+            _ => unquoted(token, words),
+        };
     }
     if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         return Problem::error(
@@ -205,6 +203,12 @@ fn one(text: &str, line: &Line<'_>, span: Range<usize>, message: &str) -> Proble
     Problem::error(span, message.split(", expected").next().unwrap_or(message), expected(message))
 }
 
+/// Whether the parser took a text without quotes for a value of another kind.
+fn is_value(message: &str) -> bool {
+    let kinds = ["invalid boolean", "invalid float", "invalid integer", "invalid date", "invalid time"];
+    kinds.iter().any(|kind| message.starts_with(kind)) || message.contains("leading zero")
+}
+
 /// The parser's own "expected", shortened.
 fn expected(message: &str) -> String {
     match message.split_once(", expected ") {
@@ -235,8 +239,21 @@ fn foreign(line: &Line<'_>, span: &Range<usize>, message: &str) -> Option<Proble
     }
     if let Some(line) = trimmed.strip_suffix(';').filter(|_| no_value) {
         let label = match line.split_once(char::is_whitespace) {
-            Some(("server", address)) => format!("write \"{}\" into `instances = [...]`", address.trim()),
-            Some((key, value)) => format!("write {key} = \"{}\"", value.trim()),
+            Some(("server", rest)) => {
+                let address = rest.split_whitespace().next().unwrap_or("");
+                format!("write \"{address}\" into `instances = [...]`")
+            }
+            Some(("listen", value)) => match value.trim().parse::<u16>() {
+                Ok(port) => format!("write listen = \":{port}\""),
+                Err(_) => format!("write listen = \"{}\"", value.trim()),
+            },
+            Some((key, value)) => {
+                let (key, value) = (synonym(key).unwrap_or(key), value.trim());
+                match value.parse::<u64>() {
+                    Ok(number) => format!("write {key} = {number}"),
+                    Err(_) => format!("write {key} = \"{value}\""),
+                }
+            }
             None if line == "ip_hash" => "delete this line: clients are kept by address as it is".to_owned(),
             None => "write key = value, without a semicolon".to_owned(),
         };
@@ -286,6 +303,18 @@ fn unquoted(span: Range<usize>, words: &str) -> Problem {
             format!("write \"{bare}\" with plain quotes"),
         );
     }
+    let boolean = match trimmed.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some("true"),
+        "false" | "no" => Some("false"),
+        _ => None,
+    };
+    if let Some(boolean) = boolean {
+        return Problem::error(
+            span,
+            "not a value of TOML",
+            format!("write {boolean}, in small letters and without quotes"),
+        );
+    }
     let bare = trimmed.trim_end_matches(';').trim_matches(['"', '\'']).replace('\\', "\\\\");
     let short = if bare.len() > 60 { "..." } else { &bare };
     Problem::error(span, "a text needs quotes", format!("write \"{short}\""))
@@ -316,6 +345,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: Range<usize>, words: &str) -> Pr
         (format!("`{words}` is written twice"), "keep one of the two")
     };
     let label = match first {
+        None if is_header => "it was begun above, in braces or with dots: move these keys there".to_owned(),
         Some(first) => format!("first written in line {first}: {mend}"),
         None => mend.to_owned(),
     };

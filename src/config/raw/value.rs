@@ -56,13 +56,12 @@ impl<'d> Value<'d> {
         &self.schema
     }
 
-    /// The same value under a longer name: the key `key` that it is short for.
+    /// The same value as the key `key` of the table that it is short for.
     pub(in crate::config) fn short_for(&self, key: &str) -> Self {
-        let longer = |path: &str| format!("{path}.{key}");
-        Self { name: longer(&self.name), schema: longer(&self.schema), ..self.clone() }
+        Self { schema: format!("{}.{key}", self.schema), ..self.clone() }
     }
 
-    /// Reports what in it is not available yet; `key` = where its key stands.
+    /// Reports what in it, rightly written, is not available yet; `key` = where its key stands.
     pub(in crate::config) fn check_available(&self, key: &Range<usize>) {
         if self.walk.refuse_later {
             for problem in availability::check(&self.schema, &self.name, key, self.item) {
@@ -83,7 +82,7 @@ impl<'d> Value<'d> {
     /// Its elements, when it is a list.
     pub(in crate::config) fn elements(&self) -> Option<impl Iterator<Item = Value<'d>>> {
         let elements = self.inner().as_array()?;
-        Some(elements.iter().map(|item| Value { item, ..self.clone() }))
+        Some(elements.iter().map(|item| Value { item, or: None, ..self.clone() }))
     }
 
     /// Reports that it is not what was asked for.
@@ -101,7 +100,8 @@ impl<'d> Value<'d> {
     pub(in crate::config) fn mismatch(&self, wanted: &str, write: impl Into<String>) {
         let is = match self.inner() {
             DeValue::String(_) => "a text",
-            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a fraction",
             DeValue::Boolean(_) => "true or false",
             DeValue::Datetime(_) => "a date",
             DeValue::Array(_) => "a list",
@@ -114,12 +114,13 @@ impl<'d> Value<'d> {
         self.wrong(Wrong::new(format!("must be {wanted}, not {is}"), write));
     }
 
-    pub(super) fn wrong_table(&self) {
-        let header = if self.schema == "upstream" { "upstream.NAME" } else { &self.name };
-        let write = match self.inner() {
-            DeValue::Array(list) if list.iter().all(|item| item.get_ref().is_table()) => {
+    /// Reports that it is no table; `header` = how one is written, `off` = what people mean by "off" here.
+    pub(in crate::config) fn wrong_table(&self, header: &str, off: Option<&str>) {
+        let write = match (self.inner(), off) {
+            (DeValue::Array(list), _) if list.iter().all(|item| item.get_ref().is_table()) => {
                 format!("write [{header}], in single brackets")
             }
+            (DeValue::String(_) | DeValue::Boolean(false), Some(off)) => format!("write {off}"),
             _ => format!("write a section [{header}], or delete this line"),
         };
         self.mismatch("a table", write);
@@ -183,7 +184,15 @@ pub(in crate::config) fn string<'d>(value: &Value<'d>) -> Option<&'d str> {
 pub(in crate::config) fn text<'d, T>(
     parse: impl Fn(&str) -> Result<T, Wrong>,
 ) -> impl Fn(&Value<'d>) -> Option<T> {
-    move |value| parse(string(value)?).map_err(|wrong| value.wrong(wrong)).ok()
+    move |value| {
+        // The parser knows better than "in quotes" what is missing from a bare number.
+        let number = matches!(value.inner(), DeValue::Integer(_) | DeValue::Float(_));
+        let words = if number { value.words() } else { string(value)? };
+        match parse(words) {
+            Ok(_) if number => string(value).and(None),
+            parsed => parsed.map_err(|wrong| value.wrong(wrong)).ok(),
+        }
+    }
 }
 
 /// A duration in `range`.
@@ -333,6 +342,10 @@ fn word_or<'d, T>(
 ) -> impl Fn(&Value<'d>) -> Option<Option<T>> {
     move |value| match value.inner() {
         DeValue::String(text) if text == word => Some(None),
+        DeValue::Integer(number) if word == "off" && number.as_str() == "0" => {
+            value.wrong(Wrong::new("must not be 0", "write \"off\" for none"));
+            None
+        }
         _ => read(&Value { or: Some(word), ..value.clone() }).map(Some),
     }
 }

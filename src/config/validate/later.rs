@@ -20,17 +20,17 @@ const CLOSE_CODES: &[u16] = &[1001, 1012, 1013];
 
 /// The top level's.
 pub(super) fn read(top: &mut Table<'_>) {
-    admin(top.table("admin"));
+    admin(top.table_or_off("admin", Some("{ address = \"off\" }")));
     reload(top.table("reload"));
     upgrade(top.table("upgrade"));
 }
 
 /// An upstream's.
 pub(super) fn read_upstream(upstream: &mut Table<'_>) {
-    health(upstream.table("health"));
+    health(upstream.table_or_off("health", Some("{ check = \"off\" }")));
     down(upstream.table("down"));
     drain(upstream.table("drain"));
-    rebalance(upstream.table("rebalance"));
+    rebalance(upstream.table_or_off("rebalance", Some("{ max_skew = \"off\" }")));
 }
 
 fn health(mut table: Table<'_>) {

@@ -11,7 +11,7 @@ pub(super) fn read(top: &mut Table<'_>) -> Limits {
     let mut table = top.table("limits");
     let limits = Limits {
         max_connections: table.get("max_connections", None, auto_or(count(1..=100_000_000_usize))),
-        header: table.get("header", 32 << 10, |value| usize::try_from(size(1 << 10..=1 << 20)(value)?).ok()),
+        header: table.get("header", 32 << 10, |value| usize::try_from(size(1 << 10..=64 << 10)(value)?).ok()),
         headers: table.get("headers", 128, count(1..=256_usize)),
         body: table.get("body", Some(10 << 20), body),
     };

@@ -15,10 +15,8 @@ const MOST: usize = 256;
 
 pub(super) fn read(top: &mut Table<'_>) -> Vec<Spanned<Listener>> {
     let Some(value) = top.ask("listen") else {
-        top.walk().report_if_whole(Problem::whole(
-            "`listen` is missing: there is nowhere to accept clients",
-            "add at the top of the file: listen = \":80\"",
-        ));
+        let title = "`listen` is missing: there is nowhere to accept clients";
+        top.missing("listen", Problem::whole(title, "add at the top of the file: listen = \":80\""));
         return vec![];
     };
     match value.inner() {

@@ -45,12 +45,12 @@ fn level(filter: &str) -> Result<String, Wrong> {
             !target.is_empty() && target.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b':');
         let level = level.trim();
         if !LEVELS.contains(&level) {
-            let all = LEVELS.join(", ");
+            let all = "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
             let write = match nearest(level, LEVELS.iter().copied()) {
                 Some(word) => format!("did you mean \"{word}\"?"),
                 None => format!("write {all}; or for example \"info,stickyd::tunnel=debug\""),
             };
-            return Err(Wrong::new(format!("must be one of {all}"), write));
+            return Err(Wrong::new(format!("must be {all}"), write));
         }
         if !target_good {
             return Err(Wrong::new(

@@ -7,8 +7,7 @@ use toml::de::DeValue;
 
 use super::super::model::{Cookie, IpHash, SameSite, SecretSource, Secure, Sticky, StickyKey};
 use super::super::raw::{
-    Spanned, Table, Value, Wrong, auto_or, boolean, choice, count, duration, list, nearest, off_or, ratio,
-    spanned, string, text,
+    Table, Value, Wrong, auto_or, boolean, choice, count, duration, list, nearest, off_or, ratio, text,
 };
 use super::super::report::Problem;
 use super::names;
@@ -22,7 +21,7 @@ const OF_COOKIE: &[&str] =
 
 /// The table, and where it names the cookie.
 pub(super) fn read(upstream: &mut Table<'_>, name: &str) -> (Sticky, Option<Range<usize>>) {
-    let mut table = upstream.table("sticky");
+    let mut table = upstream.table_or_off("sticky", Some("{ by = [] } for clients that stay nowhere"));
     let by = table.get("by", vec![Some(StickyKey::Cookie), Some(StickyKey::IpHash)], by);
     let by: Vec<StickyKey> = by.into_iter().flatten().collect();
     let named = table.value_span("cookie");
@@ -48,21 +47,20 @@ fn by(value: &Value<'_>) -> Option<Vec<Option<StickyKey>>> {
         value.mismatch("a list", format!("write {write}"));
         return None;
     }
-    let given = list(spanned(key))(value)?;
+    let given = list(key)(value);
     let mut words: Vec<&str> = Vec::new();
-    for element in value.elements()? {
-        let word = string(&element)?;
+    for element in value.elements().into_iter().flatten() {
+        let Some(word) = element.inner().as_str() else { continue };
         if words.contains(&word) {
             element.wrong(Wrong::new(format!("names \"{word}\" twice"), "take one out"));
-            return None;
         }
         words.push(word);
     }
-    Some(given.into_iter().map(Spanned::into_inner).collect())
+    given
 }
 
 fn key(value: &Value<'_>) -> Option<Option<StickyKey>> {
-    text(|text| match text {
+    let key = text(|text| match text {
         "cookie" => Ok(Some(StickyKey::Cookie)),
         "ip_hash" => Ok(Some(StickyKey::IpHash)),
         "sid" => Ok(None),
@@ -73,7 +71,9 @@ fn key(value: &Value<'_>) -> Option<Option<StickyKey>> {
             })),
             None => Err(unknown_key(text)),
         },
-    })(value)
+    })(value)?;
+    value.check_available(&value.span());
+    Some(key)
 }
 
 fn unknown_key(text: &str) -> Wrong {

@@ -47,7 +47,7 @@ fn every_cpu() -> NonZeroUsize {
 }
 
 pub(super) fn metrics(top: &mut Table<'_>) -> Option<SocketAddr> {
-    let mut table = top.table("metrics");
+    let mut table = top.table_or_off("metrics", Some("{ address = \"off\" }"));
     let address = table.get("address", METRICS.parse().ok(), off_or(text(address::socket)));
     table.finish();
     address

@@ -30,17 +30,23 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(top: &mut Table<'_>, base: &Timeouts) -> Vec<Read> {
-    let table = top.table("upstream");
-    let named = table.named();
+    let value = top.ask("upstream");
+    let table = value.as_ref().and_then(Table::of);
+    if let (Some(value), None) = (&value, &table) {
+        value.wrong_table("upstream.NAME", None);
+        return vec![];
+    }
+    let named = table.as_ref().map(Table::named).unwrap_or_default();
     if named.is_empty() {
-        top.walk().report_if_whole(Problem::whole(
+        let problem = Problem::whole(
             "no upstream: there is nowhere to send clients",
             "add a section [upstream.socketio] with the line instances = [\"instance-1:3000\", \"instance-2:3000\"]",
-        ));
+        );
+        top.missing("upstream", problem);
     }
     if named.len() > MOST_UPSTREAMS {
         let title = format!("more than {MOST_UPSTREAMS} upstreams");
-        top.walk().report(Problem::error(table.span(), title, "take some out"));
+        top.walk().report(Problem::error(top.span(), title, "take some out"));
         return vec![];
     }
     let mut nameless = false;
@@ -118,7 +124,7 @@ fn instances(table: &mut Table<'_>, header: Range<usize>) -> Vec<Spanned<Instanc
     let walk = table.walk();
     let Some(value) = table.ask("instances") else {
         let label = "add the line instances = [\"instance-1:3000\", \"instance-2:3000\"]";
-        walk.report_if_whole(Problem::error(header, format!("{name} is missing"), label));
+        table.missing("instances", Problem::error(header, format!("{name} is missing"), label));
         return vec![];
     };
     let elements: Vec<Value<'_>> = match value.inner() {
