@@ -29,7 +29,7 @@ export async function startProxy(name, instances, by) {
   const { command, args, env } = kinds[kind](home, port, instances, by);
   const child = start(name, command, args, env);
   await listening(child, port);
-  return { url: `http://127.0.0.1:${port}`, pid: child.pid, log: child.log, stop: () => child.stop() };
+  return { url: `http://127.0.0.1:${port}`, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
 }
 
 const kinds = {
