@@ -35,6 +35,13 @@ pub(super) enum Sink {
     Lost,
 }
 
+/// What the other direction has come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other {
+    pub(super) over: bool,
+    pub(super) closed: bool,
+}
+
 /// What waits for a sink that is slower than its source, and since when nothing of it was taken.
 #[derive(Debug)]
 struct Waiting {
@@ -81,6 +88,11 @@ impl Direction {
         self.scanner.close_seen()
     }
 
+    /// An end's Close frame was the last word here, and has gone to the sink.
+    pub(super) fn is_closed(&self) -> bool {
+        self.close_seen() && self.waiting.is_none()
+    }
+
     pub(super) fn close_code(&self) -> Option<u16> {
         self.scanner.close_code()
     }
@@ -88,6 +100,11 @@ impl Direction {
     /// Since when the sink has taken nothing of what waits for it.
     pub(super) fn waiting_since(&self) -> Option<Moment> {
         self.waiting.as_ref().map(|waiting| waiting.since)
+    }
+
+    /// What the direction against this one wants to know.
+    pub(super) fn as_other(&self) -> Other {
+        Other { over: self.is_over(), closed: self.is_closed() }
     }
 
     /// Nothing more will come of this direction.
@@ -105,6 +122,7 @@ impl Direction {
         cx: &mut Context<'_>,
         (from, to): (&mut Stream, &mut Stream),
         closing: Option<&CloseFrame>,
+        other: Other,
         owner: &impl Owner,
     ) -> Result<bool, ()> {
         if let Some(frame) = closing {
@@ -113,7 +131,7 @@ impl Direction {
         let mut moved = 0;
         while self.flush(cx, to) || self.sink == Sink::Closed {
             if self.source != Source::Open {
-                self.end(cx, to);
+                self.end(cx, to, other);
                 break;
             }
             if moved >= BUDGET {
@@ -204,7 +222,7 @@ impl Direction {
     }
 
     /// The source has ended: so does what we say to the sink.
-    fn end(&mut self, cx: &mut Context<'_>, to: &mut Stream) {
+    fn end(&mut self, cx: &mut Context<'_>, to: &mut Stream, other: Other) {
         if self.held_len > 0 && self.sink == Sink::Open {
             // Half a header that will never be whole: it was sent, so it arrives.
             let held = self.held;
@@ -219,7 +237,10 @@ impl Direction {
             && self.waiting.is_none()
             && matches!(self.sink, Sink::Open | Sink::Closed)
         {
-            to.shut_down(cx);
+            // When the tunnel is over with this, both sockets are closed at once, which says the same.
+            if !(other.over || other.closed && self.is_closed()) {
+                to.shut_down(cx);
+            }
             self.sink = Sink::ShutDown;
         }
     }

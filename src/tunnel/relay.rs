@@ -102,12 +102,14 @@ impl<O: Owner> Tunnel<O> {
             cx,
             (&mut self.client, &mut self.instance),
             closing.map(|closing| &closing.to_instance),
+            self.down.as_other(),
             &self.owner,
         );
         let down = self.down.pump(
             cx,
             (&mut self.instance, &mut self.client),
             closing.map(|closing| &closing.to_client),
+            self.up.as_other(),
             &self.owner,
         );
         if up == Ok(true) || down == Ok(true) {
@@ -158,6 +160,11 @@ impl<O: Owner> Tunnel<O> {
     /// Both directions are done, or both ends have answered our Close.
     fn is_over(&self) -> bool {
         if self.up.is_over() && self.down.is_over() {
+            return true;
+        }
+        // Both have said Close and one has ended: neither may say more, so the other need not be waited for.
+        let closed = self.up.is_closed() && self.down.is_closed();
+        if closed && (self.up.source != Source::Open || self.down.source != Source::Open) {
             return true;
         }
         if self.closing.is_none() {
