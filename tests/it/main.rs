@@ -1,1 +1,25 @@
-//! The integration tests: one binary, real sockets, port 0.
+//! The integration tests: one binary, real sockets on loopback, port 0.
+//!
+//! | folder or file | what |
+//! | --- | --- |
+//! | `support` | what the tests are written with: read its `mod.rs` first |
+//! | `requests` | requests and answers through the proxy, as raw bytes |
+//! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
+//! | `affinity` | which instance a client gets, and what binds it |
+//! | `life` | the process: limits, locks, signals |
+//! | `architecture` | what may import what |
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "tests wait and measure outside the proxy's clock")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of tests are small"
+)]
+
+mod affinity;
+mod architecture;
+mod life;
+mod requests;
+mod support;
+mod tunnel;
