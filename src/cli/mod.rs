@@ -16,12 +16,6 @@ use crate::config::{Report, Style};
 /// Where the configuration is when nobody names another file.
 pub const CONFIG_FILE: &str = "/etc/stickyd/config.toml";
 
-/// Done.
-pub const OK: u8 = 0;
-/// A check failed, or an address could not be bound.
-pub const FAILED: u8 = 1;
-/// The command line makes no sense; clap's own.
-pub const USAGE: u8 = 2;
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h); a service manager must not restart on it.
 pub const BAD_CONFIGURATION: u8 = 78;
 
@@ -57,8 +51,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(RunArgs),
+    #[command(short_flag = 't')]
     Validate(ValidateArgs),
 }
+
+const LISTEN: &str =
+    "Where to accept clients, instead of a file: :8080, 127.0.0.1:8080, [::1]:8080 or unix:/path";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -76,8 +74,7 @@ pub struct RunArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
-    /// Where to accept clients, instead of a file: ":8080", "127.0.0.1:8080", "[::1]:8080" or "unix:/path"
-    #[arg(long, value_name = "ADDRESS", requires = "instances", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDRESS", requires = "instances", conflicts_with = "config", help = LISTEN)]
     listen: Vec<String>,
     /// The Socket.IO or WebSocket processes behind, as host:port, with commas or by repeating the flag
     #[arg(

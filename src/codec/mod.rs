@@ -92,3 +92,6 @@ fn head_window(buffer: &[u8], limits: HeadLimits) -> &[u8] {
 fn find_header<'b>(headers: &[Header<'b>], name: &str) -> Option<&'b [u8]> {
     headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
+
+#[cfg(test)]
+mod tests;

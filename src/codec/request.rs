@@ -240,7 +240,7 @@ fn refuse(
 fn line_problem(line: &[u8], ended: bool) -> Option<BadRequest> {
     let mut words = line.split(|&byte| byte == b' ');
     let method = words.next().unwrap_or_default();
-    if !fields::is_token(method) {
+    if !fields::is_token(method) || line.contains(&b'\t') {
         return Some(BadRequest::RequestLine);
     }
     let target = words.next();
@@ -254,3 +254,6 @@ fn line_problem(line: &[u8], ended: bool) -> Option<BadRequest> {
         (_, Some(version), None) => fields::is_bad_version(version, ended).then_some(BadRequest::Version),
     }
 }
+
+#[cfg(test)]
+mod tests;

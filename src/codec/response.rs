@@ -163,6 +163,8 @@ fn refuse(window: &[u8], error: Option<httparse::Error>) -> Option<BadResponse> 
     }
     error.map(|error| match error {
         httparse::Error::TooManyHeaders => BadResponse::HeadTooLarge,
+        httparse::Error::Version => BadResponse::Version,
+        httparse::Error::Status => BadResponse::StatusLine,
         _ => BadField::Malformed.into(),
     })
 }
@@ -183,3 +185,6 @@ fn line_problem(line: &[u8], ended: bool) -> Option<BadResponse> {
     let fits = if status_ended { status.len() == 3 } else { status.len() <= 3 };
     (!digits || !fits || status.first() == Some(&b'0')).then_some(BadResponse::Status)
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,6 @@ fn is_port(port: &[u8]) -> bool {
         && port.iter().all(u8::is_ascii_digit)
         && port.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')) <= 65535
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ enum Until {
     Nothing,
     /// This one, as it is written in TOML.
     Only(&'static str),
-    /// All but texts, or entries of a list, that begin with one of these.
+    /// All but texts that begin with one of these. Entries of a list are looked at one by one.
     Without(&'static [&'static str]),
 }
 
@@ -39,7 +39,8 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_FD: &str = "stickyd opens its sockets itself: write the address";
-const RESOLVE: &str = "a name is looked up when a connection to it is opened";
+const RESOLVE: &str = "a name is looked up again for a connection when its last answer is 30 s old";
+const NO_FORGET: &str = "the last address of a name is kept until there is another";
 const NO_CHECKS: &str =
     "instances are not checked: one that refuses a connection is passed over for that request";
 const NO_DOWN: &str = "a tunnel ends when its instance closes it, at once";
@@ -47,6 +48,9 @@ const NO_DRAIN: &str = "an instance leaves only by a restart without it";
 const NO_REBALANCE: &str = "a client stays where it is until it reconnects";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_SIDS: &str = "Engine.IO session ids are not learned: clients are kept by cookie and address";
+const NO_FIELDS: &str = "only \"cookie\" and \"ip_hash\" place clients";
+const NO_FAIL: &str = "a client of a dead instance is bound to another one";
+const NO_BOUND: &str = "ip_hash does not look at how full an instance is";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
 const NO_RELOAD: &str = "a changed file takes effect at the next start";
 const NO_UPGRADE: &str = "a new binary takes over by a restart";
@@ -59,29 +63,17 @@ pub(super) const LATER: &[Later] = &[
     row("listen.address", Without(&["fd:"]), NO_FD),
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
     row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
-    row("upstream.NAME.resolve", Nothing, RESOLVE),
-    row("upstream.NAME.resolve_forget", Nothing, RESOLVE),
+    row("upstream.NAME.resolve", Only("30s"), RESOLVE),
+    row("upstream.NAME.resolve_forget", Nothing, NO_FORGET),
     row("upstream.NAME.expand", Only("false"), "one name is one instance"),
     row("upstream.NAME.max_handshakes", Only("off"), "handshakes in flight are not limited"),
     row("upstream.NAME.instances.max_tunnels", Only("off"), "the tunnels of an instance are not limited"),
     row("upstream.NAME.instances.backup", Only("false"), "every instance takes clients"),
     row("upstream.NAME.instances.state", Only("ready"), "every instance takes clients"),
     row("upstream.NAME.sticky.by", Without(&["sid"]), NO_SIDS),
-    row(
-        "upstream.NAME.sticky.by",
-        Without(&["header:", "query:"]),
-        "only \"cookie\" and \"ip_hash\" place clients",
-    ),
-    row(
-        "upstream.NAME.sticky.on_down",
-        Only("rebind"),
-        "a client of a dead instance is bound to another one",
-    ),
-    row(
-        "upstream.NAME.sticky.ip_hash.bound",
-        Only("off"),
-        "ip_hash does not look at how full an instance is",
-    ),
+    row("upstream.NAME.sticky.by", Without(&["header:", "query:"]), NO_FIELDS),
+    row("upstream.NAME.sticky.on_down", Only("rebind"), NO_FAIL),
+    row("upstream.NAME.sticky.ip_hash.bound", Only("off"), NO_BOUND),
     row("upstream.NAME.health.check", Only("off"), NO_CHECKS),
     row("upstream.NAME.health.path", Nothing, NO_CHECKS),
     row("upstream.NAME.health.expect", Nothing, NO_CHECKS),
@@ -154,14 +146,12 @@ impl Later {
                 let label = format!("delete this line, or write {literal}");
                 vec![refuse(key.clone(), format!("this value of `{name}`"), label)]
             }
-            Without(prefixes) => {
-                let bad =
-                    texts(value).filter(|(text, _)| prefixes.iter().any(|prefix| text.starts_with(prefix)));
-                bad.map(|(text, span)| {
-                    refuse(span, format!("\"{text}\" in `{name}`"), "take this out".to_owned())
-                })
-                .collect()
-            }
+            Without(prefixes) => match value.get_ref().as_str() {
+                Some(text) if prefixes.iter().any(|prefix| text.starts_with(prefix)) => {
+                    vec![refuse(value.span(), format!("\"{text}\" in `{name}`"), "take this out".to_owned())]
+                }
+                _ => vec![],
+            },
         }
     }
 }
@@ -173,11 +163,4 @@ fn is(value: &DeValue<'_>, literal: &str) -> bool {
         DeValue::Array(list) => list.is_empty() && literal == "[]",
         _ => false,
     }
-}
-
-/// The text itself, or the texts of a list.
-fn texts<'v>(value: &'v Spanned<DeValue<'_>>) -> impl Iterator<Item = (&'v str, Range<usize>)> {
-    let own = value.get_ref().as_str().map(|text| (text, value.span()));
-    let list = value.get_ref().as_array().into_iter().flat_map(|list| list.iter());
-    own.into_iter().chain(list.filter_map(|item| Some((item.get_ref().as_str()?, item.span()))))
 }

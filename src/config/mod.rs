@@ -128,3 +128,10 @@ fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
+
+#[cfg(test)]
+mod example_tests;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! Owns how problems are ordered, bounded, counted and drawn. Knows no key of the schema.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 use std::ops::Range;
 
 use annotate_snippets::renderer::Renderer;
@@ -122,9 +123,9 @@ impl Report {
         }
         let hidden = self.errors + self.warnings - self.problems.len();
         if hidden > 0 {
-            out.push_str(&format!("... and {hidden} more\n"));
+            let _ = writeln!(out, "... and {hidden} more");
         }
-        out.push_str(&format!("{} in {}\n", self.counts(), normalize_untrusted_str(&self.file)));
+        let _ = writeln!(out, "{} in {}", self.counts(), one_line(&self.file));
         out
     }
 
@@ -133,25 +134,27 @@ impl Report {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let title = level.primary_title(normalize_untrusted_str(&problem.title));
+        let title = level.primary_title(one_line(&problem.title));
         let mut help: Vec<&str> = problem.help.iter().map(String::as_str).collect();
         let group = match &problem.span {
-            None => title.element(Origin::path(&self.file)),
+            None => title.element(Origin::path(one_line(&self.file))),
             Some(span) => {
                 let line = lines.at(span.start);
                 if line.text.len() > LINE {
                     help.insert(0, &problem.label);
                     let column = line.text[..line.offset(span.start)].chars().count() + 1;
-                    title.element(Origin::path(&self.file).line(line.number).char_column(column))
+                    title.element(Origin::path(one_line(&self.file)).line(line.number).char_column(column))
                 } else {
                     let mark = line.offset(span.start)..line.offset(span.end.max(span.start));
-                    let mark = AnnotationKind::Primary.span(mark).label(problem.label.as_str());
-                    let source = Snippet::source(line.text).line_start(line.number).path(&self.file);
+                    let mark = AnnotationKind::Primary.span(mark).label(one_line(&problem.label));
+                    let source = Snippet::source(same_length(line.text))
+                        .line_start(line.number)
+                        .path(one_line(&self.file));
                     title.element(source.annotation(mark))
                 }
             }
         };
-        group.elements(help.into_iter().map(|text| Level::HELP.message(normalize_untrusted_str(text))))
+        group.elements(help.into_iter().map(|text| Level::HELP.message(visible(text))))
     }
 
     /// "2 errors, 1 warning"
@@ -172,6 +175,22 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// `text` without anything that would steer a terminal.
+fn visible(text: &str) -> String {
+    normalize_untrusted_str(&same_length(text))
+}
+
+/// Likewise, and without line breaks: a key may hold some, and must not look like a line of the report.
+fn one_line(text: &str) -> String {
+    visible(text).replace('\n', "\u{240a}")
+}
+
+/// `text` without the controls that the renderer lets pass, every character of the same length, so that spans hold.
+fn same_length(text: &str) -> Cow<'_, str> {
+    let control = |c: char| matches!(c, '\u{80}'..='\u{9f}');
+    if text.contains(control) { text.replace(control, "\u{bf}").into() } else { text.into() }
+}
 
 /// The lines of a text, found by byte without reading the text again for each.
 pub(super) struct Lines<'a> {
@@ -239,11 +258,13 @@ mod tests {
 
     #[test]
     fn any_span_is_drawn() {
-        let text = "\u{feff}é\n\n= \u{1b}[31m";
+        let text = "\u{feff}é\n\n= \u{1b}[31m\u{9b}1m";
         for start in 0..text.len() + 3 {
             for end in 0..text.len() + 3 {
-                let shown = report(text, vec![Problem::error(start..end, "\u{1b}[1m", "l\u{7}")]);
-                assert!(!shown.contains(['\u{1b}', '\u{7}']), "{shown:?}");
+                let shown =
+                    report(text, vec![Problem::error(start..end, "\u{1b}[1m\nerror: x", "l\u{7}\u{9b}")]);
+                assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{shown:?}");
+                assert_eq!(shown.matches("\nerror").count(), 0, "{shown:?}");
             }
         }
         assert!(report("", vec![Problem::error(0..0, "empty", "here")]).contains("file.toml:1:1"));

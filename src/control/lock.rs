@@ -21,8 +21,9 @@ pub(super) struct Lock {
 /// Who holds it.
 pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, String> {
     let path = runtime.join(format!("{:016x}.lock", xxh3_64(identity.as_bytes())));
-    let opened = fs::create_dir_all(runtime)
-        .and_then(|()| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path));
+    let opened = fs::create_dir_all(runtime).and_then(|()| {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)
+    });
     let mut file = match opened {
         Ok(file) => file,
         Err(error) => {
@@ -37,7 +38,10 @@ pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, Strin
         let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
         return Err(format!("stickyd already runs with {identity} ({holder})"));
     }
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "pid {}", std::process::id()));
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "pid {}", std::process::id()));
     if let Err(error) = written {
         tracing::warn!(path = %path.display(), %error, "cannot note who holds the lock");
     }

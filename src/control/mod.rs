@@ -7,7 +7,7 @@ pub mod files;
 mod lock;
 pub mod metrics_listener;
 mod run;
-mod secrets;
+pub(crate) mod secrets;
 mod start;
 mod surroundings;
 

@@ -1,20 +1,12 @@
 //! The life of the process `stickyd run`: start, say so, wait for signals, stop.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Running, StartError, Surroundings, start};
 use crate::config::Config;
-use crate::observe::logging;
-
-static PANICS: AtomicU64 = AtomicU64::new(0);
-
-/// Panics of this process so far; each cost one connection or tunnel, not the process.
-pub(super) fn panics() -> u64 {
-    PANICS.load(Ordering::Relaxed)
-}
+use crate::observe::{logging, panics};
 
 /// Serves until a signal says otherwise. `identity`: see [`start`].
 pub fn run(config: Config, identity: &str) -> ExitCode {
@@ -22,7 +14,7 @@ pub fn run(config: Config, identity: &str) -> ExitCode {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
     }
-    count_panics();
+    panics::watch();
     let running = match start(config, &Surroundings::from_environment(), Some(identity)) {
         Ok(running) => running,
         Err(error) => {
@@ -41,14 +33,6 @@ pub fn run(config: Config, identity: &str) -> ExitCode {
     running.stop();
     tracing::info!("stopped");
     ExitCode::SUCCESS
-}
-
-fn count_panics() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        PANICS.fetch_add(1, Ordering::Relaxed);
-        report(panic);
-    }));
 }
 
 fn announce(running: &Running) {
@@ -85,7 +69,8 @@ fn wait(running: &Running) -> std::io::Result<&'static str> {
     });
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+            let (Ok(mut terminate), Ok(mut interrupt)) =
+                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
             else {
                 return;
             };

@@ -28,8 +28,13 @@ pub(super) fn load(source: &SecretSource, state: Option<&Path>) -> Result<Keys, 
     }
 }
 
-fn read(path: &Path) -> Result<Keys, String> {
-    let content = fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
+/// The keys in the file at `path`.
+///
+/// # Errors
+/// What is wrong with the file, never what is in it.
+pub(crate) fn read(path: &Path) -> Result<Keys, String> {
+    let content =
+        fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
     Keys::parse(&content).map_err(|error| format!("secret_file {}: {error}", path.display()))
 }
 
@@ -40,7 +45,9 @@ fn made_once(path: &Path) -> Result<Keys, String> {
     }
     match write_new(path, &Keys::generate()) {
         // Another process was quicker: its secret is as good.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(format!("{}: {error}", path.display())),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(format!("{}: {error}", path.display()))
+        }
         _ => read(path),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -20,6 +21,7 @@ use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{self, Exposition, ListenerCounters, ProcessStats, ProcessView, UpstreamView};
+use crate::observe::panics;
 use crate::tunnel::Reason;
 use crate::upstream::Upstream;
 use crate::worker::{Command, Parts, Worker};
@@ -56,6 +58,7 @@ pub struct Running {
     published: Arc<ArcSwap<Generation>>,
     listeners: Vec<(String, Option<SocketAddr>)>,
     connections_limit: usize,
+    ready: Arc<AtomicBool>,
     _lock: Option<lock::Lock>,
 }
 
@@ -70,7 +73,11 @@ struct Metrics {
 ///
 /// # Errors
 /// Nothing is left running then.
-pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>) -> Result<Running, StartError> {
+pub fn start(
+    config: Config,
+    surroundings: &Surroundings,
+    identity: Option<&str>,
+) -> Result<Running, StartError> {
     let lock = match (&surroundings.runtime, identity) {
         (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
         _ => None,
@@ -79,7 +86,8 @@ pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>
     let generation = assemble(config, surroundings)?;
     let config = &generation.config;
     let open_files = files::raise_limit();
-    let limit = config.limits.max_connections.unwrap_or_else(|| files::connections_that_fit(open_files, workers));
+    let limit =
+        config.limits.max_connections.unwrap_or_else(|| files::connections_that_fit(open_files, workers));
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let unacked = config.timeouts.unacked;
@@ -90,8 +98,9 @@ pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>
         .collect::<Result<_, _>>()
         .map_err(unavailable)?;
     let metrics_socket = config.metrics.map(bind_metrics).transpose()?;
-    let access_log = AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
-        .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
+    let access_log =
+        AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
+            .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
 
     let (listeners, doors, per_worker) = hand_out(bound, workers);
     let mut running = Running {
@@ -101,18 +110,21 @@ pub fn start(config: Config, surroundings: &Surroundings, identity: Option<&str>
         published: Arc::new(ArcSwap::from_pointee(generation)),
         listeners,
         connections_limit: limit,
+        ready: Arc::new(AtomicBool::new(true)),
         _lock: lock,
     };
     let permits = Permits::new(limit);
     for (number, listeners) in per_worker.into_iter().enumerate() {
-        running.workers.push(Worker::start(Parts {
-            number,
-            listeners,
-            published: running.published.clone(),
-            access_log: running.access_log.clone(),
-            permits: permits.clone(),
-        })
-        .map_err(unavailable)?);
+        running.workers.push(
+            Worker::start(Parts {
+                number,
+                listeners,
+                published: running.published.clone(),
+                access_log: running.access_log.clone(),
+                permits: permits.clone(),
+            })
+            .map_err(unavailable)?,
+        );
     }
     running.metrics = metrics_socket.map(|socket| serve_metrics(socket, &running, doors)).transpose()?;
     Ok(running)
@@ -153,10 +165,11 @@ impl Running {
 
     /// Stops as `[shutdown]` says, and returns when everything has ended.
     pub fn stop(self) {
-        let model::Shutdown { spread, deadline, .. } = self.generation().config.shutdown;
-        for worker in &self.workers {
-            worker.order(Command::Stop { spread, deadline });
-        }
+        let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
+        self.ready.store(false, Ordering::Relaxed);
+        self.workers.iter().for_each(|worker| worker.order(Command::Retire));
+        std::thread::sleep(ready_delay);
+        self.workers.iter().for_each(|worker| worker.order(Command::Stop { spread, deadline }));
         self.workers.into_iter().for_each(Worker::join);
         if let Some(Metrics { stop, thread, .. }) = self.metrics {
             // Whoever no longer listens has ended.
@@ -164,6 +177,16 @@ impl Running {
             let _ = thread.join();
         }
         self.access_log.close();
+        remove_unix_sockets(&self.listeners);
+    }
+}
+
+/// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
+fn remove_unix_sockets(listeners: &[(String, Option<SocketAddr>)]) {
+    for path in listeners.iter().filter_map(|(name, _)| name.strip_prefix("unix:")) {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::debug!(path, %error, "cannot remove the socket");
+        }
     }
 }
 
@@ -173,8 +196,10 @@ fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, S
     let mut upstreams = Vec::new();
     for upstream in &config.upstreams {
         let sealed = upstream.sticky.by.contains(&StickyKey::Cookie);
-        let keys = sealed.then(|| secrets::load(&upstream.sticky.secret, surroundings.state.as_deref())).transpose();
-        let keys = keys.map_err(|error| StartError::Config(format!("upstream {}: {error}", upstream.name)))?;
+        let keys =
+            sealed.then(|| secrets::load(&upstream.sticky.secret, surroundings.state.as_deref())).transpose();
+        let keys =
+            keys.map_err(|error| StartError::Config(format!("upstream {}: {error}", upstream.name)))?;
         if let Some(keys) = &keys {
             tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
         }
@@ -186,7 +211,10 @@ fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, S
 type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
 
 /// Gives each worker its socket of each listener.
-fn hand_out(bound: Vec<Bound>, workers: usize) -> (Vec<(String, Option<SocketAddr>)>, Vec<Arc<Door>>, PerWorker) {
+fn hand_out(
+    bound: Vec<Bound>,
+    workers: usize,
+) -> (Vec<(String, Option<SocketAddr>)>, Vec<Arc<Door>>, PerWorker) {
     let (mut listeners, mut doors) = (Vec::new(), Vec::new());
     let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
     for Bound { name, address, sockets } in bound {
@@ -209,11 +237,16 @@ fn bind_metrics(address: SocketAddr) -> Result<std::net::TcpListener, StartError
 }
 
 /// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
-fn serve_metrics(socket: std::net::TcpListener, running: &Running, doors: Vec<Arc<Door>>) -> Result<Metrics, StartError> {
+fn serve_metrics(
+    socket: std::net::TcpListener,
+    running: &Running,
+    doors: Vec<Arc<Door>>,
+) -> Result<Metrics, StartError> {
     let address = socket.local_addr().map_err(unavailable)?;
     let (stop, stopped) = oneshot::channel();
-    let (published, access_log, limit) = (running.published.clone(), running.access_log.clone(), running.connections_limit);
-    let started = clock::wall();
+    let (published, access_log, limit) =
+        (running.published.clone(), running.access_log.clone(), running.connections_limit);
+    let (started, ready) = (clock::wall(), running.ready.clone());
     let render = move || expose(&published.load(), &doors, &access_log, limit, started);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
     let serve = move || {
@@ -221,7 +254,8 @@ fn serve_metrics(socket: std::net::TcpListener, running: &Running, doors: Vec<Ar
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, || true, stopped).await;
+                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
+                        .await;
                 }
                 Err(error) => tracing::error!(%error, "metrics cannot be shown"),
             }
@@ -253,7 +287,7 @@ fn expose<'g>(
         process: ProcessView {
             connections_limit: limit as u64,
             log_lines_dropped: access_log.dropped(),
-            panics: super::run::panics(),
+            panics: panics::count(),
             processes: 1,
             started,
             stats: ProcessStats::read(),

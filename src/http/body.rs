@@ -44,7 +44,13 @@ pub(super) enum Stop {
 impl Pump {
     /// A body that comes in `framing` and goes out `chunked` or as it is, behind `head`. `limit`: bytes of content;
     /// `trailers`: bytes of trailer fields.
-    pub(super) fn new(head: Vec<u8>, framing: Framing, chunked: bool, limit: Option<u64>, trailers: usize) -> Self {
+    pub(super) fn new(
+        head: Vec<u8>,
+        framing: Framing,
+        chunked: bool,
+        limit: Option<u64>,
+        trailers: usize,
+    ) -> Self {
         Pump {
             decoder: Decoder::new(framing, trailers),
             chunked,

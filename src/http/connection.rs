@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::request::{self, Intake};
 use super::respond::Failure;
 use super::wire::Wire;
-use super::{Context, Door, exchange};
+use super::{Context, Door, exchange, idle, join};
 use crate::codec;
 use crate::listener::permit::Permit;
 use crate::local::stream::Stream;
@@ -50,6 +50,7 @@ pub(super) struct Connection {
     pub(super) arrival: Arrival,
     pub(super) wire: Wire,
     pub(super) timer: Timer,
+    idle: idle::Entry,
 }
 
 /// What comes after an exchange.
@@ -62,24 +63,29 @@ pub(super) enum Then {
     /// Nothing: the client must not take what it got for the whole.
     Reset,
     /// A tunnel.
-    Tunnel(Box<exchange::Joined>),
+    Tunnel(Box<join::Joined>),
 }
 
 /// Serves a client until its connection ends or becomes a tunnel.
-pub async fn serve(ctx: Rc<Context>, arrival: Arrival, stream: Stream) {
-    let mut connection = Connection { ctx, arrival, wire: Wire::new(stream), timer: Timer::new() };
+///
+/// Not an `async fn`: that would keep its arguments beside the connection that is made of them.
+pub fn serve(ctx: Rc<Context>, arrival: Arrival, stream: Stream) -> impl Future<Output = ()> {
+    let timer = Timer::new();
+    let idle = ctx.idle.enter(&timer);
+    let mut connection = Connection { ctx, arrival, wire: Wire::new(stream), timer, idle };
     let mut first = true;
-    loop {
-        let Some(intake) = connection.next_head(first).await else { return };
-        first = false;
-        let running = Running::begin(connection.ctx.clone());
-        let then = Box::pin(exchange::run(&mut connection, intake)).await;
-        drop(running);
-        match then {
-            Then::Next => {}
-            Then::Close => return connection.linger().await,
-            Then::Reset => return connection.wire.stream().reset_on_drop(),
-            Then::Tunnel(joined) => return exchange::join(connection, *joined),
+    async move {
+        while let Some(intake) = connection.next_head(first).await {
+            first = false;
+            let running = Running::begin(connection.ctx.clone());
+            let then = Box::pin(exchange::run(&mut connection, intake)).await;
+            drop(running);
+            match then {
+                Then::Next => {}
+                Then::Close => return Box::pin(connection.linger()).await,
+                Then::Reset => return connection.wire.stream().reset_on_drop(),
+                Then::Tunnel(joined) => return join::join(connection, *joined),
+            }
         }
     }
 }
@@ -106,8 +112,12 @@ impl Connection {
         if self.wire.unread().is_empty() {
             let timeouts = self.ctx.generation().config.timeouts;
             self.timer.set(if first { timeouts.first_byte } else { timeouts.keep_alive });
+            if !first {
+                self.idle.waits();
+            }
             // Also when a client that never spoke is sent away: there is nothing to say to it.
             poll_fn(|cx| self.poll_read(cx)).await.filter(|more| *more)?;
+            self.idle.is_busy();
         }
         self.timer.set(self.ctx.generation().config.timeouts.request_head);
         let mut seen = 0;
@@ -145,7 +155,13 @@ impl Connection {
     }
 
     fn late(&self) -> Intake {
-        Intake::Refused { failure: Failure::HeadTimeout, to_head: false, keep_alive: false, notes: None, upstream: None }
+        Intake::Refused {
+            failure: Failure::HeadTimeout,
+            to_head: false,
+            keep_alive: false,
+            notes: None,
+            upstream: None,
+        }
     }
 
     /// Reads more: `Some(true)` = bytes came, `Some(false)` = the client ended, `None` = time is up.
@@ -175,7 +191,7 @@ impl Connection {
     }
 
     /// Ends our side, and waits a little for the client to end its own.
-    async fn linger(mut self) {
+    async fn linger(&mut self) {
         let mut dropped = 0;
         let drain = poll_fn(|cx| {
             self.wire.shut_down(cx);

@@ -12,49 +12,51 @@
 //!
 //! Failures become answers in `respond`, and nowhere else.
 
-use std::rc::Rc;
-use std::sync::Arc;
-
-use super::connection::{Arrival, Connection, Then};
+use super::connection::{Connection, Then};
 use super::forward::{Answer, Broken, Transfer};
+use super::join::Joined;
 use super::lease::{self, Lease};
 use super::record::{self, Open, Outcome};
-use super::request::{self, Intake, Notes, Request};
+use super::request::{self, Intake, Request};
 use super::respond::{self, Failure};
-use super::Context;
-use crate::local::clock::{self, Moment};
-use crate::local::stream::Stream;
 use crate::observe::metrics::Kind;
-use crate::tunnel::{Ended, Meter, Tunnel, Way};
-use crate::upstream::{Instance, Upstream};
 
 /// Serves one head.
 pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
     match intake {
-        Intake::Request(request) => serve(connection, *request).await,
-        Intake::Health { keep_alive, to_head } => health(connection, keep_alive, to_head).await,
+        Intake::Request(request) => serve(connection, request).await,
+        Intake::Health { keep_alive, to_head } => Box::pin(health(connection, keep_alive, to_head)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
-            let then = tell(connection, failure, to_head, keep_alive).await;
-            record::refused(&connection.ctx, &connection.arrival, failure, upstream.as_deref(), notes.as_deref());
+            let then = Box::pin(tell(connection, failure, to_head, keep_alive)).await;
+            record::refused(
+                &connection.ctx,
+                &connection.arrival,
+                failure,
+                upstream.as_deref(),
+                notes.as_deref(),
+            );
             then
         }
         Intake::Partial => Then::Close,
     }
 }
 
-async fn serve(connection: &mut Connection, mut request: Request) -> Then {
+/// What is awaited for long lives in this future, whatever is over soon in a box of its own: a pending long-poll is as large
+/// as the largest of the former.
+async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let ctx = connection.ctx.clone();
     let limits = request::head_limits(&ctx.generation().config);
     let mut fresh = request.handshake.is_some();
     loop {
         let mut lease = match lease::lease(&ctx, &request, fresh).await {
             Ok(lease) => lease,
-            Err(failure) => return give_up(connection, &request, None, failure).await,
+            Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
         };
         let may_retry = lease.reused && request.retryable;
         let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
         let mut open = Open::begin(&lease.instance, ctx.worker, request.kind);
-        let mut transfer = Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head, limits);
+        let mut transfer =
+            Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head, limits);
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
             // The instance was ending a connection that had served before: it cannot have acted on this request.
@@ -64,12 +66,12 @@ async fn serve(connection: &mut Connection, mut request: Request) -> Then {
             }
             Err(broken) => {
                 let bytes = transfer.bytes_up();
-                return fail(connection, &request, &lease, &broken, (bytes, 0)).await;
+                return Box::pin(fail(connection, &request, &lease, &broken, (bytes, 0))).await;
             }
         };
         if answer.switched {
             drop(open);
-            return switch(connection, request, lease, answer).await;
+            return Box::pin(switch(connection, *request, lease, answer)).await;
         }
         let kind = answer.kind(&request);
         open.becomes(kind);
@@ -86,13 +88,19 @@ async fn serve(connection: &mut Connection, mut request: Request) -> Then {
                 }
                 if whole && client_keeps { Then::Next } else { Then::Close }
             }
-            Err(broken) => fail(connection, &request, &lease, &broken, (up, down)).await,
+            Err(broken) => Box::pin(fail(connection, &request, &lease, &broken, (up, down))).await,
         };
     }
 }
 
 /// The exchange broke off on its way.
-async fn fail(connection: &mut Connection, request: &Request, lease: &Lease, broken: &Broken, bytes: (u64, u64)) -> Then {
+async fn fail(
+    connection: &mut Connection,
+    request: &Request,
+    lease: &Lease,
+    broken: &Broken,
+    bytes: (u64, u64),
+) -> Then {
     let Some(status) = broken.begun else {
         return give_up(connection, request, Some((lease, bytes)), broken.failure).await;
     };
@@ -109,7 +117,8 @@ async fn give_up(
     failure: Failure,
 ) -> Then {
     // A body that nobody read makes the connection's next bytes meaningless.
-    let keep_alive = request.keep_alive && request.framing == crate::codec::body::Framing::None && lease.is_none();
+    let keep_alive =
+        request.keep_alive && request.framing == crate::codec::body::Framing::None && lease.is_none();
     let then = tell(connection, failure, request.to_head, keep_alive).await;
     let bytes = lease.map_or((0, 0), |(_, bytes)| bytes);
     let outcome = Outcome { bytes, ..Outcome::failed(failure) };
@@ -131,34 +140,17 @@ async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep
 /// `health_path`: 200 while new work is welcome.
 async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) -> Then {
     let stopping = connection.ctx.stopping.get();
-    let (status, phrase, text) =
-        if stopping { (503, "Service Unavailable", "stopping") } else { (200, "OK", "ok") };
+    let (status, phrase, text) = if stopping || connection.ctx.retiring.get() {
+        (503, "Service Unavailable", "stopping")
+    } else {
+        (200, "OK", "ok")
+    };
     let keep_alive = keep_alive && !stopping;
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
     match connection.say(&answer).await {
         true if keep_alive => Then::Next,
         _ => Then::Close,
     }
-}
-
-/// A tunnel that is about to begin.
-#[derive(Debug)]
-pub(super) struct Joined {
-    instance: Stream,
-    /// What the instance sent behind its 101.
-    early: Vec<u8>,
-    opaque: bool,
-    life: Life,
-}
-
-/// What is known of a tunnel while it lives.
-#[derive(Debug)]
-pub(super) struct Life {
-    pub(super) began: Moment,
-    pub(super) upstream: Arc<Upstream>,
-    pub(super) instance: Arc<Instance>,
-    pub(super) client: std::net::IpAddr,
-    pub(super) notes: Option<Box<Notes>>,
 }
 
 /// The instance has answered the handshake: the client hears it, and both sockets leave HTTP behind.
@@ -170,55 +162,5 @@ async fn switch(connection: &mut Connection, request: Request, lease: Lease, ans
     }
     let outcome = Outcome { kind: Kind::Request, ..Outcome::answered(101) };
     record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
-    let opaque = request.handshake.as_ref().is_some_and(super::upgrade::Handshake::is_opaque);
-    let (instance, early) = lease.wire.into_parts();
-    let life = Life {
-        began: clock::now(),
-        upstream: request.upstream,
-        instance: lease.instance,
-        client: request.client,
-        notes: request.notes,
-    };
-    Then::Tunnel(Box::new(Joined { instance, early, opaque, life }))
-}
-
-/// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
-pub(super) fn join(connection: Connection, joined: Joined) {
-    let Connection { ctx, arrival, wire, timer } = connection;
-    let Joined { instance, early, opaque, life } = joined;
-    drop(timer);
-    let (client, sent) = wire.into_parts();
-    life.instance.counters(ctx.worker).tunnels_opened.one();
-    let meter = Load { instance: life.instance.clone(), worker: ctx.worker };
-    let limits = life.upstream.tunnel_limits.clone();
-    let tunnel = Tunnel::new((client, instance), (&sent, &early), opaque, limits, meter, ctx.tunnels.seat());
-    tokio::task::spawn_local(live(ctx, arrival, life, tunnel));
-}
-
-async fn live(ctx: Rc<Context>, arrival: Arrival, life: Life, tunnel: Tunnel<Load>) {
-    let ended: Ended = tunnel.await;
-    record::tunnel_closed(&ctx, &arrival, &life, &ended);
-}
-
-/// Counts a tunnel's traffic where its instance's other traffic is counted.
-#[derive(Debug)]
-struct Load {
-    instance: Arc<Instance>,
-    worker: usize,
-}
-
-impl Meter for Load {
-    fn passed(&self, way: Way, bytes: u64, frames: u64) {
-        let counters = self.instance.counters(self.worker);
-        match way {
-            Way::Up => {
-                counters.bytes_up.add(bytes);
-                counters.frames_up.add(frames);
-            }
-            Way::Down => {
-                counters.bytes_down.add(bytes);
-                counters.frames_down.add(frames);
-            }
-        }
-    }
+    Then::Tunnel(Box::new(Joined::new(request, lease)))
 }

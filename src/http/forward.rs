@@ -13,7 +13,7 @@ use super::wire::Wire;
 use crate::affinity::cookie;
 use crate::codec::body::Framing;
 use crate::codec::response::{self, ResponseHead};
-use crate::codec::{HeadLimits, Parsed, Version, header_slots};
+use crate::codec::{self, HeadLimits, Parsed, Version, header_slots};
 use crate::config::model::Timeouts;
 use crate::local::clock::{self, Moment};
 use crate::local::random;
@@ -23,6 +23,9 @@ use crate::upstream::Upstream;
 
 /// How often a client is looked at whose pipelined bytes hide from a read that it has left.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
+const INTERIMS_MAX: u8 = 16;
 
 /// The head of the instance's answer, taken apart.
 #[derive(Debug)]
@@ -97,6 +100,10 @@ pub(super) struct Transfer<'x> {
     up_refused: bool,
     /// A byte of an answer came.
     answered: bool,
+    /// Unread bytes of the instance in which there is no whole head.
+    seen: usize,
+    /// Interim answers so far.
+    interims: u8,
     waiting: Option<(Wait, Moment)>,
 }
 
@@ -111,7 +118,19 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, limits.bytes);
-        Transfer { client, lease, request, timer, limits, up, up_refused: false, answered: false, waiting: None }
+        Transfer {
+            client,
+            lease,
+            request,
+            timer,
+            limits,
+            up,
+            up_refused: false,
+            answered: false,
+            seen: 0,
+            interims: 0,
+            waiting: None,
+        }
     }
 
     /// Bytes of the request's body so far.
@@ -142,7 +161,8 @@ impl<'x> Transfer<'x> {
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
         let mut down = Pump::new(head, answer.framing, client_chunked, None, self.limits.bytes);
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
-        let reusable = answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
+        let reusable =
+            answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
         let result = match delivered {
             Ok(()) => Ok(reusable),
             Err(failure) => Err(Broken { failure, begun: Some(answer.status), unanswered: false }),
@@ -151,18 +171,27 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
+        // Only the request moves the deadline: a head that comes in drops must be there in time all the same.
         let mut moved = false;
         let uploading = self.poll_upload(cx, &mut moved)?;
-        loop {
-            if !self.lease.wire.unread().is_empty() {
+        // What the client does not take of interim answers is not read from the instance either.
+        while self.client.poll_flush(cx).map_err(|_| Failure::ClientGone)?.is_ready() {
+            let unread = self.lease.wire.unread();
+            if !unread.is_empty() && (self.seen == 0 || codec::worth_parsing(unread, self.seen, self.limits))
+            {
                 self.answered = true;
                 if let Some(answer) = self.take_answer(cx)? {
                     return Poll::Ready(Ok(answer));
                 }
+                if self.client.is_blocked() {
+                    self.seen = 0;
+                    continue;
+                }
             }
+            self.seen = self.lease.wire.unread().len();
             match self.lease.wire.poll_fill(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(1..)) => moved = true,
+                Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::InstanceClosed)),
             }
         }
@@ -224,7 +253,9 @@ impl<'x> Transfer<'x> {
             let now = clock::coarse();
             match self.waiting {
                 Some((wait, deadline)) if deadline <= now => return Poll::Ready(Err(wait.failure())),
-                _ if hidden && self.client.stream().is_read_closed() => return Poll::Ready(Err(Failure::ClientGone)),
+                _ if hidden && self.client.stream().is_read_closed() => {
+                    return Poll::Ready(Err(Failure::ClientGone));
+                }
                 Some((_, deadline)) if !hidden => self.timer.set_at(deadline),
                 Some(_) | None => self.timer.set(LOOK_EVERY),
             }
@@ -249,7 +280,8 @@ impl<'x> Transfer<'x> {
     fn take_answer(&mut self, cx: &mut Poller<'_>) -> Result<Option<Answer>, Failure> {
         loop {
             let mut slots = header_slots();
-            let parsed = response::parse(self.lease.wire.unread(), &mut slots, self.limits, self.request.to_head);
+            let parsed =
+                response::parse(self.lease.wire.unread(), &mut slots, self.limits, self.request.to_head);
             let Parsed::Complete { head, len } = parsed.map_err(Failure::BadAnswer)? else { return Ok(None) };
             let handshake = self.request.handshake.as_ref();
             if head.status == 101 {
@@ -257,12 +289,19 @@ impl<'x> Transfer<'x> {
                     return Err(Failure::BadSwitch);
                 }
             } else if head.status < 200 {
+                self.interims += 1;
+                if self.interims > INTERIMS_MAX {
+                    return Err(Failure::InterimAnswers);
+                }
                 if self.request.version == Version::Http11 && handshake.is_none() {
                     let mut interim = Vec::new();
                     headers::write_response(&head, INTERIM, &mut interim);
                     self.client.write(cx, &interim).map_err(|_| Failure::ClientGone)?;
                 }
                 self.lease.wire.consume(len);
+                if self.client.is_blocked() {
+                    return Ok(None);
+                }
                 continue;
             }
             let answer = prepare(self.request, self.lease, &head);

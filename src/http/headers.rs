@@ -104,7 +104,9 @@ struct Named<'h, 'b> {
 impl<'h, 'b> Named<'h, 'b> {
     fn of(headers: &'h [Header<'b>]) -> Self {
         let usual = |token: &[u8]| {
-            [&b"close"[..], b"keep-alive", b"upgrade", b""].iter().any(|usual| token.eq_ignore_ascii_case(usual))
+            [&b"close"[..], b"keep-alive", b"upgrade", b""]
+                .iter()
+                .any(|usual| token.eq_ignore_ascii_case(usual))
         };
         let any = tokens(headers).any(|token| !usual(token));
         Named { headers, any }
@@ -174,7 +176,7 @@ fn put_origin(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, origin: Origin<'_>,
     if !proto {
         put_field(out, "X-Forwarded-Proto", scheme);
     }
-    if !host {
+    if !host && !head.host.is_empty() {
         put_field(out, "X-Forwarded-Host", head.host.as_bytes());
     }
     if origin.believed == ClientIpHeader::Forwarded {
@@ -213,7 +215,8 @@ fn put_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, origin: Origin<'
 /// All values of a list field, joined; `false`: there are none.
 fn put_chain(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, which: Field) -> bool {
     let mut any = false;
-    for header in head.headers.iter().filter(|header| field(header.name) == which && !header.value.is_empty()) {
+    for header in head.headers.iter().filter(|header| field(header.name) == which && !header.value.is_empty())
+    {
         if any {
             out.extend_from_slice(b", ");
         }
@@ -296,7 +299,9 @@ pub(super) fn is_shared(head: &ResponseHead<'_, '_>) -> bool {
 
 fn put_framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
-        Framing::Length(length) => put_field(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes()),
+        Framing::Length(length) => {
+            put_field(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes())
+        }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}
     }

@@ -95,8 +95,7 @@ async fn reach(
 fn choose(ctx: &Context, request: &Request, tried: &[usize]) -> Option<Choice> {
     let upstream = &request.upstream;
     let config = &upstream.config;
-    let policy =
-        Policy { by: &config.sticky.by, ip_hash: config.sticky.ip_hash, balance: config.balance };
+    let policy = Policy { by: &config.sticky.by, ip_hash: config.sticky.ip_hash, balance: config.balance };
     // Loads cost a look at every worker's counters: only where they decide.
     let by_load = config.balance == Balance::LeastTunnels
         && (!config.sticky.by.contains(&StickyKey::IpHash) || config.sticky.ip_hash == IpHash::Nginx);

@@ -5,6 +5,8 @@ mod connection;
 mod exchange;
 mod forward;
 mod headers;
+mod idle;
+mod join;
 mod lease;
 mod record;
 mod request;
@@ -39,6 +41,10 @@ pub struct Context {
     pub tunnels: Rc<Registry>,
     /// The process's access log.
     pub access_log: Arc<AccessLog>,
+    /// Kept connections between two requests.
+    pub(crate) idle: Rc<idle::Idle>,
+    /// `health_path` says 503, everything else goes on.
+    pub retiring: Cell<bool>,
     /// No new exchange begins; connections end after the one that runs.
     pub stopping: Cell<bool>,
     /// Exchanges that run.
@@ -65,6 +71,8 @@ impl Context {
             pool: Pool::default(),
             tunnels: Rc::default(),
             access_log,
+            idle: Rc::default(),
+            retiring: Cell::new(false),
             stopping: Cell::new(false),
             exchanges: Cell::new(0),
             published: RefCell::new(Published { cache: Cache::new(published), current }),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::connection::Arrival;
-use super::exchange::Life;
+use super::join::Life;
 use super::lease::Lease;
 use super::request::{Notes, Request};
 use super::respond::Failure;
@@ -58,7 +58,13 @@ pub(super) struct Outcome {
 impl Outcome {
     /// The instance's answer went to the client.
     pub(super) fn answered(status: u16) -> Self {
-        Outcome { status: Some(status), origin: Origin::Instance, failure: None, bytes: (0, 0), kind: Kind::Request }
+        Outcome {
+            status: Some(status),
+            origin: Origin::Instance,
+            failure: None,
+            bytes: (0, 0),
+            kind: Kind::Request,
+        }
     }
 
     /// The proxy had to answer itself.
@@ -72,7 +78,13 @@ impl Outcome {
 const CLIENT_LEFT: u16 = 499;
 
 /// An exchange has ended, or has become a tunnel.
-pub(super) fn exchange(ctx: &Context, arrival: &Arrival, request: &Request, lease: Option<&Lease>, outcome: Outcome) {
+pub(super) fn exchange(
+    ctx: &Context,
+    arrival: &Arrival,
+    request: &Request,
+    lease: Option<&Lease>,
+    outcome: Outcome,
+) {
     let counters = request.upstream.counters(ctx.worker);
     let status = outcome.status.unwrap_or(CLIENT_LEFT);
     match lease {
@@ -142,7 +154,8 @@ fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
 }
 
 /// A tunnel has ended.
-pub(super) fn tunnel_closed(ctx: &Context, arrival: &Arrival, life: &Life, ended: &Ended) {
+pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
+    let ctx = &life.ctx;
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());
@@ -159,7 +172,7 @@ pub(super) fn tunnel_closed(ctx: &Context, arrival: &Arrival, life: &Life, ended
         bytes_down: Some(ended.down.bytes),
         frames_up: Some(ended.up.frames),
         frames_down: Some(ended.down.frames),
-        ..entry(Event::WsClose, arrival, notes)
+        ..entry(Event::WsClose, &life.arrival, notes)
     });
 }
 

@@ -103,13 +103,25 @@ pub(super) enum Intake {
     /// `health_path`: the proxy's own answer.
     Health { keep_alive: bool, to_head: bool },
     /// Not to be served.
-    Refused { failure: Failure, to_head: bool, keep_alive: bool, notes: Option<Box<Notes>>, upstream: Option<Arc<Upstream>> },
+    Refused {
+        failure: Failure,
+        to_head: bool,
+        keep_alive: bool,
+        notes: Option<Box<Notes>>,
+        upstream: Option<Arc<Upstream>>,
+    },
     /// Not complete.
     Partial,
 }
 
 /// Takes in the head at the start of `unread`; also tells how many bytes it took.
-pub(super) fn take_in(arrival: &Arrival, generation: &Generation, worker: usize, log: bool, unread: &[u8]) -> (Intake, usize) {
+pub(super) fn take_in(
+    arrival: &Arrival,
+    generation: &Generation,
+    worker: usize,
+    log: bool,
+    unread: &[u8],
+) -> (Intake, usize) {
     let config = &generation.config;
     let limits = head_limits(config);
     let mut slots = header_slots();
@@ -118,7 +130,8 @@ pub(super) fn take_in(arrival: &Arrival, generation: &Generation, worker: usize,
         Ok(Parsed::Complete { head, len }) => (head, len),
         Err(bad) => {
             let failure = Failure::BadRequest(bad);
-            let refused = Intake::Refused { failure, to_head: false, keep_alive: false, notes: None, upstream: None };
+            let refused =
+                Intake::Refused { failure, to_head: false, keep_alive: false, notes: None, upstream: None };
             return (refused, 0);
         }
     };
@@ -134,7 +147,13 @@ pub(super) fn head_limits(config: &Config) -> HeadLimits {
     HeadLimits { bytes: config.limits.header, headers: config.limits.headers }
 }
 
-fn accept(arrival: &Arrival, generation: &Generation, worker: usize, log: bool, head: &RequestHead<'_, '_>) -> Intake {
+fn accept(
+    arrival: &Arrival,
+    generation: &Generation,
+    worker: usize,
+    log: bool,
+    head: &RequestHead<'_, '_>,
+) -> Intake {
     let config = &generation.config;
     let request_id = request_id(head);
     let notes = log.then(|| Box::new(notes(head, &request_id)));
@@ -185,7 +204,12 @@ fn accept(arrival: &Arrival, generation: &Generation, worker: usize, log: bool, 
         cookie: bound_by_cookie.then_some(upstream.config.sticky.cookie.name.as_str()),
         ..origin
     };
-    headers::write_request(head, origin, request.handshake.as_ref().map(Handshake::protocol), &mut request.head);
+    headers::write_request(
+        head,
+        origin,
+        request.handshake.as_ref().map(Handshake::protocol),
+        &mut request.head,
+    );
     Intake::Request(Box::new(request))
 }
 
@@ -199,7 +223,10 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
     let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip()));
     let believed = config.client_ip_header;
     let values = |name: &'static str| {
-        head.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        head.headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
     };
     let (chain, scheme) = match believed {
         ClientIpHeader::XForwardedFor => ("x-forwarded-for", "x-forwarded-proto"),
@@ -225,7 +252,8 @@ fn binding(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> Bi
         return Binding::None;
     };
     let fields = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cookie"));
-    let Some(value) = fields.filter_map(|header| cookie::find(header.value, &sticky.cookie.name)).next() else {
+    let Some(value) = fields.filter_map(|header| cookie::find(header.value, &sticky.cookie.name)).next()
+    else {
         return Binding::None;
     };
     let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
@@ -258,9 +286,12 @@ struct EngineIo {
 fn engine_io(upstream: &Upstream, head: &RequestHead<'_, '_>) -> EngineIo {
     let path = head.path();
     let spoken = upstream.config.engine_io_paths.iter().any(|spoken| {
-        path.strip_prefix(spoken.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(spoken.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
-    let Some(query) = head.target.get(path.len() + 1..).filter(|_| spoken) else { return EngineIo::default() };
+    let Some(query) = head.target.get(path.len() + 1..).filter(|_| spoken) else {
+        return EngineIo::default();
+    };
     let mut found = EngineIo::default();
     for parameter in query.split('&') {
         found.sid |= parameter.strip_prefix("sid=").is_some_and(|sid| !sid.is_empty());
@@ -272,7 +303,8 @@ fn engine_io(upstream: &Upstream, head: &RequestHead<'_, '_>) -> EngineIo {
 /// The client's own `X-Request-ID` when it is one, else a new one.
 fn request_id(head: &RequestHead<'_, '_>) -> Vec<u8> {
     let sane = |id: &&[u8]| {
-        (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~:/+=@".contains(byte))
+        (1..=128).contains(&id.len())
+            && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~:/+=@".contains(byte))
     };
     match head.header("x-request-id").filter(sane) {
         Some(id) => id.to_vec(),

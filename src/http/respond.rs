@@ -30,6 +30,8 @@ pub(super) enum Failure {
     BadAnswer(BadResponse),
     /// The instance answered the upgrade with a 101 that does not fit it, or a 101 that nobody asked for.
     BadSwitch,
+    /// The instance sends interim answers without end.
+    InterimAnswers,
     /// The instance's answer did not begin in time.
     AnswerTimeout,
     /// The instance took nothing of the request in time.
@@ -53,8 +55,13 @@ impl Failure {
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
             Failure::NoInstance | Failure::NoLocalPort => (503, "Service Unavailable"),
-            Failure::InstanceClosed | Failure::BadAnswer(_) | Failure::BadSwitch => (502, "Bad Gateway"),
-            Failure::AnswerTimeout | Failure::InstanceStalled | Failure::AnswerStalled => (504, "Gateway Timeout"),
+            Failure::InstanceClosed
+            | Failure::BadAnswer(_)
+            | Failure::BadSwitch
+            | Failure::InterimAnswers => (502, "Bad Gateway"),
+            Failure::AnswerTimeout | Failure::InstanceStalled | Failure::AnswerStalled => {
+                (504, "Gateway Timeout")
+            }
             Failure::ClientGone | Failure::ClientStalled => return None,
         })
     }
@@ -73,6 +80,7 @@ impl Failure {
             Failure::InstanceClosed => "the instance ended the connection",
             Failure::BadAnswer(bad) => bad.reason(),
             Failure::BadSwitch => "the instance's 101 does not answer the handshake",
+            Failure::InterimAnswers => "interim answers without end",
             Failure::AnswerTimeout => "no answer in time",
             Failure::InstanceStalled => "the instance takes nothing",
             Failure::ClientGone => "the client left",
@@ -128,7 +136,10 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_the_length_and_no_body() {
         let text = String::from_utf8(answer(503, "Service Unavailable", "no", false, true)).unwrap();
-        assert!(text.contains("Content-Length: 3\r\n") && text.ends_with("Connection: close\r\n\r\n"), "{text}");
+        assert!(
+            text.contains("Content-Length: 3\r\n") && text.ends_with("Connection: close\r\n\r\n"),
+            "{text}"
+        );
         assert!(text.contains("Retry-After: 1\r\n"));
     }
 }

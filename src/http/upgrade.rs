@@ -31,7 +31,8 @@ impl Handshake {
         if protocol.eq_ignore_ascii_case(b"websocket") {
             let version = single(head.headers, "sec-websocket-version");
             let key = single(head.headers, "sec-websocket-key").filter(|key| is_key(key))?;
-            return (head.method == "GET" && version == Some(b"13")).then(|| Handshake::WebSocket(accept(key)));
+            return (head.method == "GET" && version == Some(b"13"))
+                .then(|| Handshake::WebSocket(accept(key)));
         }
         let protocol = str::from_utf8(protocol).ok()?.to_ascii_lowercase();
         protocols.contains(&protocol).then(|| Handshake::Other(protocol.into()))
@@ -123,7 +124,11 @@ mod tests {
         let get = "GET / HTTP/1.1";
         check(get, &["Connection: Upgrade", "Upgrade: websocket", VERSION, KEY], WS);
         check(get, &["Connection: keep-alive, upgrade", "Upgrade: WebSocket", VERSION, KEY], WS);
-        check(get, &["Connection: keep-alive", "Connection: upgrade", "Upgrade: websocket", VERSION, KEY], WS);
+        check(
+            get,
+            &["Connection: keep-alive", "Connection: upgrade", "Upgrade: websocket", VERSION, KEY],
+            WS,
+        );
         check("POST / HTTP/1.1", &["Connection: Upgrade", "Upgrade: websocket", VERSION, KEY], None);
         check("GET / HTTP/1.0", &["Connection: Upgrade", "Upgrade: websocket", VERSION, KEY], None);
         check(get, &["Upgrade: websocket", VERSION, KEY], None);

@@ -22,6 +22,9 @@ use crate::observe::metrics::{Limit, Refused};
 /// the kernel's queue meanwhile.
 const REST: Duration = Duration::from_millis(100);
 
+/// Kept connections that make room at a time when connections are nearly out: finding them costs a look at all.
+const SHED: usize = 16;
+
 /// What a client hears that is one too many: cheap, and the connection is gone at once.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -49,7 +52,7 @@ impl Socket {
     async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
             Socket::Tcp(tcp) => tcp.accept().await.map(|(tcp, peer)| (Stream::Tcp(tcp), Some(peer))),
-            Socket::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(unix), None)),
+            Socket::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(Box::new(unix)), None)),
         }
     }
 }
@@ -58,7 +61,12 @@ impl Socket {
 ///
 /// # Errors
 /// When the runtime cannot take the socket.
-pub async fn accept(listening: Listening, ctx: Rc<Context>, door: Arc<Door>, permits: Arc<Permits>) -> io::Result<()> {
+pub async fn accept(
+    listening: Listening,
+    ctx: Rc<Context>,
+    door: Arc<Door>,
+    permits: Arc<Permits>,
+) -> io::Result<()> {
     let socket = Socket::new(listening)?;
     loop {
         match socket.accept().await {
@@ -68,14 +76,27 @@ pub async fn accept(listening: Listening, ctx: Rc<Context>, door: Arc<Door>, per
     }
 }
 
-fn admit(ctx: &Rc<Context>, door: &Arc<Door>, permits: &Arc<Permits>, mut stream: Stream, peer: Option<SocketAddr>) {
+fn admit(
+    ctx: &Rc<Context>,
+    door: &Arc<Door>,
+    permits: &Arc<Permits>,
+    mut stream: Stream,
+    peer: Option<SocketAddr>,
+) {
     let counters = &door.counters[ctx.worker];
     counters.connections.one();
+    if permits.is_nearly_out() {
+        ctx.idle.shed(SHED);
+    }
     let Some(permit) = permits.take() else {
         counters.refused(Refused::Limit);
         counters.limit_hit(Limit::MaxConnections);
         if let Some(more) = AT_LIMIT.with(|line| line.pass(clock::instant())) {
-            tracing::warn!(limit = permits.limit(), more, "connection limit reached: clients are turned away");
+            tracing::warn!(
+                limit = permits.limit(),
+                more,
+                "connection limit reached: clients are turned away"
+            );
         }
         stream.try_write(FULL);
         return;

@@ -47,9 +47,8 @@ impl fmt::Display for BindError {
         write!(out, "cannot listen on {}: {}", self.address, self.error)?;
         match (&self.holder, self.error.kind()) {
             (Some(holder), _) => write!(out, "; it is held by {holder}"),
-            (None, io::ErrorKind::PermissionDenied) => {
-                out.write_str("; ports below 1024 need CAP_NET_BIND_SERVICE (the shipped unit has it) or root")
-            }
+            (None, io::ErrorKind::PermissionDenied) => out
+                .write_str("; ports below 1024 need CAP_NET_BIND_SERVICE (the shipped unit has it) or root"),
             (None, _) => Ok(()),
         }
     }
@@ -71,7 +70,9 @@ pub fn bind(listener: &Listener, workers: usize, unacked: Duration) -> Result<Bo
             let both = bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into(), backlog, workers, unacked);
             match both {
                 // A kernel without IPv6.
-                Err(error) if error.error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+                Err(error)
+                    if error.error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+                {
                     bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into(), backlog, workers, unacked)
                 }
                 other => other,
@@ -80,7 +81,12 @@ pub fn bind(listener: &Listener, workers: usize, unacked: Duration) -> Result<Bo
     }
 }
 
-fn bind_tcp(address: SocketAddr, backlog: i32, workers: usize, unacked: Duration) -> Result<Bound, BindError> {
+fn bind_tcp(
+    address: SocketAddr,
+    backlog: i32,
+    workers: usize,
+    unacked: Duration,
+) -> Result<Bound, BindError> {
     let failed = |error: io::Error| BindError {
         address: address.to_string(),
         holder: (error.kind() == io::ErrorKind::AddrInUse).then(|| holder::of(address.port())).flatten(),
@@ -91,7 +97,8 @@ fn bind_tcp(address: SocketAddr, backlog: i32, workers: usize, unacked: Duration
         tcp_socket(address, false, unacked).map_err(failed)?;
     }
     let first = tcp_socket(address, true, unacked).map_err(failed)?;
-    let bound = first.local_addr().and_then(|bound| bound.as_socket().ok_or(io::ErrorKind::Unsupported.into()));
+    let bound =
+        first.local_addr().and_then(|bound| bound.as_socket().ok_or(io::ErrorKind::Unsupported.into()));
     let bound = bound.map_err(failed)?;
     let mut sockets = vec![first];
     for _ in 1..workers {

@@ -25,6 +25,11 @@ impl Permits {
         self.limit
     }
 
+    /// So few are left that room should be made: a fiftieth.
+    pub fn is_nearly_out(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= self.limit - (self.limit / 50).min(self.limit - 1)
+    }
+
     /// One more, if there may be.
     pub fn take(self: &Arc<Self>) -> Option<Permit> {
         // Counted first: two workers cannot both take the last one.

@@ -41,6 +41,11 @@ impl Timer {
         WHEEL.with_borrow_mut(|wheel| wheel.set(self.0, moment.millis() + 1, now));
     }
 
+    /// For somebody else who may let this timer's time be up.
+    pub fn handle(&self) -> Handle {
+        Handle(self.0)
+    }
+
     /// No deadline until the next [`Timer::set`].
     pub fn clear(&self) {
         WHEEL.with_borrow_mut(|wheel| wheel.clear(self.0));
@@ -49,6 +54,17 @@ impl Timer {
     /// Ready when the deadline has passed (until it is set anew); otherwise the task is woken then.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         WHEEL.with_borrow_mut(|wheel| wheel.poll(self.0, cx))
+    }
+}
+
+/// A reference to a [`Timer`], good for as long as that lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle(u32);
+
+impl Handle {
+    /// The timer's time is up, now.
+    pub fn expire(self) {
+        WHEEL.with_borrow_mut(|wheel| wheel.expire(self.0));
     }
 }
 
@@ -134,6 +150,15 @@ impl Wheel {
         let entry = &mut self.entries[key as usize];
         entry.deadline = NO_SLOT;
         entry.fired = false;
+    }
+
+    fn expire(&mut self, key: u32) {
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            entry.fired = true;
+            if let Some(waker) = &entry.waker {
+                waker.wake_by_ref();
+            }
+        }
     }
 
     fn poll(&mut self, key: u32, cx: &Context<'_>) -> Poll<()> {

@@ -83,7 +83,7 @@ fn logged(shape: Shape, level: &str, log: impl FnOnce()) -> String {
 fn journald_lines_carry_their_priority() {
     let text = logged(Shape::Journald, "trace", || {
         tracing::error!(code = 7, "broken");
-        tracing::warn!("odd\nin two lines");
+        tracing::warn!("odd\n\nin two lines");
         tracing::info!("plain");
         tracing::debug!("detail");
         tracing::trace!("more");

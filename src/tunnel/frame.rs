@@ -226,9 +226,13 @@ mod tests {
     }
 
     fn frames() -> impl Strategy<Value = Vec<(u8, Vec<u8>, Option<[u8; 4]>)>> {
-        let sizes = prop_oneof![Just(0), Just(1), Just(125), Just(126), Just(65_535), Just(65_536), 0..400_usize];
+        let sizes =
+            prop_oneof![Just(0), Just(1), Just(125), Just(126), Just(65_535), Just(65_536), 0..400_usize];
         let one = (any::<u8>(), sizes, any::<u8>(), any::<Option<[u8; 4]>>());
-        proptest::collection::vec(one.prop_map(|(first, size, fill, mask)| (first, vec![fill; size], mask)), 0..6)
+        proptest::collection::vec(
+            one.prop_map(|(first, size, fill, mask)| (first, vec![fill; size], mask)),
+            0..6,
+        )
     }
 
     proptest! {

@@ -18,43 +18,93 @@ use crate::observe::metrics::ConnectError;
 /// How long the answer of a resolver is used before it is asked again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
+/// How long a name without an address is not asked for again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
 /// Where an instance is.
 #[derive(Debug)]
 pub struct Endpoint {
     host: String,
     port: u16,
-    /// The address in use, and when it was learned; a literal address is never asked for again.
-    known: Mutex<Option<(SocketAddr, Option<Moment>)>>,
+    known: Mutex<Known>,
+    /// Held while a resolver is asked: many clients at a time are one question.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// A literal: never asked for.
+    Literal(SocketAddr),
+    /// A name: its last address, and when the resolver was last asked.
+    Name { address: Option<SocketAddr>, asked: Option<Moment> },
 }
 
 impl Endpoint {
     /// `host` is a name or an address literal.
     pub fn new(host: &str, port: u16) -> Self {
-        let literal = host.parse::<IpAddr>().ok().map(|ip| (SocketAddr::new(ip, port), None));
-        Endpoint { host: host.to_owned(), port, known: Mutex::new(literal) }
+        let known = match host.parse::<IpAddr>() {
+            Ok(ip) => Known::Literal(SocketAddr::new(ip, port)),
+            Err(_) => Known::Name { address: None, asked: None },
+        };
+        Endpoint {
+            host: host.to_owned(),
+            port,
+            known: Mutex::new(known),
+            asking: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The address to connect to. A name keeps its address while the answer still holds it, and the last one when the
     /// resolver fails.
     async fn address(&self) -> Result<SocketAddr, Failed> {
-        let known = *self.known();
-        match known {
-            Some((address, None)) => return Ok(address),
-            Some((address, Some(when))) if clock::coarse().since(when) < RESOLVE_EVERY => return Ok(address),
-            _ => {}
+        if let Some(answer) = self.recent() {
+            return answer;
         }
-        let answer = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let answer: Vec<SocketAddr> = answer.map(Iterator::collect).unwrap_or_default();
-        let last = known.map(|(address, _)| address);
-        let address = last.filter(|last| answer.contains(last)).or(answer.first().copied()).or(last);
-        let address = address.ok_or_else(|| Failed::new(ConnectError::Dns, "the name has no address"))?;
-        *self.known() = Some((address, Some(clock::coarse())));
-        Ok(address)
+        let last = self.last();
+        let _asking = match (self.asking.try_lock(), last) {
+            (Ok(asking), _) => asking,
+            // Somebody asks already: the last address is good enough meanwhile.
+            (Err(_), Some(last)) => return Ok(last),
+            (Err(_), None) => self.asking.lock().await,
+        };
+        match self.recent() {
+            Some(answer) => answer,
+            None => self.ask(last).await,
+        }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Option<(SocketAddr, Option<Moment>)>> {
+    async fn ask(&self, last: Option<SocketAddr>) -> Result<SocketAddr, Failed> {
+        let answer = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let answer: Vec<SocketAddr> = answer.map(Iterator::collect).unwrap_or_default();
+        let address = last.filter(|last| answer.contains(last)).or(answer.first().copied()).or(last);
+        *self.known() = Known::Name { address, asked: Some(clock::coarse()) };
+        address.ok_or_else(no_address)
+    }
+
+    /// What is known well enough not to ask again.
+    fn recent(&self) -> Option<Result<SocketAddr, Failed>> {
+        let (address, asked) = match *self.known() {
+            Known::Literal(address) => return Some(Ok(address)),
+            Known::Name { address, asked } => (address, asked?),
+        };
+        let every = if address.is_some() { RESOLVE_EVERY } else { RETRY_EVERY };
+        (clock::coarse().since(asked) < every).then(|| address.ok_or_else(no_address))
+    }
+
+    fn last(&self) -> Option<SocketAddr> {
+        match *self.known() {
+            Known::Literal(address) => Some(address),
+            Known::Name { address, .. } => address,
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn no_address() -> Failed {
+    Failed::new(ConnectError::Dns, "the name has no address")
 }
 
 /// Why there is no connection.
@@ -106,7 +156,8 @@ pub async fn connect(
 }
 
 async fn dial(address: SocketAddr, sources: &[IpAddr], turn: u64) -> io::Result<TcpStream> {
-    let sources: Vec<IpAddr> = sources.iter().copied().filter(|source| source.is_ipv4() == address.is_ipv4()).collect();
+    let sources: Vec<IpAddr> =
+        sources.iter().copied().filter(|source| source.is_ipv4() == address.is_ipv4()).collect();
     let Some(start) = turn.checked_rem(sources.len() as u64) else {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         return socket.connect(address).await;
@@ -140,8 +191,9 @@ fn keep_watch(stream: &TcpStream, unacked: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&keep_alive(unacked))
 }
 
-/// Probes of a silent peer such that it is found dead after about `unacked`.
+/// Probes of a silent peer such that it is found dead after about `unacked`: how many go unanswered is left to
+/// `TCP_USER_TIMEOUT`, which counts in time.
 pub fn keep_alive(unacked: Duration) -> TcpKeepalive {
     let second = Duration::from_secs(1);
-    TcpKeepalive::new().with_time((unacked / 2).max(second)).with_interval((unacked / 6).max(second)).with_retries(3)
+    TcpKeepalive::new().with_time((unacked / 2).max(second)).with_interval((unacked / 6).max(second))
 }

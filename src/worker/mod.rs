@@ -50,6 +50,8 @@ pub struct Parts {
 pub enum Command {
     /// Close every open tunnel now.
     CloseTunnels(Reason),
+    /// `health_path` says 503 from now on; everything is still served.
+    Retire,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
     Stop {
         /// Tunnels close at moments spread evenly over this.
@@ -120,6 +122,7 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                     ctx.tunnels.order(key, Order { reason });
                 }
             }
+            Command::Retire => ctx.retiring.set(true),
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(tokio::task::JoinHandle::abort);
                 stop(&ctx, spread, deadline).await;
@@ -145,7 +148,12 @@ async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
     };
     if timer::within(deadline, finish).await.is_none() {
         let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
-        tracing::warn!(worker = ctx.worker, tunnels, exchanges, "the deadline of the stop has passed: what is left is cut");
+        tracing::warn!(
+            worker = ctx.worker,
+            tunnels,
+            exchanges,
+            "the deadline of the stop has passed: what is left is cut"
+        );
     }
 }
 
@@ -166,7 +174,8 @@ async fn sweep(ctx: Rc<Context>) {
         if !ctx.pool.is_empty() {
             let generation = ctx.generation();
             ctx.pool.sweep(|id| {
-                let has = |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|instance| instance.id == id);
+                let has =
+                    |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|instance| instance.id == id);
                 generation.upstreams.iter().find(has).map(|upstream| upstream.config.timeouts.upstream_idle)
             });
         }

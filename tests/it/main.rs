@@ -7,18 +7,14 @@
 //! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `life` | the process: limits, locks, signals |
+//! | `config` | the corpus of configurations, good and bad |
+//! | `differential` | our codec against hyper on generated messages |
 //! | `architecture` | what may import what |
-
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(clippy::disallowed_methods, reason = "tests wait and measure outside the proxy's clock")]
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "numbers of tests are small"
-)]
 
 mod affinity;
 mod architecture;
+mod config;
+mod differential;
 mod life;
 mod requests;
 mod support;

@@ -13,6 +13,8 @@ pub(super) struct Unknown {
     pub(super) schema: String,
     pub(super) key: String,
     pub(super) span: Range<usize>,
+    /// What is written under it.
+    pub(super) is_table: bool,
 }
 
 /// What other proxies, and people in a hurry, call our keys and values.
@@ -82,27 +84,42 @@ const SYNONYMS: &[(&str, &str)] = &[
 /// Words longer than this are not compared: comparing costs the product of the lengths.
 const LONGEST: usize = 64;
 
+/// What other proxies' `word` is called here.
+pub(super) fn synonym(word: &str) -> Option<&'static str> {
+    SYNONYMS.iter().find(|(other, _)| *other == word).map(|(_, ours)| *ours)
+}
+
 /// The one of `words` that `given` was probably meant to be.
 pub(in crate::config) fn nearest<'a>(
     given: &str,
     words: impl Iterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
-    if given.len() > LONGEST {
-        return None;
-    }
+    same(given, &words).or_else(|| close(given, words))
+}
+
+/// The same word in another spelling, or the same thing by another name.
+fn same<'a>(given: &str, words: &(impl Iterator<Item = &'a str> + Clone)) -> Option<&'a str> {
     let given = given.to_ascii_lowercase();
     let plain = |word: &str| word.replace(['-', ' '], "_");
-    let same = words.clone().find(|word| plain(word) == plain(&given));
-    let synonym = || {
+    let spelled = words.clone().find(|word| plain(word) == plain(&given));
+    spelled.or_else(|| {
         let mut meant = SYNONYMS.iter().filter(|(other, _)| *other == given);
         meant.find_map(|(_, word)| words.clone().find(|known| known == word))
+    })
+}
+
+/// A word that is a few slips of the finger away.
+fn close<'a>(given: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let far = match given.len() {
+        1..4 => 1,
+        4..8 => 2,
+        8..LONGEST => 3,
+        _ => return None,
     };
-    let close = || {
-        let distance = |word: &str| strsim::damerau_levenshtein(word, &given);
-        let best = words.clone().min_by_key(|word| distance(word))?;
-        (distance(best) <= (given.len() / 3).clamp(1, 3)).then_some(best)
-    };
-    same.or_else(synonym).or_else(close)
+    let given = given.to_ascii_lowercase();
+    let distances = words.map(|word| (strsim::damerau_levenshtein(word, &given), word));
+    let (distance, word) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= far).then_some(word)
 }
 
 /// What to say about `unknown`, given every key of the `schema`; with advice or without.
@@ -121,38 +138,47 @@ pub(super) fn explain(unknown: &Unknown, schema: &BTreeSet<String>, advise: bool
     help.into_iter().fold(problem, Problem::help)
 }
 
-/// Label and help.
+/// Label and help. The same thing by another name is surest; then the very word in another table (a table that was not
+/// put under its upstream, a key that slid below a section); then a slip of the finger.
 fn advice(unknown: &Unknown, schema: &BTreeSet<String>, here: &[&str]) -> (String, Option<String>) {
     let key = unknown.key.as_str();
-    let close = nearest(key, here.iter().copied());
-    // A table that somebody forgot to put under its upstream is closer to what was meant than any neighbour.
-    let elsewhere = homes(unknown, schema);
-    match (close, elsewhere.as_slice()) {
-        (None, []) => ("no such key".to_owned(), list(unknown, here)),
-        (Some(word), []) => (format!("did you mean `{word}`?"), None),
-        (_, [top]) if top.is_empty() => {
+    if let Some(word) = same(key, &here.iter().copied()) {
+        return (format!("did you mean `{word}`?"), None);
+    }
+    let slip = close(key, here.iter().copied());
+    let homes = homes(unknown, schema);
+    match homes.as_slice() {
+        [] => match slip {
+            Some(word) => (format!("did you mean `{word}`?"), None),
+            None => ("no such key".to_owned(), list(unknown, here)),
+        },
+        [top] if top.is_empty() => {
             let label = "a key of the top level: move it above the first [section]".to_owned();
             (label, Some("in TOML every key below a [section] belongs to that section".to_owned()))
         }
-        (close, homes) => {
+        homes => {
             let homes: Vec<String> = homes.iter().map(|home| place(home, &unknown.table)).collect();
-            let label = format!("this key belongs in {}", homes.join(" or "));
-            (label, close.map(|word| format!("or did you mean `{word}`?")))
+            let label = match (homes.as_slice(), unknown.is_table) {
+                ([home], true) if home.ends_with(']') => {
+                    format!("write {}.{key}]", home.trim_end_matches(']'))
+                }
+                _ => format!("this key belongs in {}", homes.join(" or ")),
+            };
+            (label, slip.map(|word| format!("or did you mean `{word}`?")))
         }
     }
 }
 
-/// The tables of the schema, at most three, that have this very key.
+/// The tables of the schema, at most three, that have this very key for a value of this kind.
 fn homes(unknown: &Unknown, schema: &BTreeSet<String>) -> Vec<String> {
-    let has = |path: &&String| match path.rsplit_once('.') {
-        Some((_, last)) => last == unknown.key,
-        None => **path == unknown.key,
+    let is_table = |path: &str| {
+        let below = format!("{path}.");
+        schema.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
     };
-    let homes: Vec<String> = schema
-        .iter()
-        .filter(has)
-        .map(|path| path.rsplit_once('.').map_or("", |(table, _)| table).to_owned())
-        .collect();
+    let last = |path: &str| path.rsplit_once('.').map_or(0, |(table, _)| table.len() + 1);
+    let has = |path: &&String| path[last(path)..] == unknown.key && is_table(path) == unknown.is_table;
+    let table = |path: &String| path[..last(path).saturating_sub(1)].to_owned();
+    let homes: Vec<String> = schema.iter().filter(has).map(table).collect();
     if homes.len() > 3 {
         return Vec::new();
     }

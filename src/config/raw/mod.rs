@@ -3,7 +3,9 @@
 //! Owns reading a key exactly once, remembering which keys the schema has, and saying what was expected. Knows no key
 //! by name: those are in `validate`.
 
+mod foreign;
 mod hints;
+mod read;
 mod syntax;
 mod table;
 mod units;
@@ -15,23 +17,23 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::report::{Lines, Problem};
+use super::report::{Lines, Problem, Severity};
 use hints::Unknown;
 
 pub(super) use hints::nearest;
+pub(super) use read::{
+    auto_or, boolean, choice, count, duration, list, number_of, off_or, ratio, size, spanned, string, text,
+};
 pub(super) use syntax::Damage;
 pub(super) use table::Table;
 pub(super) use units::{Rate, Wrong, percent, rate, show_duration, show_size};
-pub(super) use value::{
-    Value, auto_or, boolean, choice, count, duration, list, number_of, off_or, ratio, size, spanned, string,
-    text,
-};
+pub(super) use value::Value;
 
 /// A value and where it stands.
 pub(super) use toml::Spanned;
 
 /// Reads `text`; what could not be read is among the walk's problems, the rest is in the tree.
-pub(super) fn parse<'d>(text: &'d str) -> (DeTable<'d>, syntax::Damage) {
+pub(super) fn parse(text: &str) -> (DeTable<'_>, syntax::Damage) {
     let (tree, errors) = DeTable::parse_recoverable(text);
     let tree = tree.into_inner();
     let damage = syntax::explain(text, &tree, &errors);
@@ -49,6 +51,7 @@ pub(super) struct Walk<'d> {
     /// Whether keys whose behaviour comes later are refused.
     refuse_later: bool,
     problems: RefCell<Vec<Problem>>,
+    doubts: RefCell<Vec<Problem>>,
     /// Every key that was asked for, by its path in the schema.
     known: RefCell<BTreeSet<String>>,
     unknown: RefCell<Vec<Unknown>>,
@@ -65,6 +68,7 @@ impl<'d> Walk<'d> {
             damage,
             refuse_later,
             problems: RefCell::default(),
+            doubts: RefCell::default(),
             known: RefCell::default(),
             unknown: RefCell::default(),
             #[cfg(test)]
@@ -84,10 +88,15 @@ impl<'d> Walk<'d> {
     }
 
     /// Takes note of a problem that is only believable when the whole document could be read: something is missing,
-    /// or does not fit something else.
+    /// or does not fit something else. A warning of that kind waits until there are no errors: it may come of a default
+    /// that stands in for a wrong value.
     pub(super) fn report_if_whole(&self, problem: Problem) {
-        if self.damage.is_none() {
-            self.report(problem);
+        if !self.damage.is_none() {
+            return;
+        }
+        match problem.severity {
+            Severity::Error => self.report(problem),
+            Severity::Warning => self.doubts.borrow_mut().push(problem),
         }
     }
 
@@ -112,6 +121,9 @@ impl<'d> Walk<'d> {
         }
         let mut problems = self.problems.into_inner();
         problems.extend(self.damage.into_problems());
+        if problems.iter().all(|problem| problem.severity == Severity::Warning) {
+            problems.extend(self.doubts.into_inner());
+        }
         problems
     }
 

@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::super::report::{Line, Lines, Problem};
+use super::foreign;
 
 /// What a document's syntax errors leave unreadable.
 #[derive(Default)]
@@ -56,11 +57,15 @@ pub(super) fn explain(text: &str, tree: &DeTable<'_>, errors: &[Error]) -> Damag
         );
         damage.from = Some(lines.at(at).start);
     }
+    let mut values = None;
     for (span, message) in errors {
         let line = lines.at(span.start);
-        if damage.lines.contains(&line.start) {
+        // Values of one line are read independently of each other; anything else drags the rest of its line along.
+        let value = is_value(message) || message.starts_with("string values must be quoted");
+        if damage.lines.contains(&line.start) && !(value && values == Some(line.start)) {
             continue;
         }
+        values = value.then_some(line.start);
         let (start, header) = (line.start, line.text.trim_start().starts_with('['));
         let problem = if damage.problems.len() < super::EXPLAINED {
             one(text, &line, whole(text, span.clone()), message)
@@ -140,30 +145,23 @@ fn unclosed(
 
 /// The problem of one line.
 fn one(text: &str, line: &Line<'_>, span: Range<usize>, message: &str) -> Problem {
-    if let Some(problem) = foreign(line, &span, message) {
+    if let Some(problem) = foreign::explain(line, &span, message) {
         return problem;
     }
     let words = text.get(span.clone()).unwrap_or("");
     if message.starts_with("string values must be quoted") {
         return unquoted(span, words);
     }
-    if message.starts_with("invalid boolean") {
-        let write = if words.to_ascii_lowercase().starts_with('t') { "true" } else { "false" };
-        return Problem::error(span, "not a value of TOML", format!("write {write}, in small letters"));
-    }
-    if message.starts_with("invalid float")
-        || message.starts_with("invalid integer")
-        || message.contains("leading zero")
-        || message.starts_with("invalid date")
-        || message.starts_with("invalid time")
-    {
+    if is_value(message) {
         let token = token(text, span);
         let words = text.get(token.clone()).unwrap_or("");
-        return Problem::error(
-            token.clone(),
-            "this is no number; a text needs quotes",
-            format!("write \"{words}\""),
-        );
+        return match words.bytes().next() {
+            Some(b'0'..=b'9' | b'+' | b'-' | b'.') => {
+                let title = "this is no number; a text needs quotes";
+                Problem::error(token, title, format!("write \"{words}\""))
+            }
+            _ => unquoted(token, words),
+        };
     }
     if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         return Problem::error(
@@ -205,71 +203,18 @@ fn one(text: &str, line: &Line<'_>, span: Range<usize>, message: &str) -> Proble
     Problem::error(span, message.split(", expected").next().unwrap_or(message), expected(message))
 }
 
+/// Whether the parser took a text without quotes for a value of another kind.
+fn is_value(message: &str) -> bool {
+    let kinds = ["invalid boolean", "invalid float", "invalid integer", "invalid date", "invalid time"];
+    kinds.iter().any(|kind| message.starts_with(kind)) || message.contains("leading zero")
+}
+
 /// The parser's own "expected", shortened.
 fn expected(message: &str) -> String {
     match message.split_once(", expected ") {
         Some((_, what)) if what != "nothing" => format!("expected {what}"),
         _ => "not readable as TOML".to_owned(),
     }
-}
-
-/// Lines that are fine in another language.
-fn foreign(line: &Line<'_>, span: &Range<usize>, message: &str) -> Option<Problem> {
-    let trimmed = line.text.trim();
-    let here = line.start + (line.text.len() - line.text.trim_start().len());
-    let whole = here..here + trimmed.len();
-    let no_value = message.starts_with("key with no value");
-    if let Some(head) = trimmed.strip_suffix('{').filter(|_| no_value) {
-        let mut words = head.split_whitespace();
-        let label = match (words.next(), words.next()) {
-            (Some("upstream"), Some(name)) => format!("write [upstream.{name}], without a closing brace"),
-            _ => "sections are written [NAME], without a closing brace".to_owned(),
-        };
-        return Some(
-            Problem::error(whole, "this is nginx's syntax, the file is TOML", label)
-                .help("`instances = [\"a:3000\", \"b:3000\"]` replaces nginx's `server` lines"),
-        );
-    }
-    if trimmed == "}" {
-        return Some(Problem::error(whole, "this is nginx's syntax, the file is TOML", "delete this brace"));
-    }
-    if let Some(line) = trimmed.strip_suffix(';').filter(|_| no_value) {
-        let label = match line.split_once(char::is_whitespace) {
-            Some(("server", address)) => format!("write \"{}\" into `instances = [...]`", address.trim()),
-            Some((key, value)) => format!("write {key} = \"{}\"", value.trim()),
-            None if line == "ip_hash" => "delete this line: clients are kept by address as it is".to_owned(),
-            None => "write key = value, without a semicolon".to_owned(),
-        };
-        return Some(Problem::error(whole, "this is nginx's syntax, the file is TOML", label));
-    }
-    if message.starts_with("unexpected key or value") {
-        let rest = line.text.get(span.start.saturating_sub(line.start)..)?.trim();
-        if rest.starts_with(';') {
-            return Some(Problem::error(span.start..span.start + 1, "TOML has no semicolons", "delete it"));
-        }
-        return Some(Problem::error(span.start..span.start + rest.len(), "only one key fits in a line", {
-            "write this in a line of its own, or # before a comment"
-        }));
-    }
-    if no_value || message.starts_with("invalid unquoted key") {
-        if trimmed.starts_with("- ") {
-            return Some(Problem::error(whole, "this is YAML's syntax, the file is TOML", {
-                "lists are written key = [\"a\", \"b\"]"
-            }));
-        }
-        let (key, value) = trimmed.split_once(':')?;
-        let simple =
-            !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-');
-        if simple && (value.is_empty() || value.starts_with(' ')) {
-            let label = match value.trim() {
-                "" => format!("sections are written [{key}], lists {key} = [...]"),
-                value if value.starts_with(['"', '\'', '[']) => format!("write {key} = {value}"),
-                value => format!("write {key} = \"{value}\""),
-            };
-            return Some(Problem::error(whole, "this is YAML's syntax, the file is TOML", label));
-        }
-    }
-    None
 }
 
 /// A value without quotes.
@@ -284,6 +229,18 @@ fn unquoted(span: Range<usize>, words: &str) -> Problem {
             span,
             "these are typographic quotes",
             format!("write \"{bare}\" with plain quotes"),
+        );
+    }
+    let boolean = match trimmed.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some("true"),
+        "false" | "no" => Some("false"),
+        _ => None,
+    };
+    if let Some(boolean) = boolean {
+        return Problem::error(
+            span,
+            "not a value of TOML",
+            format!("write {boolean}, in small letters and without quotes"),
         );
     }
     let bare = trimmed.trim_end_matches(';').trim_matches(['"', '\'']).replace('\\', "\\\\");
@@ -316,6 +273,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: Range<usize>, words: &str) -> Pr
         (format!("`{words}` is written twice"), "keep one of the two")
     };
     let label = match first {
+        None if is_header => "it was begun above, in braces or with dots: move these keys there".to_owned(),
         Some(first) => format!("first written in line {first}: {mend}"),
         None => mend.to_owned(),
     };

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::super::report::Problem;
-use super::hints::Unknown;
+use super::hints::{Unknown, nearest};
 use super::{Value, Walk};
 
 /// A table, given or absent. Call [`Table::finish`] when every key has been asked for.
@@ -20,6 +20,8 @@ pub(in crate::config) struct Table<'d> {
     span: Range<usize>,
     entries: Option<&'d DeTable<'d>>,
     asked: Vec<&'static str>,
+    /// Keys that must be there and are not, each with what to say.
+    missing: Vec<(&'static str, Problem)>,
 }
 
 impl<'d> Table<'d> {
@@ -33,6 +35,7 @@ impl<'d> Table<'d> {
             span: end..end,
             entries: Some(entries),
             asked: vec![],
+            missing: vec![],
         }
     }
 
@@ -83,9 +86,11 @@ impl<'d> Table<'d> {
         read: impl FnOnce(&Value<'d>) -> Option<T>,
     ) -> Option<T> {
         let value = self.ask(key)?;
-        let found = read(&value)?;
-        value.check_available(&self.key_span(key).unwrap_or_default());
-        Some(found)
+        let found = read(&value);
+        if found.is_some() {
+            value.check_available(&self.key_span(key).unwrap_or_default());
+        }
+        found
     }
 
     /// The value of a key that must be there; `write` = the line to type.
@@ -97,28 +102,46 @@ impl<'d> Table<'d> {
     ) -> Option<T> {
         if self.key_span(key).is_none() {
             let title = format!("`{}` is missing", join(&self.name, key));
-            self.walk.report_if_whole(Problem::error(self.span(), title, format!("add {write}")));
+            self.missing(key, Problem::error(self.span(), title, format!("add {write}")));
         }
         self.find(key, read)
     }
 
+    /// Takes note that `key` is not there; not said where an unknown key is a misspelling of it.
+    pub(in crate::config) fn missing(&mut self, key: &'static str, problem: Problem) {
+        self.missing.push((key, problem));
+    }
+
     /// The table under `key`; an empty one when it is absent or was reported as wrong.
     pub(in crate::config) fn table(&mut self, key: &'static str) -> Table<'d> {
+        self.table_or_off(key, None)
+    }
+
+    /// Likewise; `off` = what people mean who write "off" there.
+    pub(in crate::config) fn table_or_off(&mut self, key: &'static str, off: Option<&str>) -> Table<'d> {
         let value = self.ask(key);
         let (name, schema) = (join(&self.name, key), join(&self.schema, key));
         let entries = value.as_ref().and_then(Value::entries);
         let span = value.as_ref().map_or(self.span(), Value::span);
         if let (Some(value), None) = (&value, entries) {
-            value.wrong_table();
+            value.wrong_table(&name, off);
         }
-        Table { walk: self.walk, name, schema, span, entries, asked: vec![] }
+        Table { walk: self.walk, name, schema, span, entries, asked: vec![], missing: vec![] }
     }
 
     /// The table that `value` is.
     pub(in crate::config) fn of(value: &Value<'d>) -> Option<Table<'d>> {
         let (name, schema) = (value.name().to_owned(), value.schema().to_owned());
         let entries = Some(value.entries()?);
-        Some(Table { walk: value.walk(), name, schema, span: value.span(), entries, asked: vec![] })
+        Some(Table {
+            walk: value.walk(),
+            name,
+            schema,
+            span: value.span(),
+            entries,
+            asked: vec![],
+            missing: vec![],
+        })
     }
 
     /// What stands under names that the document makes up, in the order of the document, each with its name.
@@ -136,16 +159,21 @@ impl<'d> Table<'d> {
 
     /// Refuses every key that nobody asked for.
     pub(in crate::config) fn finish(self) {
-        for (key, _) in self.entries.into_iter().flatten() {
-            if !self.asked.contains(&key.get_ref().as_ref()) {
-                self.walk.unknown.borrow_mut().push(Unknown {
-                    table: self.name.clone(),
-                    schema: self.schema.clone(),
-                    key: key.get_ref().clone().into_owned(),
-                    span: key.span(),
-                });
+        let asked = |key: &str| self.asked.contains(&key);
+        let unknown: Vec<_> =
+            self.entries.into_iter().flatten().filter(|(key, _)| !asked(key.get_ref())).collect();
+        for (key, problem) in self.missing {
+            if !unknown.iter().any(|(unknown, _)| nearest(unknown.get_ref(), [key].into_iter()).is_some()) {
+                self.walk.report_if_whole(problem);
             }
         }
+        self.walk.unknown.borrow_mut().extend(unknown.into_iter().map(|(key, item)| Unknown {
+            table: self.name.clone(),
+            schema: self.schema.clone(),
+            key: key.get_ref().clone().into_owned(),
+            span: key.span(),
+            is_table: item.get_ref().is_table(),
+        }));
     }
 
     /// Registers `key` as one that this table has; its value as written.

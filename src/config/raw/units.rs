@@ -40,7 +40,14 @@ pub(in crate::config) fn duration(text: &str) -> Result<Duration, Wrong> {
             return Err(not_a_duration(text));
         };
         let Some((_, factor)) = DURATIONS.iter().find(|(name, _)| *name == unit) else {
-            return Err(wrong_unit(text, number, unit, rest));
+            let bare = unit.is_empty() && rest == text && after.is_empty();
+            return Err(if bare {
+                duration_without_unit(number)
+            } else if unit.is_empty() {
+                not_a_duration(text)
+            } else {
+                wrong_unit(text, number, unit, rest)
+            });
         };
         if *factor >= last {
             return Err(Wrong::new("has its units in the wrong order", "largest first: \"1h30m\""));
@@ -66,9 +73,6 @@ fn not_a_duration(text: &str) -> Wrong {
 }
 
 fn wrong_unit(text: &str, number: u64, unit: &str, rest: &str) -> Wrong {
-    if unit.is_empty() && rest == text {
-        return duration_without_unit(number);
-    }
     let lower = unit.to_ascii_lowercase();
     let known = SPELLINGS.iter().find(|(name, others)| *name == lower || others.contains(&lower.as_str()));
     match known {
@@ -81,8 +85,14 @@ fn wrong_unit(text: &str, number: u64, unit: &str, rest: &str) -> Wrong {
 
 /// What to say to a bare number where a duration belongs.
 pub(in crate::config) fn duration_without_unit(number: u64) -> Wrong {
-    let write = if number >= 1000 && number.is_multiple_of(1000) {
-        format!("write \"{}s\" or \"{number}ms\"", number / 1000)
+    let seconds = show_duration(Duration::from_secs(number));
+    let write = if number == 0 {
+        "write \"0s\"".to_owned()
+    } else if number.is_multiple_of(1000) {
+        let ms = show_duration(Duration::from_millis(number));
+        format!("write \"{seconds}\" if these are seconds, \"{ms}\" if they are milliseconds")
+    } else if number >= 60 {
+        format!("write \"{seconds}\" if these are seconds, \"{number}ms\" if they are milliseconds")
     } else {
         format!("write \"{number}s\" (seconds), \"{number}m\" (minutes) or \"{number}ms\"")
     };

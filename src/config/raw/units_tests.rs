@@ -40,7 +40,9 @@ fn what_to_type_instead() {
     assert_eq!(d("5 minutes"), "write \"5m\"");
     assert_eq!(d("5min"), "write \"5m\"");
     assert_eq!(d("10S"), "write \"10s\"");
-    assert_eq!(d("30000"), "write \"30s\" or \"30000ms\"");
+    assert_eq!(d("30000"), "write \"500m\" if these are seconds, \"30s\" if they are milliseconds");
+    assert_eq!(d("86400"), "write \"24h\" if these are seconds, \"86400ms\" if they are milliseconds");
+    assert_eq!(d("1.5s"), "write \"1500ms\" for one and a half seconds");
     assert_eq!(d("5"), "write \"5s\" (seconds), \"5m\" (minutes) or \"5ms\"");
     let s = |text: &str| size(text).unwrap_err().write;
     assert_eq!(s("64kb"), "write \"64k\" (times 1 024 bytes)");

@@ -1,19 +1,13 @@
-//! One value of the document, and the readers that say what it should have been.
-//!
-//! A reader takes a [`Value`] and gives what it holds, or `None` after it has reported why not.
+//! One value of the document: where it stands, what it is, and how it is said to be wrong.
 
-use std::ops::{Range, RangeInclusive};
-use std::time::Duration;
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::availability;
 use super::super::report::Problem;
-use super::{Walk, Wrong, hints, show_duration, show_size, units};
-
-/// Most entries of a list: what looks at pairs of them must stay cheap, whatever the file holds.
-const ENTRIES: usize = 1000;
+use super::{Walk, Wrong};
 
 /// A value, where it stands, and the name of its key.
 #[derive(Clone)]
@@ -56,13 +50,12 @@ impl<'d> Value<'d> {
         &self.schema
     }
 
-    /// The same value under a longer name: the key `key` that it is short for.
+    /// The same value as the key `key` of the table that it is short for.
     pub(in crate::config) fn short_for(&self, key: &str) -> Self {
-        let longer = |path: &str| format!("{path}.{key}");
-        Self { name: longer(&self.name), schema: longer(&self.schema), ..self.clone() }
+        Self { schema: format!("{}.{key}", self.schema), ..self.clone() }
     }
 
-    /// Reports what in it is not available yet; `key` = where its key stands.
+    /// Reports what in it, rightly written, is not available yet; `key` = where its key stands.
     pub(in crate::config) fn check_available(&self, key: &Range<usize>) {
         if self.walk.refuse_later {
             for problem in availability::check(&self.schema, &self.name, key, self.item) {
@@ -83,7 +76,12 @@ impl<'d> Value<'d> {
     /// Its elements, when it is a list.
     pub(in crate::config) fn elements(&self) -> Option<impl Iterator<Item = Value<'d>>> {
         let elements = self.inner().as_array()?;
-        Some(elements.iter().map(|item| Value { item, ..self.clone() }))
+        Some(elements.iter().map(|item| Value { item, or: None, ..self.clone() }))
+    }
+
+    /// The same value, where `word` would do as well.
+    pub(super) fn or(&self, word: &'static str) -> Self {
+        Self { or: Some(word), ..self.clone() }
     }
 
     /// Reports that it is not what was asked for.
@@ -101,7 +99,8 @@ impl<'d> Value<'d> {
     pub(in crate::config) fn mismatch(&self, wanted: &str, write: impl Into<String>) {
         let is = match self.inner() {
             DeValue::String(_) => "a text",
-            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a fraction",
             DeValue::Boolean(_) => "true or false",
             DeValue::Datetime(_) => "a date",
             DeValue::Array(_) => "a list",
@@ -114,12 +113,13 @@ impl<'d> Value<'d> {
         self.wrong(Wrong::new(format!("must be {wanted}, not {is}"), write));
     }
 
-    pub(super) fn wrong_table(&self) {
-        let header = if self.schema == "upstream" { "upstream.NAME" } else { &self.name };
-        let write = match self.inner() {
-            DeValue::Array(list) if list.iter().all(|item| item.get_ref().is_table()) => {
+    /// Reports that it is no table; `header` = how one is written, `off` = what people mean by "off" here.
+    pub(in crate::config) fn wrong_table(&self, header: &str, off: Option<&str>) {
+        let write = match (self.inner(), off) {
+            (DeValue::Array(list), _) if list.iter().all(|item| item.get_ref().is_table()) => {
                 format!("write [{header}], in single brackets")
             }
+            (DeValue::String(_) | DeValue::Boolean(false), Some(off)) => format!("write {off}"),
             _ => format!("write a section [{header}], or delete this line"),
         };
         self.mismatch("a table", write);
@@ -132,268 +132,12 @@ impl<'d> Value<'d> {
     }
 
     /// A whole number, if it is one that 64 bits hold.
-    fn integer(&self) -> Option<i64> {
+    pub(super) fn integer(&self) -> Option<i64> {
         let number = self.inner().as_integer()?;
         i64::from_str_radix(number.as_str(), number.radix()).ok()
     }
 
-    fn natural(&self) -> Option<u64> {
+    pub(super) fn natural(&self) -> Option<u64> {
         u64::try_from(self.integer()?).ok()
-    }
-}
-
-/// The value with its place.
-pub(in crate::config) fn spanned<'d, T>(
-    read: impl Fn(&Value<'d>) -> Option<T>,
-) -> impl Fn(&Value<'d>) -> Option<Spanned<T>> {
-    move |value| Some(Spanned::new(value.span(), read(value)?))
-}
-
-/// `true` or `false`.
-pub(in crate::config) fn boolean(value: &Value<'_>) -> Option<bool> {
-    let Some(boolean) = value.inner().as_bool() else {
-        let write = match value.inner().as_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("true" | "yes" | "on") => "write true, without quotes",
-            Some("false" | "no" | "off") => "write false, without quotes",
-            _ => "write true or false",
-        };
-        value.mismatch("true or false", write);
-        return None;
-    };
-    Some(boolean)
-}
-
-/// Any text; callers say more with [`text`].
-pub(in crate::config) fn string<'d>(value: &Value<'d>) -> Option<&'d str> {
-    let Some(string) = value.inner().as_str() else {
-        let write = match value.inner() {
-            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) => {
-                format!("write \"{}\" in quotes", value.words())
-            }
-            DeValue::Array(list) if list.len() == 1 => "write it without the brackets".to_owned(),
-            _ => "write a text in quotes".to_owned(),
-        };
-        value.mismatch("a text", write);
-        return None;
-    };
-    Some(string)
-}
-
-/// A text that `parse` understands.
-pub(in crate::config) fn text<'d, T>(
-    parse: impl Fn(&str) -> Result<T, Wrong>,
-) -> impl Fn(&Value<'d>) -> Option<T> {
-    move |value| parse(string(value)?).map_err(|wrong| value.wrong(wrong)).ok()
-}
-
-/// A duration in `range`.
-pub(in crate::config) fn duration<'d>(
-    range: RangeInclusive<Duration>,
-) -> impl Fn(&Value<'d>) -> Option<Duration> {
-    move |value| {
-        let parsed = match value.inner() {
-            DeValue::String(text) => units::duration(text),
-            DeValue::Integer(_) => Err(match value.natural() {
-                Some(number) => units::duration_without_unit(number),
-                None => Wrong::new("must be a duration", "write for example \"30s\""),
-            }),
-            _ => {
-                value.mismatch("a duration", "write a number and its unit in quotes: \"30s\"");
-                return None;
-            }
-        };
-        let parsed = parsed.map_err(|wrong| value.wrong(wrong)).ok()?;
-        in_range(value, parsed, &range, show_duration, '"')
-    }
-}
-
-/// A size in bytes, in `range`.
-pub(in crate::config) fn size<'d>(range: RangeInclusive<u64>) -> impl Fn(&Value<'d>) -> Option<u64> {
-    move |value| {
-        let parsed = match value.inner() {
-            DeValue::String(text) => units::size(text),
-            DeValue::Integer(_) => Err(match value.natural() {
-                Some(number) => units::size_without_unit(number),
-                None => Wrong::new("must be a size", "write for example \"64k\""),
-            }),
-            _ => {
-                value.mismatch("a size", "write a number and its unit in quotes: \"64k\"");
-                return None;
-            }
-        };
-        let parsed = parsed.map_err(|wrong| value.wrong(wrong)).ok()?;
-        in_range(value, parsed, &range, show_size, '"')
-    }
-}
-
-/// A whole number in `range`.
-pub(in crate::config) fn count<'d, T>(range: RangeInclusive<T>) -> impl Fn(&Value<'d>) -> Option<T>
-where
-    T: TryFrom<i64> + PartialOrd + Copy + ToString,
-{
-    move |value| match value.inner() {
-        DeValue::Integer(_) => {
-            let negative = value.words().starts_with('-');
-            // What does not fit the type is beyond the range on the same side.
-            let beyond = if negative { *range.start() } else { *range.end() };
-            let parsed = value.integer().and_then(|number| T::try_from(number).ok());
-            match parsed {
-                Some(parsed) => in_range(value, parsed, &range, |number| number.to_string(), ' '),
-                None => {
-                    let side = if negative { "at least" } else { "at most" };
-                    out_of_range(
-                        value,
-                        &range,
-                        &|number| number.to_string(),
-                        &format!("{side} {}", beyond.to_string()),
-                    );
-                    None
-                }
-            }
-        }
-        DeValue::String(text) if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) => {
-            value.mismatch("a number", format!("write {text}, without quotes"));
-            None
-        }
-        _ => {
-            let (low, high) = (range.start().to_string(), range.end().to_string());
-            value.mismatch("a whole number", format!("write a number from {low} to {high}"));
-            None
-        }
-    }
-}
-
-/// A number with or without a fraction, in `range`.
-pub(in crate::config) fn ratio<'d>(range: RangeInclusive<f64>) -> impl Fn(&Value<'d>) -> Option<f64> {
-    move |value| {
-        let number = match value.inner() {
-            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
-            DeValue::Integer(int) => int.as_str().parse::<f64>().ok().filter(|_| int.radix() == 10),
-            _ => {
-                value.mismatch("a number", "write for example 1.25, without quotes");
-                return None;
-            }
-        };
-        in_range(value, number.unwrap_or(f64::NAN), &range, |number| number.to_string(), ' ')
-    }
-}
-
-/// One of a few numbers.
-pub(in crate::config) fn number_of<'d>(numbers: &'static [u16]) -> impl Fn(&Value<'d>) -> Option<u16> {
-    move |value| {
-        let number = value.natural().and_then(|number| u16::try_from(number).ok());
-        let found = number.filter(|number| numbers.contains(number));
-        if found.is_none() {
-            let all: Vec<String> = numbers.iter().map(u16::to_string).collect();
-            value.wrong(Wrong::new(format!("must be {}", any_of(&all)), "write one of these numbers"));
-        }
-        found
-    }
-}
-
-/// One of a few words.
-pub(in crate::config) fn choice<'d, T: Copy>(
-    words: &'static [(&'static str, T)],
-) -> impl Fn(&Value<'d>) -> Option<T> {
-    move |value| {
-        let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let Some(given) = value.inner().as_str() else {
-            value.mismatch(&any_of(&all), "write one of these words in quotes");
-            return None;
-        };
-        if let Some((_, found)) = words.iter().find(|(word, _)| *word == given) {
-            return Some(*found);
-        }
-        let label = match hints::nearest(given, words.iter().map(|(word, _)| *word)) {
-            Some(word) => format!("did you mean \"{word}\"?"),
-            None => format!("write {}", any_of(&all)),
-        };
-        value.wrong(Wrong::new(format!("must be {}", any_of(&all)), label));
-        None
-    }
-}
-
-/// `"off"` = `None`, or what `read` reads.
-pub(in crate::config) fn off_or<'d, T>(
-    read: impl Fn(&Value<'d>) -> Option<T>,
-) -> impl Fn(&Value<'d>) -> Option<Option<T>> {
-    word_or("off", read)
-}
-
-/// `"auto"` = `None`, or what `read` reads.
-pub(in crate::config) fn auto_or<'d, T>(
-    read: impl Fn(&Value<'d>) -> Option<T>,
-) -> impl Fn(&Value<'d>) -> Option<Option<T>> {
-    word_or("auto", read)
-}
-
-fn word_or<'d, T>(
-    word: &'static str,
-    read: impl Fn(&Value<'d>) -> Option<T>,
-) -> impl Fn(&Value<'d>) -> Option<Option<T>> {
-    move |value| match value.inner() {
-        DeValue::String(text) if text == word => Some(None),
-        _ => read(&Value { or: Some(word), ..value.clone() }).map(Some),
-    }
-}
-
-/// A list whose every element `read` reads; all its bad elements are reported.
-pub(in crate::config) fn list<'d, T>(
-    read: impl Fn(&Value<'d>) -> Option<T>,
-) -> impl Fn(&Value<'d>) -> Option<Vec<T>> {
-    move |value| {
-        let Some(elements) = value.elements() else {
-            let words = value.words();
-            let write = if value.inner().is_table() { "...".to_owned() } else { words.to_owned() };
-            value.mismatch("a list", format!("write [{write}]"));
-            return None;
-        };
-        if value.inner().as_array().is_some_and(|list| list.len() > ENTRIES) {
-            value.wrong(Wrong::new(format!("has more than {ENTRIES} entries"), "that many were never meant"));
-            return None;
-        }
-        // Read first, judge later: `collect` into an Option would stop at the first bad one.
-        let read: Vec<Option<T>> = elements.map(|element| read(&element)).collect();
-        read.into_iter().collect()
-    }
-}
-
-fn in_range<T: PartialOrd + Copy>(
-    value: &Value<'_>,
-    number: T,
-    range: &RangeInclusive<T>,
-    show: impl Fn(T) -> String,
-    quote: char,
-) -> Option<T> {
-    if range.contains(&number) {
-        return Some(number);
-    }
-    let quote = if quote == '"' { "\"" } else { "" };
-    let show = |number: T| format!("{quote}{}{quote}", show(number));
-    let side = if number < *range.start() {
-        format!("at least {}", show(*range.start()))
-    } else {
-        format!("at most {}", show(*range.end()))
-    };
-    out_of_range(value, range, &show, &side);
-    None
-}
-
-fn out_of_range<T: Copy>(
-    value: &Value<'_>,
-    range: &RangeInclusive<T>,
-    show: &dyn Fn(T) -> String,
-    side: &str,
-) {
-    let (low, high) = (show(*range.start()), show(*range.end()));
-    value.wrong(Wrong::new(format!("must be from {low} to {high}"), side));
-}
-
-/// "a, b or c"
-fn any_of(all: &[String]) -> String {
-    match all {
-        [] => String::new(),
-        [one] => one.clone(),
-        [most @ .., last] => format!("{} or {last}", most.join(", ")),
     }
 }

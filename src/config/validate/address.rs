@@ -18,9 +18,10 @@ pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
         return unix(path).map(|path| Some(ListenAddress::Unix(path)));
     }
     if let Some(name) = text.strip_prefix("fd:") {
-        return match names::is_token(name) {
-            true => Ok(None),
-            false => Err(Wrong::new("must name a socket behind fd:", "write for example \"fd:http\"")),
+        return if names::is_token(name) {
+            Ok(None)
+        } else {
+            Err(Wrong::new("must name a socket behind fd:", "write for example \"fd:http\""))
         };
     }
     if text.starts_with('/') || text.starts_with("./") {
@@ -28,7 +29,7 @@ pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
         return Err(Wrong::new("must be an address", format!("write \"unix:{path}\" for a unix socket")));
     }
     let text = without_scheme(text)?;
-    let Some((host, port)) = text.rsplit_once(':') else {
+    let Some((host, port)) = host_and_port(text) else {
         let write = match text.parse::<u16>() {
             Ok(port) => format!("write \":{port}\""),
             Err(_) => format!("write \"{}:80\" or another port", bracketed(text)),
@@ -43,13 +44,21 @@ pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
             "must be an address, not a name",
             format!("write \"127.0.0.1:{port}\", or \"[::1]:{port}\""),
         )),
-        _ => literal(host, port).map(|address| Some(ListenAddress::Ip(address))),
+        _ => {
+            let example = format!("write \":{port}\" for every address, or for example \"10.0.0.1:{port}\"");
+            literal(host, port, example).map(|address| Some(ListenAddress::Ip(address)))
+        }
     }
 }
 
 fn unix(path: &str) -> Result<PathBuf, Wrong> {
     if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
-        let write = format!("write for example \"unix:/run/stickyd/{}\"", path.trim_matches(['.', '/']));
+        let bare = path.trim_matches(['.', '/']);
+        let write = match bare {
+            "" => "write for example \"unix:/run/stickyd/http.sock\"".to_owned(),
+            _ if bare.contains('/') => format!("write \"unix:/{bare}\""),
+            _ => format!("write for example \"unix:/run/stickyd/{bare}\""),
+        };
         return Err(Wrong::new("must name a unix socket by an absolute path", write));
     }
     if path.len() > UNIX_PATH {
@@ -61,6 +70,9 @@ fn unix(path: &str) -> Result<PathBuf, Wrong> {
 
 /// An address of this machine with a port, for example of the metrics listener.
 pub(super) fn socket(text: &str) -> Result<SocketAddr, Wrong> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Err(Wrong::new("needs an address before the port", format!("write \"127.0.0.1:{port}\"")));
+    }
     match listen(text)? {
         Some(ListenAddress::Ip(address)) => Ok(address),
         Some(ListenAddress::Any(port)) => Err(Wrong::new(
@@ -81,7 +93,7 @@ pub(super) fn instance(text: &str) -> Result<(String, u16), Wrong> {
         }));
     }
     let text = without_scheme(text)?;
-    let Some((host, port)) = text.rsplit_once(':') else {
+    let Some((host, port)) = host_and_port(text) else {
         let write = match text.parse::<u16>() {
             Ok(port) => format!("write \"127.0.0.1:{port}\""),
             Err(_) => format!("write \"{}:3000\", with the port that it listens on", bracketed(text)),
@@ -95,7 +107,7 @@ pub(super) fn instance(text: &str) -> Result<(String, u16), Wrong> {
     // What ends in digits can only be an address (RFC 3986 and WHATWG URL agree): no name has such a last label.
     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or("");
     if host.contains([':', '[', ']']) || last.bytes().all(|c| c.is_ascii_digit()) {
-        let ip = literal(host, port)?.ip();
+        let ip = literal(host, port, format!("write for example \"10.0.0.1:{port}\""))?.ip();
         if ip.is_unspecified() || ip.is_multicast() {
             let own = if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" };
             return Err(Wrong::new("must be an address to connect to", format!("write \"{own}:{port}\"?")));
@@ -129,8 +141,15 @@ fn parse_port(text: &str, low: u16) -> Result<u16, Wrong> {
     port.ok_or_else(|| Wrong::new("has no valid port", format!("ports are {low} to 65535")))
 }
 
-/// An address literal, IPv6 in brackets.
-fn literal(host: &str, port: u16) -> Result<SocketAddr, Wrong> {
+/// `None`: there is no port. An IPv6 address without brackets has one only where it is none without it.
+fn host_and_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let swallowed = text.parse::<Ipv6Addr>().is_ok() && host.parse::<Ipv6Addr>().is_err();
+    (!swallowed && !text.ends_with(']')).then_some((host, port))
+}
+
+/// An address literal, IPv6 in brackets; `example` = what to type instead of anything else.
+fn literal(host: &str, port: u16, example: String) -> Result<SocketAddr, Wrong> {
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok((address, port).into());
     }
@@ -152,7 +171,7 @@ fn literal(host: &str, port: u16) -> Result<SocketAddr, Wrong> {
     } else {
         "must be an address, not a name"
     };
-    Err(Wrong::new(what, format!("write \":{port}\" for every address, or for example \"10.0.0.1:{port}\"")))
+    Err(Wrong::new(what, example))
 }
 
 fn bracketed(host: &str) -> String {

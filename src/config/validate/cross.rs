@@ -18,9 +18,8 @@ const PING_AND_TIMEOUT: Duration = Duration::from_secs(45);
 /// `server.keepAliveTimeout` of Node, by default.
 const NODE_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The idle time-out of AWS's load balancers, by default.
-const BALANCER_IDLE: Duration = Duration::from_secs(60);
+const BALANCER_IDLE: Duration = Duration::from_mins(1);
 
-#[expect(clippy::too_many_arguments, reason = "it is about all parts at once")]
 pub(super) fn check(
     document: &Table<'_>,
     general: &top::General,
@@ -62,12 +61,12 @@ impl Note<'_, '_> {
 fn clash(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
-        (ListenAddress::Any(0), _) | (_, ListenAddress::Any(0)) => false,
+        (ListenAddress::Any(0) | ListenAddress::Unix(_), _)
+        | (_, ListenAddress::Any(0) | ListenAddress::Unix(_)) => false,
         (ListenAddress::Any(a), ListenAddress::Any(b)) => a == b,
         (ListenAddress::Any(any), ListenAddress::Ip(ip))
         | (ListenAddress::Ip(ip), ListenAddress::Any(any)) => *any == ip.port() && ip.ip().is_unspecified(),
         (ListenAddress::Ip(a), ListenAddress::Ip(b)) => a == b && a.port() != 0,
-        (ListenAddress::Unix(_), _) | (_, ListenAddress::Unix(_)) => false,
     }
 }
 
@@ -160,27 +159,25 @@ fn times(note: &Note<'_, '_>, base: &timeouts::Read, upstreams: &[upstream::Read
         let timeouts = &read.upstream.timeouts;
         let written = |own: &Option<Range<usize>>, base: &Option<Range<usize>>| own.clone().or(base.clone());
         let engine_io = !read.upstream.engine_io_paths.is_empty();
-        if engine_io && timeouts.response_head <= PING_AND_TIMEOUT {
-            if let Some(span) = written(&read.timeouts.response_head, &base.spans.response_head) {
-                let title = "Engine.IO parks a long-poll for up to 45s: this cuts it before its answer";
-                note.warning(span, title, "write \"60s\"; or engine_io_path = \"off\" in the upstream");
-            }
+        if engine_io
+            && timeouts.response_head <= PING_AND_TIMEOUT
+            && let Some(span) = written(&read.timeouts.response_head, &base.spans.response_head)
+        {
+            let title = "Engine.IO parks a long-poll for up to 45s: this cuts it before its answer";
+            note.warning(span, title, "write \"60s\"; or engine_io_path = \"off\" in the upstream");
         }
-        if engine_io && timeouts.tunnel_idle <= PING {
-            if let Some(span) = written(&read.timeouts.tunnel_idle, &base.spans.tunnel_idle) {
-                let title = "Engine.IO is silent for 25s between its pings: this cuts healthy tunnels";
-                note.warning(span, title, "write \"1h\"; or engine_io_path = \"off\" in the upstream");
-            }
+        if engine_io
+            && timeouts.tunnel_idle <= PING
+            && let Some(span) = written(&read.timeouts.tunnel_idle, &base.spans.tunnel_idle)
+        {
+            let title = "Engine.IO is silent for 25s between its pings: this cuts healthy tunnels";
+            note.warning(span, title, "write \"1h\"; or engine_io_path = \"off\" in the upstream");
         }
-        if timeouts.upstream_idle >= NODE_KEEP_ALIVE {
-            if let Some(span) = written(&read.timeouts.upstream_idle, &base.spans.upstream_idle) {
-                let title = "Node closes idle connections after 5s: requests would race with that";
-                note.warning(
-                    span,
-                    title,
-                    "write \"4s\", or raise keepAliveTimeout in the instances above this",
-                );
-            }
+        if timeouts.upstream_idle >= NODE_KEEP_ALIVE
+            && let Some(span) = written(&read.timeouts.upstream_idle, &base.spans.upstream_idle)
+        {
+            let title = "Node closes idle connections after 5s: requests would race with that";
+            note.warning(span, title, "write \"4s\", or raise keepAliveTimeout in the instances above this");
         }
     }
 }

@@ -20,17 +20,17 @@ const CLOSE_CODES: &[u16] = &[1001, 1012, 1013];
 
 /// The top level's.
 pub(super) fn read(top: &mut Table<'_>) {
-    admin(top.table("admin"));
+    admin(top.table_or_off("admin", Some("{ address = \"off\" }")));
     reload(top.table("reload"));
     upgrade(top.table("upgrade"));
 }
 
 /// An upstream's.
 pub(super) fn read_upstream(upstream: &mut Table<'_>) {
-    health(upstream.table("health"));
+    health(upstream.table_or_off("health", Some("{ check = \"off\" }")));
     down(upstream.table("down"));
     drain(upstream.table("drain"));
-    rebalance(upstream.table("rebalance"));
+    rebalance(upstream.table_or_off("rebalance", Some("{ max_skew = \"off\" }")));
 }
 
 fn health(mut table: Table<'_>) {
@@ -51,8 +51,8 @@ fn health(mut table: Table<'_>) {
     table.get("interval", s(1), duration(Duration::from_millis(100)..=HOUR));
     table.get("fast_interval", Duration::from_millis(500), duration(Duration::from_millis(100)..=HOUR));
     table.get("timeout", s(1), duration(Duration::from_millis(10)..=s(60)));
-    table.get("rise", 2, count(1..=100_u32));
-    table.get("fall", 3, count(1..=100_u32));
+    table.get("rise", 2, count::<u32>(1..=100));
+    table.get("fall", 3, count::<u32>(1..=100));
     table.get("slow_start", s(10), duration(s(0)..=HOUR));
     table.get("panic_below", 50, text(percent));
     table.finish();

@@ -2,7 +2,7 @@
 
 use super::super::model::Limits;
 use super::super::raw::Wrong;
-use super::super::raw::{Table, auto_or, choice, count, list, off_or, rate, size, text};
+use super::super::raw::{Table, Value, auto_or, choice, count, list, off_or, rate, size, text};
 use super::address;
 
 const TIB: u64 = 1 << 40;
@@ -10,18 +10,18 @@ const TIB: u64 = 1 << 40;
 pub(super) fn read(top: &mut Table<'_>) -> Limits {
     let mut table = top.table("limits");
     let limits = Limits {
-        max_connections: table.get("max_connections", None, auto_or(count(1..=100_000_000_usize))),
-        header: table.get("header", 32 << 10, |value| usize::try_from(size(1 << 10..=1 << 20)(value)?).ok()),
-        headers: table.get("headers", 128, count(1..=256_usize)),
-        body: table.get("body", Some(10 << 20), body),
+        max_connections: table.get("max_connections", None, auto_or(count::<usize>(1..=100_000_000))),
+        header: table.get("header", 32 << 10, |value| usize::try_from(size(1 << 10..=64 << 10)(value)?).ok()),
+        headers: table.get("headers", 128, count::<usize>(1..=256)),
+        body: table.get("body", Some(10 << 20), body()),
     };
-    table.get("connections_per_ip", None, off_or(count(1..=1_000_000_u32)));
-    table.get("tunnels_per_ip", None, off_or(count(1..=1_000_000_u32)));
+    table.get("connections_per_ip", None, off_or(count::<u32>(1..=1_000_000)));
+    table.get("tunnels_per_ip", None, off_or(count::<u32>(1..=1_000_000)));
     table.get("upgrades_per_ip", None, off_or(text(|text| rate(text, true))));
     table.get("exempt", vec![], list(text(address::network)));
     table.get("deny", vec![], list(text(address::network)));
     table.get("mode", true, choice(&[("enforce", true), ("observe", false)]));
-    table.get("sids", 1_000_000, count(1000..=100_000_000_u32));
+    table.get("sids", 1_000_000, count::<u32>(1000..=100_000_000));
     table.get("message", None, off_or(size(1..=TIB)));
     table.get("origins", vec![], list(text(origin)));
     table.finish();
@@ -29,8 +29,8 @@ pub(super) fn read(top: &mut Table<'_>) -> Limits {
 }
 
 /// Largest request body, of `[limits]` and of a route.
-pub(super) fn body(value: &super::super::raw::Value<'_>) -> Option<Option<u64>> {
-    off_or(size(1..=TIB))(value)
+pub(super) fn body<'d>() -> impl Fn(&Value<'d>) -> Option<Option<u64>> {
+    off_or(size(1..=TIB))
 }
 
 /// An origin (RFC 6454): scheme, host, port.

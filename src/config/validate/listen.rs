@@ -15,10 +15,8 @@ const MOST: usize = 256;
 
 pub(super) fn read(top: &mut Table<'_>) -> Vec<Spanned<Listener>> {
     let Some(value) = top.ask("listen") else {
-        top.walk().report_if_whole(Problem::whole(
-            "`listen` is missing: there is nowhere to accept clients",
-            "add at the top of the file: listen = \":80\"",
-        ));
+        let title = "`listen` is missing: there is nowhere to accept clients";
+        top.missing("listen", Problem::whole(title, "add at the top of the file: listen = \":80\""));
         return vec![];
     };
     match value.inner() {
@@ -73,7 +71,7 @@ fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     let address = table.need("address", "address = \":80\"", spanned(text(address::listen)));
-    let backlog = table.get("backlog", BACKLOG, count(1..=65_535_u32));
+    let backlog = table.get("backlog", BACKLOG, count::<u32>(1..=65_535));
     table.get("tls", None, off_or(tls));
     table.get("http2", true, boolean);
     table.get(

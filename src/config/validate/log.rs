@@ -1,6 +1,6 @@
 //! `[log]`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::super::model::{AccessFormat, AccessTarget, Log, LogFormat};
 use super::super::raw::{Table, Wrong, choice, nearest, text};
@@ -40,17 +40,15 @@ fn level(filter: &str) -> Result<String, Wrong> {
             Some((target, level)) => (target, level),
             None => ("stickyd", directive),
         };
-        let target = target.trim();
         let target_good =
             !target.is_empty() && target.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b':');
-        let level = level.trim();
         if !LEVELS.contains(&level) {
-            let all = LEVELS.join(", ");
+            let all = "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
             let write = match nearest(level, LEVELS.iter().copied()) {
                 Some(word) => format!("did you mean \"{word}\"?"),
                 None => format!("write {all}; or for example \"info,stickyd::tunnel=debug\""),
             };
-            return Err(Wrong::new(format!("must be one of {all}"), write));
+            return Err(Wrong::new(format!("must be {all}"), write));
         }
         if !target_good {
             return Err(Wrong::new(
@@ -69,14 +67,10 @@ fn access(text: &str) -> Result<AccessTarget, Wrong> {
         "stdout" => Ok(AccessTarget::Stdout),
         _ if text.starts_with('/') => names::file(text).map(AccessTarget::File),
         _ => {
+            let file = Path::new(text).file_name().and_then(|name| name.to_str()).unwrap_or("access.log");
             let write = match nearest(text, ["auto", "off", "stdout"].into_iter()) {
                 Some(word) => format!("did you mean \"{word}\"?"),
-                None => {
-                    let file = PathBuf::from(text)
-                        .file_name()
-                        .map_or("access.log".to_owned(), |name| name.to_string_lossy().into_owned());
-                    format!("write \"/var/log/stickyd/{file}\" for a file")
-                }
+                None => format!("write \"/var/log/stickyd/{file}\" for a file"),
             };
             Err(Wrong::new("must be \"auto\", \"off\", \"stdout\" or an absolute path", write))
         }
@@ -89,12 +83,22 @@ mod tests {
 
     #[test]
     fn levels() {
-        for good in ["info", "off", "stickyd=debug", "info,stickyd::tunnel=trace", "info, hyper=warn"] {
+        for good in ["info", "off", "stickyd=debug", "info,stickyd::tunnel=trace", "info,hyper=warn"] {
             assert!(level(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "inof", "INFO", "5", "info,", "=info", "a b=info", "stickyd=", "info;debug", "[x]=info"]
-        {
+        for bad in [
+            "",
+            "inof",
+            "INFO",
+            "5",
+            "info,",
+            "=info",
+            "a b=info",
+            "stickyd=",
+            "info;debug",
+            "[x]=info",
+            "info, hyper=warn",
+        ] {
             assert!(level(bad).is_err(), "{bad}");
         }
     }

@@ -39,33 +39,49 @@ pub(super) fn is_host(text: &str) -> bool {
 
 /// A path as it stands in a request line: raw, without query, without dot segments (requests with those are refused).
 pub(super) fn path(text: &str) -> Result<String, Wrong> {
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
+    let bare = bare.split(['?', '#']).next().unwrap_or("");
+    let write =
+        format!("write \"{}\"", without_dots(&encoded(&format!("/{}", bare.trim_start_matches('/')))));
     if !text.starts_with('/') {
-        let bare =
-            text.split_once("://").map_or(text, |(_, rest)| rest.split_once('/').map_or("", |(_, p)| p));
-        return Err(Wrong::new("must be a path", format!("write \"/{}\"", bare.trim_start_matches('/'))));
+        return Err(Wrong::new("must be a path", write));
     }
-    if let Some(at) = text.find(['?', '#']) {
-        return Err(Wrong::new("must be a path without a query", format!("write \"{}\"", &text[..at])));
+    if text.contains(['?', '#']) {
+        return Err(Wrong::new("must be a path without a query", write));
     }
-    if let Some(bad) =
-        text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\' | '`'))
-    {
-        let mut bytes = [0; 4];
-        let hex: String = bad.encode_utf8(&mut bytes).bytes().map(|b| format!("%{b:02X}")).collect();
-        return Err(Wrong::new("has a character that paths encode", format!("write {hex} for {bad:?}")));
+    if encoded(text) != text {
+        return Err(Wrong::new("has a character that is encoded in a path", write));
     }
-    let dots =
-        |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    if text.split('/').any(dots) {
-        return Err(Wrong::new(
-            "has a dot segment",
-            "requests with . or .. in the path are refused: resolve it",
-        ));
+    if text.split('/').any(is_dots) {
+        return Err(Wrong::new("has a dot segment: requests with . or .. are refused", write));
     }
     if text.len() > 1024 {
         return Err(Wrong::new("is longer than 1024 bytes", "write a shorter path"));
     }
     Ok(text.to_owned())
+}
+
+/// `text` with everything that cannot stand in a path as `%XX`.
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>\\`".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+fn is_dots(segment: &str) -> bool {
+    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+}
+
+/// `path`, its dot segments resolved (RFC 3986, section 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        if !is_dots(segment) {
+            segments.push(segment);
+        } else if segment.len() != 1 && !segment.eq_ignore_ascii_case("%2e") {
+            segments.pop();
+        }
+    }
+    format!("/{}", segments.join("/"))
 }
 
 /// A file by its absolute path: a service's working directory is nobody's business.

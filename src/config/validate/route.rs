@@ -1,5 +1,7 @@
 //! `[[route]]`.
 
+use std::fmt::Write;
+
 use toml::de::DeValue;
 
 use super::super::model::{HostPattern, PathPattern, Route};
@@ -24,12 +26,12 @@ pub(super) fn read(
     if value.inner().as_array().is_some_and(|routes| routes.is_empty()) {
         return without(top, upstreams, body);
     }
-    let read = |value: &Value<'_>| match Table::of(value) {
-        Some(table) => Some(one(table, upstreams, body)),
-        None => {
+    let read = |value: &Value<'_>| {
+        let table = Table::of(value);
+        if table.is_none() {
             value.mismatch("a list of tables", "write a section [[route]] for each");
-            None
         }
+        table.map(|table| one(table, upstreams, body))
     };
     let routes = list(read)(&value).unwrap_or_default();
     routes.into_iter().flatten().collect()
@@ -46,7 +48,7 @@ fn without(top: &Table<'_>, upstreams: &[upstream::Read], body: Option<u64>) -> 
             let title = "more than one upstream and no [[route]]: which one serves a request?";
             let mut help = String::from("for example:");
             for (read, path) in [(second, "path = \"/api/*\"\n"), (first, "")] {
-                help.push_str(&format!("\n[[route]]\n{path}upstream = \"{}\"", read.upstream.name));
+                let _ = write!(help, "\n[[route]]\n{path}upstream = \"{}\"", read.upstream.name);
             }
             let label = "add a [[route]] for each, the first that matches wins";
             top.walk().report_if_whole(Problem::error(second.span.clone(), title, label).help(help));
@@ -59,7 +61,7 @@ fn without(top: &Table<'_>, upstreams: &[upstream::Read], body: Option<u64>) -> 
 fn one(mut table: Table<'_>, upstreams: &[upstream::Read], limit: Option<u64>) -> Option<Spanned<Route>> {
     let host = table.get("host", HostPattern::Any, text(host));
     let path = table.get("path", PathPattern::Any, text(path));
-    let body = table.get("body", limit, limits::body);
+    let body = table.get("body", limit, limits::body());
     let names: Vec<&str> = upstreams.iter().map(|read| read.upstream.name.as_str()).collect();
     let example = names.first().unwrap_or(&"socketio");
     let upstream = table.need("upstream", &format!("upstream = \"{example}\""), |value| {

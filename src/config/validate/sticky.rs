@@ -7,24 +7,27 @@ use toml::de::DeValue;
 
 use super::super::model::{Cookie, IpHash, SameSite, SecretSource, Secure, Sticky, StickyKey};
 use super::super::raw::{
-    Spanned, Table, Value, Wrong, auto_or, boolean, choice, count, duration, list, nearest, off_or, ratio,
-    spanned, string, text,
+    Table, Value, Wrong, auto_or, boolean, choice, count, duration, list, nearest, off_or, ratio, text,
 };
 use super::super::report::Problem;
 use super::names;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// Browsers keep no cookie longer (RFC 6265bis, section 5.5).
-const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(400 * 24);
 /// Keys that say something about the cookie only.
 const OF_COOKIE: &[&str] =
     &["cookie", "ttl", "path", "domain", "same_site", "secure", "http_only", "partitioned", "secret_file"];
 
 /// The table, and where it names the cookie.
 pub(super) fn read(upstream: &mut Table<'_>, name: &str) -> (Sticky, Option<Range<usize>>) {
-    let mut table = upstream.table("sticky");
-    let by = table.get("by", vec![Some(StickyKey::Cookie), Some(StickyKey::IpHash)], by);
-    let by: Vec<StickyKey> = by.into_iter().flatten().collect();
+    let mut table = upstream.table_or_off("sticky", Some("{ by = [] } for clients that stay nowhere"));
+    let default = vec![Key::Now(StickyKey::Cookie), Key::Now(StickyKey::IpHash)];
+    let now = |key| match key {
+        Key::Now(key) => Some(key),
+        Key::Later => None,
+    };
+    let by: Vec<StickyKey> = table.get("by", default, by).into_iter().filter_map(now).collect();
     let named = table.value_span("cookie");
     let cookie = cookie(&mut table, name);
     table.get("on_down", "rebind", choice(&[("rebind", "rebind"), ("fail", "fail")]));
@@ -37,8 +40,16 @@ pub(super) fn read(upstream: &mut Table<'_>, name: &str) -> (Sticky, Option<Rang
     (Sticky { by, cookie, ip_hash, secret }, named)
 }
 
-/// The keys in their order; `None` for those that the model does not know yet.
-fn by(value: &Value<'_>) -> Option<Vec<Option<StickyKey>>> {
+/// One entry of `by`.
+#[derive(PartialEq)]
+enum Key {
+    Now(StickyKey),
+    /// One that the model does not know yet.
+    Later,
+}
+
+/// The keys in their order.
+fn by(value: &Value<'_>) -> Option<Vec<Key>> {
     if let DeValue::String(text) = value.inner() {
         let write = if matches!(text.as_ref(), "off" | "none" | "") {
             "[]".to_owned()
@@ -48,32 +59,33 @@ fn by(value: &Value<'_>) -> Option<Vec<Option<StickyKey>>> {
         value.mismatch("a list", format!("write {write}"));
         return None;
     }
-    let given = list(spanned(key))(value)?;
+    let given = list(key)(value);
     let mut words: Vec<&str> = Vec::new();
-    for element in value.elements()? {
-        let word = string(&element)?;
+    for element in value.elements().into_iter().flatten() {
+        let Some(word) = element.inner().as_str() else { continue };
         if words.contains(&word) {
             element.wrong(Wrong::new(format!("names \"{word}\" twice"), "take one out"));
-            return None;
         }
         words.push(word);
     }
-    Some(given.into_iter().map(Spanned::into_inner).collect())
+    given
 }
 
-fn key(value: &Value<'_>) -> Option<Option<StickyKey>> {
-    text(|text| match text {
-        "cookie" => Ok(Some(StickyKey::Cookie)),
-        "ip_hash" => Ok(Some(StickyKey::IpHash)),
-        "sid" => Ok(None),
+fn key(value: &Value<'_>) -> Option<Key> {
+    let key = text(|text| match text {
+        "cookie" => Ok(Key::Now(StickyKey::Cookie)),
+        "ip_hash" => Ok(Key::Now(StickyKey::IpHash)),
+        "sid" => Ok(Key::Later),
         _ => match text.strip_prefix("header:").or(text.strip_prefix("query:")) {
-            Some(name) if names::is_token(name) => Ok(None),
+            Some(name) if names::is_token(name) => Ok(Key::Later),
             Some(_) => Err(Wrong::new("must name a field behind the colon", {
                 "write for example \"header:x-user\" or \"query:user\""
             })),
             None => Err(unknown_key(text)),
         },
-    })(value)
+    })(value)?;
+    value.check_available(&value.span());
+    Some(key)
 }
 
 fn unknown_key(text: &str) -> Wrong {
@@ -167,8 +179,8 @@ fn check_use(table: &Table<'_>, by: &[StickyKey]) {
 fn ip_hash(mut table: Table<'_>) -> IpHash {
     let nginx = table.get("algorithm", false, choice(&[("rendezvous", false), ("nginx", true)]));
     let rendezvous = IpHash::Rendezvous {
-        ipv4_prefix: table.get("ipv4_prefix", 32, count(0..=32_u8)),
-        ipv6_prefix: table.get("ipv6_prefix", 64, count(0..=128_u8)),
+        ipv4_prefix: table.get("ipv4_prefix", 32, count::<u8>(0..=32)),
+        ipv6_prefix: table.get("ipv6_prefix", 64, count::<u8>(0..=128)),
     };
     table.get("bound", None, off_or(ratio(1.01..=100.0)));
     if nginx {

@@ -7,8 +7,8 @@ use super::super::model::Timeouts;
 use super::super::raw::{Table, duration, off_or};
 
 const MS: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 /// Anything longer is no time-out; anything shorter than the clock's tick cannot be kept.
 const ANY: RangeInclusive<Duration> = MS..=DAY;
 

@@ -24,7 +24,7 @@ pub(super) struct General {
 }
 
 pub(super) fn read(top: &mut Table<'_>) -> General {
-    let workers = top.get("workers", None, auto_or(count(1..=1024_usize)));
+    let workers = top.get("workers", None, auto_or(count::<usize>(1..=1024)));
     General {
         workers: workers.and_then(NonZeroUsize::new).unwrap_or_else(every_cpu),
         trusted_proxies: top.get("trusted_proxies", vec![], list(text(address::network))),
@@ -47,14 +47,14 @@ fn every_cpu() -> NonZeroUsize {
 }
 
 pub(super) fn metrics(top: &mut Table<'_>) -> Option<SocketAddr> {
-    let mut table = top.table("metrics");
+    let mut table = top.table_or_off("metrics", Some("{ address = \"off\" }"));
     let address = table.get("address", METRICS.parse().ok(), off_or(text(address::socket)));
     table.finish();
     address
 }
 
 pub(super) fn shutdown(top: &mut Table<'_>, general: &General) -> Shutdown {
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let mut table = top.table("shutdown");
     let shutdown = Shutdown {
         ready_delay: table.get("ready_delay", Duration::ZERO, duration(Duration::ZERO..=hour)),

@@ -30,24 +30,30 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(top: &mut Table<'_>, base: &Timeouts) -> Vec<Read> {
-    let table = top.table("upstream");
-    let named = table.named();
+    let value = top.ask("upstream");
+    let table = value.as_ref().and_then(Table::of);
+    if let (Some(value), None) = (&value, &table) {
+        value.wrong_table("upstream.NAME", None);
+        return vec![];
+    }
+    let named = table.as_ref().map(Table::named).unwrap_or_default();
     if named.is_empty() {
-        top.walk().report_if_whole(Problem::whole(
+        let problem = Problem::whole(
             "no upstream: there is nowhere to send clients",
             "add a section [upstream.socketio] with the line instances = [\"instance-1:3000\", \"instance-2:3000\"]",
-        ));
+        );
+        top.missing("upstream", problem);
     }
     if named.len() > MOST_UPSTREAMS {
         let title = format!("more than {MOST_UPSTREAMS} upstreams");
-        top.walk().report(Problem::error(table.span(), title, "take some out"));
+        top.walk().report(Problem::error(top.span(), title, "take some out"));
         return vec![];
     }
     let mut nameless = false;
     let mut upstreams = Vec::new();
     for (name, value) in named {
         match Table::of(&value) {
-            Some(table) => upstreams.push(one(name, table, base)),
+            Some(table) => upstreams.push(one(&name, table, base)),
             None if nameless => {}
             None => {
                 nameless = true;
@@ -60,7 +66,7 @@ pub(super) fn read(top: &mut Table<'_>, base: &Timeouts) -> Vec<Read> {
     upstreams
 }
 
-fn one(name: Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
+fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     if let Err(wrong) = names::name(name.get_ref()) {
         let title = format!("the upstream's name {}", wrong.what);
         table.walk().report(Problem::error(name.span(), title, wrong.write));
@@ -83,7 +89,7 @@ fn one(name: Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     let source = table.get("source", vec![], list(spanned(text(address::source))));
     let source = without_twins(&table, source);
     let engine_io_paths = table.get("engine_io_path", vec!["/socket.io/".to_owned()], engine_io_paths);
-    table.get("max_handshakes", Some(64), off_or(count(1..=1_000_000_u32)));
+    table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
     let (sticky, cookie) = sticky::read(&mut table, name.get_ref());
     if let (true, Some(span)) = (sticky.by.contains(&StickyKey::IpHash), table.key_span("balance")) {
         let title = format!(
@@ -118,7 +124,7 @@ fn instances(table: &mut Table<'_>, header: Range<usize>) -> Vec<Spanned<Instanc
     let walk = table.walk();
     let Some(value) = table.ask("instances") else {
         let label = "add the line instances = [\"instance-1:3000\", \"instance-2:3000\"]";
-        walk.report_if_whole(Problem::error(header, format!("{name} is missing"), label));
+        table.missing("instances", Problem::error(header, format!("{name} is missing"), label));
         return vec![];
     };
     let elements: Vec<Value<'_>> = match value.inner() {
@@ -180,8 +186,8 @@ fn instance(value: &Value<'_>) -> Option<Spanned<Instance>> {
         Some((string(value)?.to_owned(), text(address::instance)(value)?))
     });
     let name = table.get("name", None, |value| text(names::name)(value).map(Some));
-    let weight = table.get("weight", 1, count(1..=1000_u32));
-    table.get("max_tunnels", None, off_or(count(1..=10_000_000_u32)));
+    let weight = table.get("weight", 1, count::<u32>(1..=1000));
+    table.get("max_tunnels", None, off_or(count::<u32>(1..=10_000_000)));
     table.get("backup", false, boolean);
     table.get(
         "state",

@@ -20,7 +20,7 @@ impl Escape {
     pub(super) fn push(self, out: &mut Vec<u8>, bytes: &[u8]) {
         let mut rest = bytes;
         loop {
-            let plain = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]).unwrap_or(rest.len());
+            let plain = plain_prefix(rest);
             out.extend_from_slice(&rest[..plain]);
             rest = &rest[plain..];
             let Some(byte) = rest.first() else { return };
@@ -62,15 +62,22 @@ impl Escape {
 }
 
 /// Bytes that stand for themselves in both formats.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7F {
-        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-        byte += 1;
-    }
-    plain
-};
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without branches a block of these is a few vector instructions"
+)]
+const fn is_plain(byte: u8) -> bool {
+    (byte >= 0x20) & (byte < 0x7F) & (byte != b'"') & (byte != b'\\')
+}
+
+/// How many bytes at the front are plain. Nearly all are, so that blocks are looked at whole.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 8;
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let is_whole = |block: &&[u8; BLOCK]| block.iter().fold(true, |all, byte| all & is_plain(*byte));
+    let done = BLOCK * blocks.iter().take_while(is_whole).count();
+    done + bytes[done..].iter().take_while(|byte| is_plain(**byte)).count()
+}
 
 const HEX: [u8; 16] = *b"0123456789ABCDEF";
 

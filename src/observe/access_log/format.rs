@@ -29,6 +29,13 @@ pub(super) fn line(out: &mut Vec<u8>, format: AccessFormat, stamp: &mut Stamp, e
     }
 }
 
+/// A member's name with all that stands around it.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>) {
     out.extend_from_slice(b"{\"time\":\"");
     stamp.iso(entry.time, out);
@@ -36,37 +43,37 @@ fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>) {
     out.extend_from_slice(entry.event.as_str().as_bytes());
     out.push(b'"');
     let mut line = Json { out };
-    line.bytes("request_id", entry.request_id, REQUEST_ID_MAX);
-    line.quoted("client", entry.client, push_address);
-    line.quoted("peer", entry.peer, push_socket_address);
-    line.text("listener", entry.listener);
-    line.bytes("method", entry.method, METHOD_MAX);
-    line.bytes("host", entry.host, HOST_MAX);
-    line.quoted("path", entry.target, |out, target| push_target(out, Escape::Json, target, TARGET_MAX));
-    line.quoted("sid_hash", entry.sid_hash, |out, hash| {
+    line.bytes(key!("request_id"), entry.request_id, REQUEST_ID_MAX);
+    line.quoted(key!("client"), entry.client, push_address);
+    line.quoted(key!("peer"), entry.peer, push_socket_address);
+    line.text(key!("listener"), entry.listener);
+    line.bytes(key!("method"), entry.method, METHOD_MAX);
+    line.bytes(key!("host"), entry.host, HOST_MAX);
+    line.quoted(key!("path"), entry.target, |out, target| push_target(out, Escape::Json, target, TARGET_MAX));
+    line.quoted(key!("sid_hash"), entry.sid_hash, |out, hash| {
         write!(out, "{hash:016x}").expect("a Vec takes everything");
     });
-    line.number("status", entry.status);
-    line.number("upstream_status", entry.upstream_status);
-    line.text("upstream", entry.upstream);
-    line.text("instance", entry.instance);
-    line.text("sticky_key", entry.sticky_key);
-    line.text("rebind_reason", entry.rebind_reason);
-    line.text("origin", entry.origin);
-    line.text("reason", entry.reason);
-    line.number("close_code", entry.close_code);
-    line.text("closed_by", entry.closed_by);
-    line.bare("duration", entry.duration, push_seconds);
-    line.number("bytes_up", entry.bytes_up);
-    line.number("bytes_down", entry.bytes_down);
-    line.number("frames_up", entry.frames_up);
-    line.number("frames_down", entry.frames_down);
-    line.text("tls", entry.tls);
-    line.text("protocol", entry.protocol);
+    line.number(key!("status"), entry.status);
+    line.number(key!("upstream_status"), entry.upstream_status);
+    line.text(key!("upstream"), entry.upstream);
+    line.text(key!("instance"), entry.instance);
+    line.text(key!("sticky_key"), entry.sticky_key);
+    line.text(key!("rebind_reason"), entry.rebind_reason);
+    line.text(key!("origin"), entry.origin);
+    line.text(key!("reason"), entry.reason);
+    line.number(key!("close_code"), entry.close_code);
+    line.text(key!("closed_by"), entry.closed_by);
+    line.bare(key!("duration"), entry.duration, push_seconds);
+    line.number(key!("bytes_up"), entry.bytes_up);
+    line.number(key!("bytes_down"), entry.bytes_down);
+    line.number(key!("frames_up"), entry.frames_up);
+    line.number(key!("frames_down"), entry.frames_down);
+    line.text(key!("tls"), entry.tls);
+    line.text(key!("protocol"), entry.protocol);
     out.extend_from_slice(b"}\n");
 }
 
-/// The members of an object, each behind another.
+/// The members of an object, each behind another; `key` is one of [`key!`].
 struct Json<'o> {
     out: &'o mut Vec<u8>,
 }
@@ -74,9 +81,7 @@ struct Json<'o> {
 impl Json<'_> {
     fn bare<T>(&mut self, key: &str, value: Option<T>, push: impl FnOnce(&mut Vec<u8>, T)) {
         let Some(value) = value else { return };
-        self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
         push(self.out, value);
     }
 

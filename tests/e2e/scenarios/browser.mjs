@@ -42,7 +42,7 @@ export const browser = [
         await anna.say('And again');
         await bert.hears('And again');
       } catch (error) {
-        await Promise.all(people.map((person, n) => person.screenshot(`${label}-failed-${n}`)));
+        await Promise.all(people.map((person, n) => person.screenshot(`${label}-problem-${n}`)));
         throw error;
       } finally {
         await Promise.all(people.map((person) => person.close()));

@@ -1,39 +1,48 @@
 // Headless Chromium, each person with a profile of their own.
 
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { directory, start, until } from './processes.mjs';
 
 /** What a person may look at afterwards. */
 const OUT = fileURLToPath(new URL('../out/', import.meta.url));
 
 let launched;
 
-async function launch() {
-  launched ??= chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--no-proxy-server',
+/** One browser for the whole run, started when it is first wanted. */
+function launch() {
+  launched ??= (async () => {
+    const profile = join(directory, 'chromium');
+    const child = start('chromium', process.env.CHROMIUM ?? '/usr/bin/chromium', [
+      '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--disable-crash-reporter', '--no-proxy-server',
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-    ],
-    // `processes.mjs` handles them for everybody.
-    handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false,
-  });
+      `--user-data-dir=${profile}`, '--remote-debugging-port=0', 'about:blank',
+    ]);
+    // The port is the first line of a file that Chromium writes once it listens.
+    const port = await until('Chromium listens', () => {
+      const [line] = readFileSync(join(profile, 'DevToolsActivePort'), 'utf8').split('\n');
+      return Number(line) || false;
+    }, { within: 60_000 });
+    return { child, browser: await chromium.connectOverCDP(`http://127.0.0.1:${port}`) };
+  })();
   return launched;
 }
 
 /** Quits the browser, if one was started. */
 export async function quit() {
-  const browser = await launched;
-  launched = undefined;
-  await browser?.close();
+  if (!launched) return;
+  const { child, browser } = await launched;
+  await browser.close();
+  await child.stop();
 }
 
 /** Somebody with an own cookie jar, who opened the chat at `url`. */
 export class Person {
   static async open(url, address) {
-    const browser = await launch();
+    const { browser } = await launch();
     const context = await browser.newContext({
       viewport: { width: 640, height: 720 },
       // Not on the WebSocket handshake: there the cookie decides.

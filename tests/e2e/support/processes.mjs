@@ -3,24 +3,34 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { createWriteStream, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Everything this run writes, except what it shows a person (`out/`). */
-export const directory = mkdtempSync(join(tmpdir(), 'stickyd-e2e-'));
+/** Where paths that the caller gave are relative to. */
+export const callersDirectory = process.cwd();
 
-// Chromium's profile belongs there too; and every process of the run, grandchildren included, carries this mark.
+/** Everything this run writes, except what it shows a person (`out/`). */
+export const directory = realpathSync(mkdtempSync(join(tmpdir(), 'stickyd-e2e-')));
+
+// Chromium's profile belongs there too; and every process of the run, grandchildren included, is known by working there.
 process.env.TMPDIR = directory;
-process.env.STICKYD_E2E = directory;
+process.chdir(directory);
 
 const running = new Set();
 
 process.on('exit', () => {
   for (const child of running) child.signal('SIGKILL');
   if (process.exitCode && process.env.E2E_KEEP) console.error(`kept: ${directory}`);
-  else rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+  else {
+    // What was just killed may still be writing; and an exception here would keep this process alive.
+    try {
+      rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+    } catch (error) {
+      console.error(`cannot remove ${directory}: ${error.message}`);
+    }
+  }
 });
 for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]]) {
   process.on(signal, () => process.exit(128 + number));
@@ -33,7 +43,6 @@ for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]]) 
 export function start(name, command, args, env = {}) {
   const path = join(directory, `${name}.log`);
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
-    cwd: directory,
     detached: true,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -120,13 +129,28 @@ export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The processes of this run that are alive, this one excepted: `["1234 redis-server", ...]`. */
 export function leftovers() {
-  const mark = `STICKYD_E2E=${directory}`;
   return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid).flatMap((pid) => {
     try {
-      const marked = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark);
-      return marked ? [`${pid} ${readlinkSync(`/proc/${pid}/exe`)}`] : [];
+      const here = readlinkSync(`/proc/${pid}/cwd`).startsWith(directory);
+      return here ? [`${pid} ${readlinkSync(`/proc/${pid}/exe`)}`] : [];
     } catch {
       return []; // It ended while we looked, or it is a zombie or somebody else's.
     }
   });
+}
+
+/** The TCP connections that the process holds, in any state: `["7f000001:1F90 -> 7f000001:C350 (01)", ...]`. */
+export function connections(pid) {
+  const LISTEN = '0A';
+  const open = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      return ''; // Closed while we looked.
+    }
+  }));
+  return ['tcp', 'tcp6'].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trim().split('\n').slice(1))
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , , state, , , , , , inode]) => state !== LISTEN && open.has(`socket:[${inode}]`))
+    .map(([, local, remote, state]) => `${local} -> ${remote} (${state})`);
 }
