@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use stickyd::tunnel::{ClosedBy, Reason};
 
 use super::{tunnel, tunnel_with};
-use crate::support::ws::{self, BINARY, Frame, TEXT, expect_close};
 use crate::support::noise;
+use crate::support::ws::{self, BINARY, Frame, TEXT, expect_close};
 
 const IDLE: &str = "[timeouts]\ntunnel_idle = \"200ms\"\nclose_wait = \"300ms\"\n";
 
