@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::request::{self, Intake};
 use super::respond::Failure;
 use super::wire::Wire;
-use super::{Context, Door, exchange, idle};
+use super::{Context, Door, exchange, idle, join};
 use crate::codec;
 use crate::listener::permit::Permit;
 use crate::local::stream::Stream;
@@ -63,26 +63,29 @@ pub(super) enum Then {
     /// Nothing: the client must not take what it got for the whole.
     Reset,
     /// A tunnel.
-    Tunnel(Box<exchange::Joined>),
+    Tunnel(Box<join::Joined>),
 }
 
 /// Serves a client until its connection ends or becomes a tunnel.
-pub async fn serve(ctx: Rc<Context>, arrival: Arrival, stream: Stream) {
+///
+/// Not an `async fn`: that would keep its arguments beside the connection that is made of them.
+pub fn serve(ctx: Rc<Context>, arrival: Arrival, stream: Stream) -> impl Future<Output = ()> {
     let timer = Timer::new();
     let idle = ctx.idle.enter(&timer);
     let mut connection = Connection { ctx, arrival, wire: Wire::new(stream), timer, idle };
     let mut first = true;
-    loop {
-        let Some(intake) = connection.next_head(first).await else { return };
-        first = false;
-        let running = Running::begin(connection.ctx.clone());
-        let then = Box::pin(exchange::run(&mut connection, intake)).await;
-        drop(running);
-        match then {
-            Then::Next => {}
-            Then::Close => return connection.linger().await,
-            Then::Reset => return connection.wire.stream().reset_on_drop(),
-            Then::Tunnel(joined) => return exchange::join(connection, *joined),
+    async move {
+        while let Some(intake) = connection.next_head(first).await {
+            first = false;
+            let running = Running::begin(connection.ctx.clone());
+            let then = Box::pin(exchange::run(&mut connection, intake)).await;
+            drop(running);
+            match then {
+                Then::Next => {}
+                Then::Close => return Box::pin(connection.linger()).await,
+                Then::Reset => return connection.wire.stream().reset_on_drop(),
+                Then::Tunnel(joined) => return join::join(connection, *joined),
+            }
         }
     }
 }
@@ -130,7 +133,7 @@ impl Connection {
                 Some(true) => {}
                 // Half a head and then the end: nobody is there to be told.
                 Some(false) => return None,
-                None => return Some(self.late()),
+                None => return Some(Self::late()),
             }
         }
     }
@@ -151,7 +154,7 @@ impl Connection {
         Some(intake)
     }
 
-    fn late(&self) -> Intake {
+    fn late() -> Intake {
         Intake::Refused {
             failure: Failure::HeadTimeout,
             to_head: false,
@@ -188,7 +191,7 @@ impl Connection {
     }
 
     /// Ends our side, and waits a little for the client to end its own.
-    async fn linger(mut self) {
+    async fn linger(&mut self) {
         let mut dropped = 0;
         let drain = poll_fn(|cx| {
             self.wire.shut_down(cx);

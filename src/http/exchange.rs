@@ -12,29 +12,22 @@
 //!
 //! Failures become answers in `respond`, and nowhere else.
 
-use std::rc::Rc;
-use std::sync::Arc;
-
-use super::Context;
-use super::connection::{Arrival, Connection, Then};
+use super::connection::{Connection, Then};
 use super::forward::{Answer, Broken, Transfer};
+use super::join::Joined;
 use super::lease::{self, Lease};
 use super::record::{self, Open, Outcome};
-use super::request::{self, Intake, Notes, Request};
+use super::request::{self, Intake, Request};
 use super::respond::{self, Failure};
-use crate::local::clock::{self, Moment};
-use crate::local::stream::Stream;
 use crate::observe::metrics::Kind;
-use crate::tunnel::{Ended, Meter, Tunnel, Way};
-use crate::upstream::{Instance, Upstream};
 
 /// Serves one head.
 pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
     match intake {
-        Intake::Request(request) => serve(connection, *request).await,
-        Intake::Health { keep_alive, to_head } => health(connection, keep_alive, to_head).await,
+        Intake::Request(request) => serve(connection, request).await,
+        Intake::Health { keep_alive, to_head } => Box::pin(health(connection, keep_alive, to_head)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
-            let then = tell(connection, failure, to_head, keep_alive).await;
+            let then = Box::pin(tell(connection, failure, to_head, keep_alive)).await;
             record::refused(
                 &connection.ctx,
                 &connection.arrival,
@@ -48,14 +41,16 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
     }
 }
 
-async fn serve(connection: &mut Connection, mut request: Request) -> Then {
+/// What is awaited for long lives in this future, whatever is over soon in a box of its own: a pending long-poll is as large
+/// as the largest of the former.
+async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let ctx = connection.ctx.clone();
     let limits = request::head_limits(&ctx.generation().config);
     let mut fresh = request.handshake.is_some();
     loop {
         let mut lease = match lease::lease(&ctx, &request, fresh).await {
             Ok(lease) => lease,
-            Err(failure) => return give_up(connection, &request, None, failure).await,
+            Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
         };
         let may_retry = lease.reused && request.retryable;
         let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
@@ -71,12 +66,12 @@ async fn serve(connection: &mut Connection, mut request: Request) -> Then {
             }
             Err(broken) => {
                 let bytes = transfer.bytes_up();
-                return fail(connection, &request, &lease, &broken, (bytes, 0)).await;
+                return Box::pin(fail(connection, &request, &lease, &broken, (bytes, 0))).await;
             }
         };
         if answer.switched {
             drop(open);
-            return switch(connection, request, lease, answer).await;
+            return Box::pin(switch(connection, *request, lease, answer)).await;
         }
         let kind = answer.kind(&request);
         open.becomes(kind);
@@ -93,7 +88,7 @@ async fn serve(connection: &mut Connection, mut request: Request) -> Then {
                 }
                 if whole && client_keeps { Then::Next } else { Then::Close }
             }
-            Err(broken) => fail(connection, &request, &lease, &broken, (up, down)).await,
+            Err(broken) => Box::pin(fail(connection, &request, &lease, &broken, (up, down))).await,
         };
     }
 }
@@ -136,10 +131,7 @@ async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep
     let Some((status, phrase)) = failure.status() else { return Then::Reset };
     let keep_alive = keep_alive && !connection.ctx.stopping.get();
     let answer = respond::answer(status, phrase, failure.reason(), keep_alive, to_head);
-    match connection.say(&answer).await {
-        true if keep_alive => Then::Next,
-        _ => Then::Close,
-    }
+    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }
 
 /// `health_path`: 200 while new work is welcome.
@@ -152,30 +144,7 @@ async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) ->
     };
     let keep_alive = keep_alive && !stopping;
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
-    match connection.say(&answer).await {
-        true if keep_alive => Then::Next,
-        _ => Then::Close,
-    }
-}
-
-/// A tunnel that is about to begin.
-#[derive(Debug)]
-pub(super) struct Joined {
-    instance: Stream,
-    /// What the instance sent behind its 101.
-    early: Vec<u8>,
-    opaque: bool,
-    life: Life,
-}
-
-/// What is known of a tunnel while it lives.
-#[derive(Debug)]
-pub(super) struct Life {
-    pub(super) began: Moment,
-    pub(super) upstream: Arc<Upstream>,
-    pub(super) instance: Arc<Instance>,
-    pub(super) client: std::net::IpAddr,
-    pub(super) notes: Option<Box<Notes>>,
+    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }
 
 /// The instance has answered the handshake: the client hears it, and both sockets leave HTTP behind.
@@ -187,55 +156,5 @@ async fn switch(connection: &mut Connection, request: Request, lease: Lease, ans
     }
     let outcome = Outcome { kind: Kind::Request, ..Outcome::answered(101) };
     record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
-    let opaque = request.handshake.as_ref().is_some_and(super::upgrade::Handshake::is_opaque);
-    let (instance, early) = lease.wire.into_parts();
-    let life = Life {
-        began: clock::now(),
-        upstream: request.upstream,
-        instance: lease.instance,
-        client: request.client,
-        notes: request.notes,
-    };
-    Then::Tunnel(Box::new(Joined { instance, early, opaque, life }))
-}
-
-/// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
-pub(super) fn join(connection: Connection, joined: Joined) {
-    let Connection { ctx, arrival, wire, timer, .. } = connection;
-    let Joined { instance, early, opaque, life } = joined;
-    drop(timer);
-    let (client, sent) = wire.into_parts();
-    life.instance.counters(ctx.worker).tunnels_opened.one();
-    let meter = Load { instance: life.instance.clone(), worker: ctx.worker };
-    let limits = life.upstream.tunnel_limits.clone();
-    let tunnel = Tunnel::new((client, instance), (&sent, &early), opaque, limits, meter, ctx.tunnels.seat());
-    tokio::task::spawn_local(live(ctx, arrival, life, tunnel));
-}
-
-async fn live(ctx: Rc<Context>, arrival: Arrival, life: Life, tunnel: Tunnel<Load>) {
-    let ended: Ended = tunnel.await;
-    record::tunnel_closed(&ctx, &arrival, &life, &ended);
-}
-
-/// Counts a tunnel's traffic where its instance's other traffic is counted.
-#[derive(Debug)]
-struct Load {
-    instance: Arc<Instance>,
-    worker: usize,
-}
-
-impl Meter for Load {
-    fn passed(&self, way: Way, bytes: u64, frames: u64) {
-        let counters = self.instance.counters(self.worker);
-        match way {
-            Way::Up => {
-                counters.bytes_up.add(bytes);
-                counters.frames_up.add(frames);
-            }
-            Way::Down => {
-                counters.bytes_down.add(bytes);
-                counters.frames_down.add(frames);
-            }
-        }
-    }
+    Then::Tunnel(Box::new(Joined::new(request, lease)))
 }

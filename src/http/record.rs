@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::connection::Arrival;
-use super::exchange::Life;
+use super::join::Life;
 use super::lease::Lease;
 use super::request::{Notes, Request};
 use super::respond::Failure;
@@ -154,7 +154,8 @@ fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
 }
 
 /// A tunnel has ended.
-pub(super) fn tunnel_closed(ctx: &Context, arrival: &Arrival, life: &Life, ended: &Ended) {
+pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
+    let ctx = &life.ctx;
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());
@@ -171,7 +172,7 @@ pub(super) fn tunnel_closed(ctx: &Context, arrival: &Arrival, life: &Life, ended
         bytes_down: Some(ended.down.bytes),
         frames_up: Some(ended.up.frames),
         frames_down: Some(ended.down.frames),
-        ..entry(Event::WsClose, arrival, notes)
+        ..entry(Event::WsClose, &life.arrival, notes)
     });
 }
 

@@ -52,7 +52,7 @@ impl Socket {
     async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
             Socket::Tcp(tcp) => tcp.accept().await.map(|(tcp, peer)| (Stream::Tcp(tcp), Some(peer))),
-            Socket::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(unix), None)),
+            Socket::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(Box::new(unix)), None)),
         }
     }
 }

@@ -11,6 +11,10 @@ pub const CAPACITY: usize = 64 * 1024;
 /// Free bytes before the first byte read, so that a few held-back bytes can be put in front without moving the rest.
 pub const HEADROOM: usize = 16;
 
+/// Where an empty buffer begins to be filled.
+const START: u32 = 16;
+const _: () = assert!(START as usize == HEADROOM);
+
 /// Buffers kept for the next borrower; more are given back to the allocator.
 const KEPT: usize = 16;
 
@@ -22,8 +26,9 @@ thread_local! {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
+    // Two 32-bit positions: what holds a buffer is held thousands of times.
+    start: u32,
+    end: u32,
 }
 
 impl Buffer {
@@ -31,41 +36,46 @@ impl Buffer {
     pub fn take() -> Self {
         let bytes =
             FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; HEADROOM + CAPACITY].into_boxed_slice());
-        Buffer { bytes, start: HEADROOM, end: HEADROOM }
+        Buffer { bytes, start: START, end: START }
     }
 
     /// What was read and not yet consumed.
     pub fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes[self.start as usize..self.end as usize]
     }
 
     /// Where the next read goes.
     pub fn space(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.end..]
+        &mut self.bytes[self.end as usize..]
     }
 
     /// `count` bytes of [`Buffer::space`] have been read into.
     pub fn advance(&mut self, count: usize) {
-        self.end += count;
-        debug_assert!(self.end <= self.bytes.len());
+        self.end += position(count);
+        debug_assert!(self.end as usize <= self.bytes.len());
     }
 
     /// The first `count` bytes are done with.
     pub fn consume(&mut self, count: usize) {
-        self.start += count;
+        self.start += position(count);
         debug_assert!(self.start <= self.end);
         if self.start == self.end {
-            self.start = HEADROOM;
-            self.end = HEADROOM;
+            self.start = START;
+            self.end = START;
         }
     }
 
     /// Puts `bytes` in front of what is filled; at most [`HEADROOM`] bytes, and only before anything was consumed.
     pub fn prepend(&mut self, bytes: &[u8]) {
-        let start = self.start - bytes.len();
-        self.bytes[start..self.start].copy_from_slice(bytes);
+        let start = self.start - position(bytes.len());
+        self.bytes[start as usize..self.start as usize].copy_from_slice(bytes);
         self.start = start;
     }
+}
+
+/// A count of bytes of one buffer.
+fn position(count: usize) -> u32 {
+    u32::try_from(count).expect("a buffer is far smaller than 4 GiB")
 }
 
 impl Drop for Buffer {

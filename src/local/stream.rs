@@ -12,8 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Stream {
     /// TCP
     Tcp(TcpStream),
-    /// A unix socket
-    Unix(UnixStream),
+    /// A unix socket; boxed, so that the usual kind needs no room for a tag.
+    Unix(Box<UnixStream>),
 }
 
 impl Stream {
@@ -22,7 +22,7 @@ impl Stream {
         let mut into = ReadBuf::new(into);
         let read = match self {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut into),
-            Stream::Unix(unix) => Pin::new(unix).poll_read(cx, &mut into),
+            Stream::Unix(unix) => Pin::new(&mut **unix).poll_read(cx, &mut into),
         };
         read.map_ok(|()| into.filled().len())
     }
@@ -31,7 +31,7 @@ impl Stream {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, from),
-            Stream::Unix(unix) => Pin::new(unix).poll_write(cx, from),
+            Stream::Unix(unix) => Pin::new(&mut **unix).poll_write(cx, from),
         }
     }
 
@@ -48,7 +48,7 @@ impl Stream {
         // Neither kind ever waits here, and a socket that is already gone needs no FIN.
         let _ = match self {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Stream::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Stream::Unix(unix) => Pin::new(&mut **unix).poll_shutdown(cx),
         };
     }
 
@@ -75,9 +75,19 @@ impl Stream {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [match self {
             Stream::Tcp(tcp) => PollFd::new(tcp, PollFlags::RDHUP),
-            Stream::Unix(unix) => PollFd::new(unix, PollFlags::RDHUP),
+            Stream::Unix(unix) => PollFd::new(&**unix, PollFlags::RDHUP),
         }];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_no_larger_than_its_usual_kind() {
+        assert_eq!(size_of::<Stream>(), size_of::<TcpStream>());
     }
 }

@@ -92,7 +92,7 @@ pub async fn drive() {
                 wheel.driver = Some(cx.waker().clone());
                 wheel.next()
             });
-            let Some(next) = next else { return Poll::Pending };
+            let Some(next) = next else { return Poll::<()>::Pending };
             if armed != Some(next) {
                 armed = Some(next);
                 let wait = Duration::from_millis(next.saturating_sub(clock::coarse().millis()));
@@ -104,7 +104,7 @@ pub async fn drive() {
             }
         }
     })
-    .await
+    .await;
 }
 
 /// No slot: the entry is in no list of the wheel.

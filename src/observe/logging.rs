@@ -164,7 +164,8 @@ where
             Level::DEBUG | Level::TRACE => 7,
         };
         // The journal makes an entry of each line, and each has its own priority.
-        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        lines.try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
     }
 }
 

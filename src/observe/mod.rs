@@ -1,4 +1,12 @@
 //! What an operator sees: metrics, access log, log. A leaf: imports nothing of the crate but `config::model`.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`count`] | numbers with one writer |
+//! | [`metrics`] | the table of metrics: what workers count, and how a scrape shows it |
+//! | [`access_log`] | a line for each exchange and tunnel, written by a thread of its own |
+//! | [`logging`] | the process's own log |
+//! | [`panics`] | counted and logged |
 
 pub mod access_log;
 pub mod count;

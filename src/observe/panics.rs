@@ -33,7 +33,7 @@ fn log(info: &PanicHookInfo<'_>) {
     // Only with RUST_BACKTRACE set.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        tracing::error!(message, thread, place, %backtrace, "panic");
+        tracing::error!(panic = message, thread, place, %backtrace, "panic: a bug of stickyd, please report it");
     } else {
         tracing::error!(panic = message, thread, place, "panic: a bug of stickyd, please report it");
     }

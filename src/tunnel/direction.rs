@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::frame::{HEADER_MAX, Scanner};
-use super::{Meter, Total, Way};
+use super::{Owner, Total, Way};
 use crate::local::buffer::{Buffer, Parked};
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
@@ -33,6 +33,13 @@ pub(super) enum Sink {
     ShutDown,
     /// Its connection broke.
     Lost,
+}
+
+/// What the other direction has come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other {
+    pub(super) over: bool,
+    pub(super) closed: bool,
 }
 
 /// What waits for a sink that is slower than its source, and since when nothing of it was taken.
@@ -81,6 +88,11 @@ impl Direction {
         self.scanner.close_seen()
     }
 
+    /// An end's Close frame was the last word here, and has gone to the sink.
+    pub(super) fn is_closed(&self) -> bool {
+        self.close_seen() && self.waiting.is_none()
+    }
+
     pub(super) fn close_code(&self) -> Option<u16> {
         self.scanner.close_code()
     }
@@ -88,6 +100,11 @@ impl Direction {
     /// Since when the sink has taken nothing of what waits for it.
     pub(super) fn waiting_since(&self) -> Option<Moment> {
         self.waiting.as_ref().map(|waiting| waiting.since)
+    }
+
+    /// What the direction against this one wants to know.
+    pub(super) fn as_other(&self) -> Other {
+        Other { over: self.is_over(), closed: self.is_closed() }
     }
 
     /// Nothing more will come of this direction.
@@ -105,7 +122,8 @@ impl Direction {
         cx: &mut Context<'_>,
         (from, to): (&mut Stream, &mut Stream),
         closing: Option<&CloseFrame>,
-        meter: &impl Meter,
+        other: Other,
+        owner: &impl Owner,
     ) -> Result<bool, ()> {
         if let Some(frame) = closing {
             self.close_at_boundary(frame);
@@ -113,7 +131,7 @@ impl Direction {
         let mut moved = 0;
         while self.flush(cx, to) || self.sink == Sink::Closed {
             if self.source != Source::Open {
-                self.end(cx, to);
+                self.end(cx, to, other);
                 break;
             }
             if moved >= BUDGET {
@@ -127,7 +145,7 @@ impl Direction {
                 Poll::Ready(Ok(count)) => {
                     buffer.advance(count);
                     moved += count;
-                    self.take(cx, buffer, to, closing, meter)?;
+                    self.take(cx, buffer, to, closing, owner)?;
                 }
                 Poll::Ready(Err(_)) => self.source = Source::Lost,
             }
@@ -136,8 +154,8 @@ impl Direction {
     }
 
     /// Bytes that were read before the tunnel began.
-    pub(super) fn begin_with(&mut self, bytes: &[u8], meter: &impl Meter) -> Result<(), ()> {
-        let scanned = self.scan(bytes, meter);
+    pub(super) fn begin_with(&mut self, bytes: &[u8], owner: &impl Owner) -> Result<(), ()> {
+        let scanned = self.scan(bytes, owner);
         if scanned.0 > 0 {
             self.park(&bytes[..scanned.0]);
         }
@@ -151,7 +169,7 @@ impl Direction {
         mut buffer: Buffer,
         to: &mut Stream,
         closing: Option<&CloseFrame>,
-        meter: &impl Meter,
+        owner: &impl Owner,
     ) -> Result<(), ()> {
         if self.held_len > 0 {
             buffer.prepend(&self.held[..usize::from(self.held_len)]);
@@ -162,12 +180,12 @@ impl Direction {
             // Inside a frame, or `close_at_boundary` would have queued it: the rest of that frame, then ours.
             let left = usize::try_from(self.scanner.left()).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (rest, behind) = bytes.split_at(left);
-            self.scan(rest, meter);
+            self.scan(rest, owner);
             self.write(cx, rest, to);
             self.close_at_boundary(frame);
             bytes = behind;
         }
-        let (whole, bad) = self.scan(bytes, meter);
+        let (whole, bad) = self.scan(bytes, owner);
         if self.sink == Sink::Open {
             self.write(cx, &bytes[..whole], to);
         }
@@ -175,7 +193,7 @@ impl Direction {
     }
 
     /// Follows the frames in `bytes` and holds back an incomplete header: how many bytes may pass, and whether the rest is bad.
-    fn scan(&mut self, bytes: &[u8], meter: &impl Meter) -> (usize, bool) {
+    fn scan(&mut self, bytes: &[u8], owner: &impl Owner) -> (usize, bool) {
         let (whole, frames, bad) = if self.opaque {
             (bytes.len(), 0, false)
         } else {
@@ -185,12 +203,12 @@ impl Direction {
         if !bad {
             let held = &bytes[whole..];
             self.held[..held.len()].copy_from_slice(held);
-            self.held_len = held.len() as u8;
+            self.held_len = u8::try_from(held.len()).expect("a header is at most 14 bytes");
         }
         if self.sink == Sink::Open && whole > 0 {
             self.total.bytes += whole as u64;
             self.total.frames += frames;
-            meter.passed(self.way, whole as u64, frames);
+            owner.passed(self.way, whole as u64, frames);
         }
         (whole, bad)
     }
@@ -204,7 +222,7 @@ impl Direction {
     }
 
     /// The source has ended: so does what we say to the sink.
-    fn end(&mut self, cx: &mut Context<'_>, to: &mut Stream) {
+    fn end(&mut self, cx: &mut Context<'_>, to: &mut Stream, other: Other) {
         if self.held_len > 0 && self.sink == Sink::Open {
             // Half a header that will never be whole: it was sent, so it arrives.
             let held = self.held;
@@ -219,7 +237,10 @@ impl Direction {
             && self.waiting.is_none()
             && matches!(self.sink, Sink::Open | Sink::Closed)
         {
-            to.shut_down(cx);
+            // When the tunnel is over with this, both sockets are closed at once, which says the same.
+            if !(other.over || other.closed && self.is_closed()) {
+                to.shut_down(cx);
+            }
             self.sink = Sink::ShutDown;
         }
     }

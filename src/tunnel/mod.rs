@@ -1,7 +1,7 @@
 //! After the 101: two byte streams joined, until one of them, the proxy or time ends it.
 //!
-//! A tunnel knows no HTTP and no routes. It gets two sockets, limits, a meter and a seat in the registry (through which orders to
-//! close reach it), and returns why it ended. Bytes arrive exactly as sent; the proxy adds nothing but its own Close frame.
+//! A tunnel knows no HTTP and no routes. It gets two sockets, an owner (who sets limits and counts) and a seat in
+//! the registry (through which orders to close reach it), and returns why it ended. Bytes arrive exactly as sent; the proxy adds nothing but its own Close frame.
 //! At rest it is two sockets and a few words of state: no buffer.
 
 pub mod close;
@@ -38,9 +38,12 @@ pub enum Way {
     Down,
 }
 
-/// Counts what passes, while it passes.
-pub trait Meter {
-    /// `bytes` and the beginnings of `frames` have been taken over for the other side.
+/// Whose tunnel it is: sets its limits, and hears what passes.
+pub trait Owner {
+    /// How long it may wait for what.
+    fn limits(&self) -> &Limits;
+
+    /// `bytes` and the beginnings of `frames` have been taken over for the other side. Called while they pass.
     fn passed(&self, way: Way, bytes: u64, frames: u64);
 }
 

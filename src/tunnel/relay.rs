@@ -3,25 +3,23 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::direction::{Direction, Sink, Source};
-use super::{Ended, Limits, Meter, Order, Reason, Seat, Way};
+use super::{Ended, Order, Owner, Reason, Seat, Way};
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
 
 /// A client's and an instance's socket, joined.
 #[derive(Debug)]
-pub struct Tunnel<M> {
+pub struct Tunnel<O> {
     client: Stream,
     instance: Stream,
     up: Direction,
     down: Direction,
-    limits: Arc<Limits>,
-    meter: M,
+    owner: O,
     seat: Seat,
     timer: Timer,
     opaque: bool,
@@ -42,14 +40,13 @@ struct Closing {
     deadline: Moment,
 }
 
-impl<M: Meter> Tunnel<M> {
+impl<O: Owner> Tunnel<O> {
     /// Joins `client` and `instance`; `early` is what was read from each behind its head. `opaque`: not WebSocket.
     pub fn new(
         (client, instance): (Stream, Stream),
         early: (&[u8], &[u8]),
         opaque: bool,
-        limits: Arc<Limits>,
-        meter: M,
+        owner: O,
         seat: Seat,
     ) -> Self {
         let mut tunnel = Tunnel {
@@ -57,8 +54,7 @@ impl<M: Meter> Tunnel<M> {
             instance,
             up: Direction::new(Way::Up, opaque),
             down: Direction::new(Way::Down, opaque),
-            limits,
-            meter,
+            owner,
             seat,
             timer: Timer::new(),
             opaque,
@@ -67,13 +63,18 @@ impl<M: Meter> Tunnel<M> {
             first: None,
             closing: None,
         };
-        let up = tunnel.up.begin_with(early.0, &tunnel.meter);
-        let down = tunnel.down.begin_with(early.1, &tunnel.meter);
+        let up = tunnel.up.begin_with(early.0, &tunnel.owner);
+        let down = tunnel.down.begin_with(early.1, &tunnel.owner);
         if up.and(down).is_err() {
             tunnel.close(Reason::ProtocolError);
         }
         tunnel.arm();
         tunnel
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> &O {
+        &self.owner
     }
 
     /// Begins to close: our Close frame to both ends, each at its next frame boundary.
@@ -90,7 +91,7 @@ impl<M: Meter> Tunnel<M> {
         self.closing = Some(Box::new(Closing {
             to_client: CloseFrame::unmasked(code),
             to_instance: CloseFrame::masked(code, key),
-            deadline: clock::coarse().after(self.limits.close_wait),
+            deadline: clock::coarse().after(self.owner.limits().close_wait),
         }));
         self.arm();
     }
@@ -101,13 +102,15 @@ impl<M: Meter> Tunnel<M> {
             cx,
             (&mut self.client, &mut self.instance),
             closing.map(|closing| &closing.to_instance),
-            &self.meter,
+            self.down.as_other(),
+            &self.owner,
         );
         let down = self.down.pump(
             cx,
             (&mut self.instance, &mut self.client),
             closing.map(|closing| &closing.to_client),
-            &self.meter,
+            self.up.as_other(),
+            &self.owner,
         );
         if up == Ok(true) || down == Ok(true) {
             self.active = clock::coarse();
@@ -159,6 +162,11 @@ impl<M: Meter> Tunnel<M> {
         if self.up.is_over() && self.down.is_over() {
             return true;
         }
+        // Both have said Close and one has ended: neither may say more, so the other need not be waited for.
+        let closed = self.up.is_closed() && self.down.is_closed();
+        if closed && (self.up.source != Source::Open || self.down.source != Source::Open) {
+            return true;
+        }
         if self.closing.is_none() {
             return false;
         }
@@ -180,14 +188,15 @@ impl<M: Meter> Tunnel<M> {
         if let Some(closing) = &self.closing {
             return (closing.deadline, None);
         }
-        let idle = (self.active.after(self.limits.idle), Some(Reason::Idle));
-        let half =
-            self.half.map(|since| (since.after(self.limits.half_close), Some(Reason::HalfCloseTimeout)));
+        let idle = (self.active.after(self.owner.limits().idle), Some(Reason::Idle));
+        let half = self
+            .half
+            .map(|since| (since.after(self.owner.limits().half_close), Some(Reason::HalfCloseTimeout)));
         let stalled = [&self.up, &self.down]
             .into_iter()
             .filter_map(Direction::waiting_since)
             .min()
-            .map(|since| (since.after(self.limits.send), Some(Reason::Stalled)));
+            .map(|since| (since.after(self.owner.limits().send), Some(Reason::Stalled)));
         [Some(idle), half, stalled].into_iter().flatten().min_by_key(|(moment, _)| *moment).unwrap_or(idle)
     }
 
@@ -221,7 +230,7 @@ impl<M: Meter> Tunnel<M> {
     }
 }
 
-impl<M: Meter + Unpin> Future for Tunnel<M> {
+impl<O: Owner + Unpin> Future for Tunnel<O> {
     type Output = Ended;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {

@@ -191,11 +191,9 @@ fn keep_watch(stream: &TcpStream, unacked: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&keep_alive(unacked))
 }
 
-/// Probes of a silent peer such that it is found dead after about `unacked`.
+/// Probes of a silent peer such that it is found dead after about `unacked`: how many go unanswered is left to
+/// `TCP_USER_TIMEOUT`, which counts in time.
 pub fn keep_alive(unacked: Duration) -> TcpKeepalive {
     let second = Duration::from_secs(1);
-    TcpKeepalive::new()
-        .with_time((unacked / 2).max(second))
-        .with_interval((unacked / 6).max(second))
-        .with_retries(3)
+    TcpKeepalive::new().with_time((unacked / 2).max(second)).with_interval((unacked / 6).max(second))
 }

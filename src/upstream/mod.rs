@@ -23,7 +23,7 @@ pub struct Upstream {
     /// The secrets that seal and open its cookie; `None`: its clients are not bound by cookie.
     pub keys: Option<Keys>,
     /// How long its tunnels wait for what.
-    pub tunnel_limits: Arc<tunnel::Limits>,
+    pub tunnel_limits: tunnel::Limits,
     /// One for each worker.
     counters: Box<[UpstreamCounters]>,
     turn: AtomicU64,
@@ -37,12 +37,12 @@ impl Upstream {
         Upstream {
             instances: config.instances.iter().map(instance).collect(),
             keys,
-            tunnel_limits: Arc::new(tunnel::Limits {
+            tunnel_limits: tunnel::Limits {
                 idle: timeouts.tunnel_idle,
                 half_close: timeouts.half_close,
                 close_wait: timeouts.close_wait,
                 send: timeouts.send,
-            }),
+            },
             counters: (0..workers).map(|_| UpstreamCounters::default()).collect(),
             turn: AtomicU64::new(0),
             config,
@@ -66,7 +66,7 @@ impl Upstream {
 
     /// The instance that a cookie's binding names, if it still exists.
     pub fn bound(&self, binding: &Binding) -> Option<usize> {
-        self.instances.iter().position(|instance| instance.tokens.contains(&binding.instance))
+        binding.instance_of(self.instances.iter().map(|instance| instance.tokens.as_slice()))
     }
 }
 

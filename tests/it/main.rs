@@ -1,4 +1,21 @@
-//! The integration tests: one binary, real sockets, port 0.
+//! The integration tests: one binary, real sockets on loopback, port 0.
+//!
+//! | folder or file | what |
+//! | --- | --- |
+//! | `support` | what the tests are written with: read its `mod.rs` first |
+//! | `requests` | requests and answers through the proxy, as raw bytes |
+//! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
+//! | `affinity` | which instance a client gets, and what binds it |
+//! | `life` | the process: limits, locks, signals |
+//! | `config` | the corpus of configurations, good and bad |
+//! | `differential` | our codec against hyper on generated messages |
+//! | `architecture` | what may import what |
 
+mod affinity;
+mod architecture;
 mod config;
 mod differential;
+mod life;
+mod requests;
+mod support;
+mod tunnel;

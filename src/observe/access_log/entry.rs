@@ -25,8 +25,9 @@ impl Event {
     }
 }
 
-/// One line. What is `None` is left out of a JSON line and `-` in a combined one. Bytes are the client's and need no
-/// cleaning. Fill in what is known: `Entry { status: Some(200), ..Entry::new(Event::Http, now) }`.
+/// One line. A JSON line's members are these fields in this order (`target` is called `path`, `duration` is in seconds);
+/// what is `None` is left out there, and `-` in a combined line. Bytes are the client's and need no cleaning: what is long
+/// is cut, what is odd is escaped. Fill in what is known: `Entry { status: Some(200), ..Entry::new(Event::Http, now) }`.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// What happened.

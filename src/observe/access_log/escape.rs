@@ -62,8 +62,11 @@ impl Escape {
 }
 
 /// Bytes that stand for themselves in both formats.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without branches a block of these is a few vector instructions"
+)]
 const fn is_plain(byte: u8) -> bool {
-    // `&` and no branches: the compiler turns a block of these into a few vector instructions.
     (byte >= 0x20) & (byte < 0x7F) & (byte != b'"') & (byte != b'\\')
 }
 

@@ -5,7 +5,7 @@
 use super::table::{Family, Type};
 use crate::observe::count::HistogramTotal;
 
-/// The `Content-Type` of what [`super::render`] returns.
+/// The `Content-Type` of what [`super::render()`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A text that grows family by family.

@@ -19,7 +19,7 @@ export const transports = Object.entries(KINDS).map(([kind, { transports }]) => 
   mustFail: MUST_FAIL[kind],
 
   async run({ url }) {
-    const clients = await crowd(url, [kind], 8);
+    const clients = await crowd(url, [kind], 10);
     assertSpread(clients);
     await Promise.all(clients.map(exchange));
     if (transports.length > 1) await Promise.all(clients.map((client) => client.upgraded()));

@@ -138,3 +138,19 @@ export function leftovers() {
     }
   });
 }
+
+/** The TCP connections that the process holds, in any state: `["7f000001:1F90 -> 7f000001:C350 (01)", ...]`. */
+export function connections(pid) {
+  const LISTEN = '0A';
+  const open = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      return ''; // Closed while we looked.
+    }
+  }));
+  return ['tcp', 'tcp6'].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trim().split('\n').slice(1))
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , , state, , , , , , inode]) => state !== LISTEN && open.has(`socket:[${inode}]`))
+    .map(([, local, remote, state]) => `${local} -> ${remote} (${state})`);
+}

@@ -1,6 +1,6 @@
 // What stands in front: stickyd, or nginx with an equivalent configuration as a check of the scenarios themselves.
 
-import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { callersDirectory, directory, freePort, listening, start } from './processes.mjs';
@@ -9,6 +9,12 @@ const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
 /** `E2E_PROXY=nginx` runs the scenarios against nginx instead. */
 export const kind = process.env.E2E_PROXY ?? 'stickyd';
+
+/** The build that is tested. */
+export const binary = resolve(
+  callersDirectory,
+  process.env.STICKYD_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/stickyd'),
+);
 
 /**
  * Starts a proxy in front of `instances`.
@@ -23,20 +29,18 @@ export async function startProxy(name, instances, by) {
   const { command, args, env } = kinds[kind](home, port, instances, by);
   const child = start(name, command, args, env);
   await listening(child, port);
-  return { url: `http://127.0.0.1:${port}`, pid: child.pid, log: child.log, stop: () => child.stop() };
+  return { url: `http://127.0.0.1:${port}`, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
 }
 
 const kinds = {
   stickyd(home, port, instances, by) {
-    const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
-    const binary = resolve(callersDirectory, process.env.STICKYD_BIN ?? join(target, 'debug/stickyd'));
-    accessSync(binary, constants.X_OK);
     const config = join(home, 'config.toml');
     const members = instances.map(({ name, port }) => `{ address = "127.0.0.1:${port}", name = "${name}" }`);
     const quoted = by.map((key) => `"${key}"`);
     writeFileSync(config, `
 listen          = "127.0.0.1:${port}"
 trusted_proxies = ["127.0.0.1"]
+workers         = 2                       # a turn is kept per worker: with many, few clients would all be first in turn
 
 [upstream.socketio]
 instances = [${members.join(', ')}]
@@ -44,10 +48,6 @@ ${by.includes('ip_hash') ? '' : 'balance = "round_robin"'}
 
 [upstream.socketio.sticky]
 by = [${quoted.join(', ')}]
-
-[admin]
-socket  = "${home}/admin.sock"
-address = "off"
 
 [metrics]
 address = "off"

@@ -108,16 +108,25 @@ fn held(address: SocketAddr) -> Result<(usize, usize)> {
     Ok((polls.parse()?, tunnels.parse()?))
 }
 
+/// Of those, the ones of a kind. Idle keep-alive connections are the proxy's own business.
+fn held_of(kind: Kind, at: Option<SocketAddr>) -> Result<usize> {
+    let Some(address) = at else { return Ok(0) };
+    let (polls, tunnels) = held(address)?;
+    Ok(match kind {
+        Kind::Tunnel { .. } => tunnels,
+        Kind::LongPoll => polls,
+        Kind::KeepAlive => 0,
+    })
+}
+
 /// Waits until the instance holds what it should; an error says how many it does.
-fn wait_held(address: SocketAddr, kind: Kind, expected: usize) -> Result<()> {
+fn wait_held(kind: Kind, at: Option<SocketAddr>, expected: usize) -> Result<()> {
+    if at.is_none() || kind == Kind::KeepAlive {
+        return Ok(());
+    }
     let began = Instant::now();
     loop {
-        let (polls, tunnels) = held(address)?;
-        let count = match kind {
-            Kind::Tunnel { .. } => tunnels,
-            Kind::LongPoll => polls,
-            Kind::KeepAlive => return Ok(()),
-        };
+        let count = held_of(kind, at)?;
         if count == expected {
             return Ok(());
         }
@@ -132,16 +141,13 @@ pub(crate) fn run(options: &Options, kind: Kind) -> Result<Record> {
     let mut dialer = Dialer::new(&options.aim.to)?;
     let memory = || options.aim.proxy.map_or(Ok(Memory::default()), |root| Memory::read(&sample::tree(root)));
     drop(open(&mut dialer, kind, WARMUP)?);
-    if let Some(address) = options.instance_at {
-        wait_held(address, kind, 0)?;
-    }
     thread::sleep(SETTLE);
+    // HAProxy does not abort a request whose client left: the warm-up's long-polls stay, before and after.
+    let left = held_of(kind, options.instance_at)?;
     let before = memory()?;
     let began = Instant::now();
     let streams = open(&mut dialer, kind, options.conns)?;
-    if let Some(address) = options.instance_at {
-        wait_held(address, kind, options.conns)?;
-    }
+    wait_held(kind, options.instance_at, left + options.conns)?;
     let opening = began.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
     let processes = options.aim.proxy.map(sample::tree).unwrap_or_default();
@@ -154,6 +160,7 @@ pub(crate) fn run(options: &Options, kind: Kind) -> Result<Record> {
     let each = |after: u64, before: u64| (after as f64 - before as f64) / options.conns as f64;
     let mut record = Record::default();
     record.set("held", options.conns);
+    record.set("left", left);
     record.number("anon_bytes", each(after.anon, before.anon), 0);
     record.number("pss_bytes", each(after.pss, before.pss), 0);
     record.set("anon_before_kb", before.anon / 1024);

@@ -167,7 +167,9 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         };
         assert_eq!(family.len(), 3, "{family:?}");
+        let began = Instant::now();
         drop(process);
+        assert!(began.elapsed() < FAREWELL * 4, "they were waited for, not killed");
         // SIGKILL is sent before drop returns; orphans are reaped by init, later.
         let dead = |pid: &u32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

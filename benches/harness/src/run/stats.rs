@@ -71,12 +71,12 @@ mod tests {
             "work=w round=1 peer=a x=10",
             "work=w round=1 peer=b x=20",
             "work=w round=2 peer=a x=30",
-            "work=w round=2 peer=b x=20",
+            "work=w round=2 peer=b x=10",
             "work=w round=3 peer=a failed=yes",
             "work=w round=3 peer=b x=1",
             "work=v round=1 peer=a x=1000",
         ]);
-        assert_eq!(ratio(&records, "w", "a", "b", "x"), Some(Spread { median: 1.0, min: 0.5, max: 1.5 }));
+        assert_eq!(ratio(&records, "w", "a", "b", "x"), Some(Spread { median: 1.75, min: 0.5, max: 3.0 }));
         assert_eq!(figure(&records, "w", "a", "x"), Some(Spread { median: 20.0, min: 10.0, max: 30.0 }));
         assert_eq!(ratio(&records, "w", "a", "c", "x"), None);
     }

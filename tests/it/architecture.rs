@@ -1,0 +1,237 @@
+//! What may import what, and what every file has: ARCHITECTURE.md as a test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder (or file) of `src` and what of the crate it may name, besides itself. Read from top to bottom it is the direction:
+/// nobody names what stands above.
+///
+/// `observe` and `local` are leaves (`local` knows nothing of the crate; `observe` knows the configuration's log section and
+/// the clock), `config` imports nothing.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("main", &["cli"]),
+    ("lib", &["control"]),
+    ("cli", &["config", "control"]),
+    ("control", &["config", "generation", "http", "listener", "local", "observe", "tunnel", "upstream", "worker", "affinity"]),
+    ("worker", &["generation", "http", "listener", "local", "observe", "tunnel", "upstream"]),
+    ("listener", &["config", "http", "local", "observe", "upstream"]),
+    (
+        "http",
+        &[
+            "affinity", "codec", "config", "generation", "listener", "local", "observe", "routing", "tunnel",
+            "upstream",
+        ],
+    ),
+    ("generation", &["config", "upstream"]),
+    ("routing", &["affinity", "config"]),
+    ("upstream", &["affinity", "config", "local", "observe", "tunnel"]),
+    ("tunnel", &["local"]),
+    ("affinity", &["config"]),
+    ("codec", &[]),
+    ("observe", &["config", "local"]),
+    ("local", &[]),
+    ("config", &[]),
+];
+
+/// Files that are pure: bytes, times and states in, decisions out.
+const PURE: &[&str] = &["affinity/", "codec/", "routing/", "tunnel/frame.rs", "tunnel/close.rs", "http/headers.rs"];
+
+/// What no pure file names, outside its tests.
+const IMPURE: &[&str] = &[
+    "tokio", "tracing", "std::net::Tcp", "TcpStream", "UnixStream", "Instant::now", "SystemTime", "clock::", "rustix",
+    "socket2", "std::fs", "std::io", "std::thread", "std::time::Instant", "crate::local", "crate::observe",
+];
+
+/// Lines of a file without its tests. What is longer wants a second file.
+const LINES_MAX: usize = 450;
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Every file of `src`, by its path below it, and its text.
+fn files() -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![source()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    assert!(files.len() > 80, "only {} files were found", files.len());
+    files
+}
+
+fn is_test(name: &str) -> bool {
+    name.ends_with("tests.rs") || name.contains("/tests/")
+}
+
+/// The text without comments and without the tests at its end.
+fn code(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+    let without_comment = |line: &str| match line.find("//") {
+        // Of `"http://"` too much is cut, which hides nothing that is looked for here.
+        Some(at) => line[..at].to_owned(),
+        None => line.to_owned(),
+    };
+    text.lines().map(without_comment).collect::<Vec<_>>().join("\n")
+}
+
+/// The folders of the crate that `code` names by `crate::`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut rest = code;
+    while let Some(at) = rest.find("crate::") {
+        let standing_alone = !rest[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        rest = &rest[at + "crate::".len()..];
+        if !standing_alone {
+            continue;
+        }
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            // use crate::{config, control::start};
+            Some(list) => list[..matching_brace(list)].split(',').collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let name = name.trim_start().split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap();
+            if !name.is_empty() {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn matching_brace(list: &str) -> usize {
+    let mut depth = 1;
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    panic!("a brace is missing in {list}")
+}
+
+fn folder(name: &str) -> &str {
+    name.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+#[test]
+fn imports_are_found() {
+    let check = |code: &str, expected: &[&str]| {
+        assert_eq!(imports(code).into_iter().collect::<Vec<_>>(), expected, "{code}");
+    };
+    check("use crate::config::model;", &["config"]);
+    check("use crate::{config, control::{start, stop}, http};", &["config", "control", "http", "stop"]);
+    check("let x = crate::local::clock::now();", &["local"]);
+    check("use mycrate::config;", &[]);
+}
+
+#[test]
+fn folders_import_only_what_stands_below_them() {
+    let known: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let mut wrong = Vec::new();
+    let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let files = files();
+    for (name, text) in files.iter().filter(|(name, _)| !is_test(name)) {
+        let folder = folder(name);
+        let Some(allowed) = known.get(folder) else {
+            wrong.push(format!("{folder} is not in the table"));
+            continue;
+        };
+        for import in imports(&code(text)) {
+            if import != folder && known.contains_key(&*import) {
+                if !allowed.contains(&&*import) {
+                    wrong.push(format!("{name} imports {import}"));
+                }
+                used.entry(folder).or_default().insert(import);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // The table says what is true, not what would be nice.
+    for (folder, allowed) in MAY_IMPORT.iter().filter(|(folder, _)| !["main", "lib"].contains(folder)) {
+        for import in *allowed {
+            assert!(used.get(folder).is_some_and(|used| used.contains(*import)), "{folder} does not import {import}");
+        }
+    }
+}
+
+#[test]
+fn the_pure_core_names_nothing_of_the_world() {
+    let mut seen = BTreeSet::new();
+    for (name, text) in files() {
+        let Some(pure) = PURE.iter().find(|pure| name.starts_with(*pure)) else { continue };
+        if is_test(&name) {
+            continue;
+        }
+        seen.insert(*pure);
+        let code = code(&text);
+        for impure in IMPURE {
+            assert!(!code.contains(impure), "{name} names {impure}");
+        }
+    }
+    assert_eq!(seen.len(), PURE.len(), "a pure part is gone: {seen:?}");
+}
+
+#[test]
+fn only_one_place_knows_what() {
+    for (name, text) in files() {
+        let code = code(&text);
+        let only = |what: &str, places: &[&str]| {
+            assert!(!code.contains(what) || places.iter().any(|place| name.starts_with(place)), "{name} has {what}");
+        };
+        only("\"stickyd_", &["observe/metrics/"]);
+        only("Instant::now()", &["local/clock.rs", "local/timer.rs"]);
+        only("SystemTime::now()", &["local/clock.rs"]);
+        only("std::process::exit", &["control/run.rs"]);
+        only("httparse::", &["codec/"]);
+        only("toml::", &["config/"]);
+        only("Bad Gateway", &["http/respond.rs"]);
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for (name, text) in files() {
+        if is_test(&name) {
+            continue;
+        }
+        assert!(text.starts_with("//! "), "{name} has no header");
+        let first = text.lines().next().unwrap().trim_start_matches("//! ");
+        assert!(first.len() > 10, "{name}: {first}");
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    for (name, text) in files() {
+        let code = code(&text);
+        for word in ["todo!(", "dbg!(", "unimplemented!(", "#[allow(", "#![allow(", "unsafe {"] {
+            assert!(!code.contains(word), "{name} has {word}");
+        }
+        for word in ["TODO", "FIXME", "XXX"] {
+            assert!(!text.contains(word), "{name} has {word}");
+        }
+    }
+}
+
+#[test]
+fn files_fit_into_a_head() {
+    for (name, text) in files() {
+        let lines = code(&text).lines().count();
+        assert!(lines <= LINES_MAX || is_test(&name), "{name} has {lines} lines without tests");
+    }
+}

@@ -1,0 +1,292 @@
+//! The process: limits, locks, signals, and starting without a file.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::support::process::{Home, Process};
+use crate::support::ws::{self, Frame};
+use crate::support::{Answering, Instance, Proxy, Socket, eventually};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
+
+/// A configuration in front of `instance`; `top`: keys above the sections, `more`: sections.
+fn toml(top: &str, instance: &impl std::fmt::Display, more: &str) -> String {
+    let listen = if top.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"" };
+    format!(
+        "{listen}\n{top}\n[upstream.app]\ninstances = [\"{instance}\"]\n[metrics]\naddress = \"127.0.0.1:0\"\n{more}"
+    )
+}
+
+fn start(home: &Home, toml: &str) -> Process {
+    let file = home.write("config.toml", toml);
+    home.start(&["run", "--config", &file])
+}
+
+#[test]
+fn the_process_serves_and_stops_when_asked() {
+    let (home, instance) = (Home::new(), Answering::start("blue"));
+    let mut process = start(&home, &toml("", &instance, ""));
+    let mut client = process.connect();
+    client.send(GET);
+    assert_eq!(client.answer().text(), "blue");
+    let begin = Instant::now();
+    process.terminate();
+    assert!(process.end().success());
+    client.is_gone();
+    assert!(begin.elapsed() < Duration::from_secs(4), "nothing was open: {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_stop_closes_tunnels_with_1012() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let shutdown = "[shutdown]\nspread = \"500ms\"\ndeadline = \"5s\"\n";
+    let mut process = start(&home, &toml("", &instance, shutdown));
+    let mut tunnels: Vec<(Socket, Socket)> = (0..5)
+        .map(|_| {
+            let mut client = process.connect();
+            client.send(ws::handshake("/ws", ""));
+            let mut far = instance.accept();
+            far.request();
+            far.send(ws::switch(""));
+            assert_eq!(client.answer().status(), 101);
+            (client, far)
+        })
+        .collect();
+    // A frame on its way is not cut.
+    let long = Frame::masked(ws::BINARY, vec![1; 1000]).bytes();
+    tunnels[0].0.send(&long[..500]);
+    tunnels[0].1.expect(&long[..500]);
+    let begin = Instant::now();
+    process.terminate();
+    process.says(&["stopping"]);
+    for (number, (client, far)) in tunnels.iter_mut().enumerate() {
+        ws::expect_close(client, 1012, false);
+        if number == 0 {
+            client.send(&long[500..]);
+            far.expect(&long[500..]);
+        }
+        ws::expect_close(far, 1012, true);
+        client.half_close();
+        far.half_close();
+    }
+    assert!(process.end().success());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    for (client, far) in &mut tunnels {
+        client.is_gone();
+        far.is_gone();
+    }
+}
+
+#[test]
+fn a_stop_lets_a_running_exchange_end() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let shutdown = "[shutdown]\nspread = \"0s\"\ndeadline = \"10s\"\n";
+    let mut process = start(&home, &toml("", &instance, shutdown));
+    let address = process.address();
+    let mut client = Socket::connect(address);
+    client.send(GET);
+    let mut far = instance.accept();
+    far.request();
+    process.terminate();
+    // New clients are refused while it stops.
+    eventually("connects are refused", || std::net::TcpStream::connect(address).is_err().then_some(()));
+    far.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+    far.send("late");
+    assert_eq!(client.answer().text(), "late");
+    client.is_gone();
+    assert!(process.end().success());
+}
+
+#[test]
+fn a_stop_ends_at_its_deadline() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let shutdown = "[shutdown]\nspread = \"0s\"\ndeadline = \"300ms\"\n";
+    let mut process = start(&home, &toml("", &instance, shutdown));
+    let mut client = process.connect();
+    client.send(GET);
+    let mut far = instance.accept();
+    far.request();
+    process.terminate();
+    assert!(process.end().success());
+    client.is_gone();
+    far.is_gone();
+}
+
+#[test]
+fn an_upgrade_that_is_answered_during_a_stop_is_closed_too() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let shutdown = "[shutdown]\nspread = \"0s\"\ndeadline = \"19s\"\n";
+    let mut process = start(&home, &toml("", &instance, shutdown));
+    let address = process.address();
+    let mut client = Socket::connect(address);
+    client.send(ws::handshake("/ws", ""));
+    let mut far = instance.accept();
+    far.request();
+    process.terminate();
+    eventually("connects are refused", || std::net::TcpStream::connect(address).is_err().then_some(()));
+    far.send(ws::switch(""));
+    assert_eq!(client.answer().status(), 101);
+    ws::expect_close(&mut client, 1012, false);
+    ws::expect_close(&mut far, 1012, true);
+    client.half_close();
+    far.half_close();
+    assert!(process.end().success());
+}
+
+#[test]
+fn a_second_start_of_the_same_configuration_is_refused() {
+    let (home, instance) = (Home::new(), Answering::start("blue"));
+    let mut first = start(&home, &toml("", &instance, ""));
+    let address = first.address();
+    let file = first.home().path("config.toml");
+    let (code, text) = home.run(&["run", "--config", &file]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains(&format!("pid {}", first.pid())), "it does not say who holds it: {text}");
+    // By another path it is the same configuration.
+    let other = home.path("link.toml");
+    std::os::unix::fs::symlink(&file, &other).unwrap();
+    assert_eq!(home.run(&["run", "--config", &other]).0, 1);
+    // The first serves on, and when it ends the next may start.
+    let mut client = Socket::connect(address);
+    client.send(GET);
+    assert_eq!(client.answer().text(), "blue");
+    first.terminate();
+    assert!(first.end().success());
+    let mut next = home.start(&["run", "--config", &file]);
+    next.address();
+}
+
+#[test]
+fn a_port_in_use_names_its_holder() {
+    let (home, instance) = (Home::new(), Answering::start("blue"));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let file = home.write("config.toml", &toml(&format!("listen = \"{address}\""), &instance, ""));
+    let (code, text) = home.run(&["run", "--config", &file]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains(&address.to_string()), "{text}");
+    assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
+
+    // Also when the holder is one of its own kind, which shares its ports.
+    let mut first = start(&home, &toml("", &instance, ""));
+    let address = first.address();
+    let file = home.write("other.toml", &toml(&format!("listen = \"{address}\""), &instance, ""));
+    let (code, text) = home.run(&["run", "--config", &file]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains(&format!("pid {}", first.pid())), "{text}");
+
+    // And of the metrics.
+    let metrics = toml("", &instance, "").replace("[metrics]\naddress = \"127.0.0.1:0\"", &format!("[metrics]\naddress = \"{address}\""));
+    let file = home.write("third.toml", &metrics);
+    let (code, text) = home.run(&["run", "--config", &file]);
+    assert_eq!((code, text.contains(&address.to_string())), (1, true), "{text}");
+}
+
+#[test]
+fn a_bad_configuration_ends_with_78() {
+    let home = Home::new();
+    let file = home.write("config.toml", "listen = 80\n");
+    let (code, text) = home.run(&["run", "--config", &file]);
+    assert_eq!(code, 78, "{text}");
+    assert!(text.contains("config.toml:1"), "{text}");
+    let (code, _) = home.run(&["run", "--config", &home.path("none.toml")]);
+    assert_eq!(code, 78);
+    let secret = "[upstream.app.sticky]\nsecret_file = \"/nonexistent/secret\"\n";
+    let file = home.write("secret.toml", &toml("", &"127.0.0.1:1", secret));
+    let (code, text) = home.run(&["run", "--config", &file]);
+    assert_eq!((code, text.contains("/nonexistent/secret")), (78, true), "{text}");
+    let (code, _) = home.run(&["run", "--nonsense"]);
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn it_runs_without_a_file() {
+    let (home, blue, green) = (Home::new(), Answering::start("blue"), Answering::start("green"));
+    let mut process = home.start(&["run", "--listen", "127.0.0.1:0", "--instances", &format!("{blue},{green}")]);
+    let mut client = process.connect();
+    client.send(GET);
+    let answer = client.answer();
+    assert!(["blue", "green"].contains(&answer.text()));
+    assert!(answer.cookie("stickyd-default").is_some(), "sticky as by default");
+    process.terminate();
+    assert!(process.end().success());
+}
+
+#[test]
+fn the_connection_limit_turns_away_and_resumes() {
+    let instance = Answering::start("blue");
+    let proxy = Proxy::configured(&instance, "[limits]\nmax_connections = 3\n");
+    let open: Vec<Socket> = (0..3).map(|_| proxy.connect()).collect();
+    proxy.counts("stickyd_connections_open", &[], 3);
+    for round in 1..=2 {
+        let mut client = proxy.connect();
+        let answer = client.answer();
+        assert_eq!(answer.status(), 503);
+        assert!(answer.field("retry-after").is_some());
+        client.is_gone();
+        proxy.counts("stickyd_refused_total", &[("reason", "limit")], round);
+        proxy.counts("stickyd_limit_hits_total", &[("limit", "max_connections")], round);
+    }
+    assert_eq!(proxy.count("stickyd_connections_limit", &[]), 3);
+    // Also for a client that has spoken by then.
+    let mut client = proxy.connect();
+    let _ = client.try_send(GET);
+    assert_eq!(client.answer().status(), 503);
+    drop(open);
+    proxy.counts("stickyd_connections_open", &[], 0);
+    assert_eq!(proxy.get("/", "").text(), "blue");
+}
+
+#[test]
+fn a_tunnel_counts_as_a_connection() {
+    let instance = Instance::start();
+    let proxy = Proxy::configured(&instance, "[limits]\nmax_connections = 1\n");
+    let (client, far) = ws::open(&proxy, &instance);
+    assert_eq!(proxy.connect().answer().status(), 503);
+    drop((client, far));
+    proxy.counts("stickyd_connections_open", &[], 0);
+    ws::open(&proxy, &instance);
+}
+
+#[test]
+fn accepting_goes_on_after_descriptors_ran_out() {
+    let (home, instance) = (Home::new(), Answering::start("blue"));
+    let text = toml("workers = 1", &instance, "[limits]\nmax_connections = 1000\n");
+    let file = home.write("config.toml", &text);
+    let mut process = home.start_after("ulimit -n 64;", &["run", "--config", &file]);
+    let address = process.address();
+    // More than it has descriptors: some wait in the kernel's queue.
+    let idle: Vec<Socket> = (0..100).map(|_| Socket::connect(address)).collect();
+    process.says(&["cannot accept"]);
+    drop(idle);
+    let mut client = Socket::connect(address);
+    client.send(GET);
+    assert_eq!(client.answer().text(), "blue");
+    assert!(process.scrape().sum("stickyd_refused_total", &[("reason", "files")]) > 0.0);
+    assert!(process.scrape().sum("stickyd_panics_total", &[]) < 1.0);
+    process.terminate();
+    assert!(process.end().success());
+}
+
+#[test]
+fn signals_that_ask_for_less_than_the_end_do_not_end_it() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (home, instance) = (Home::new(), Answering::start("blue"));
+    let mut process = start(&home, &toml("", &instance, &format!("[log]\naccess = \"{}\"\n", home.path("access.log"))));
+    let mut client = process.connect();
+    client.send(GET);
+    client.answer();
+    let pid = Pid::from_raw(i32::try_from(process.pid()).unwrap()).unwrap();
+    let lines = |name: &str| std::fs::read_to_string(home.path(name)).unwrap_or_default().lines().count();
+    eventually("the access line", || (lines("access.log") == 1).then_some(()));
+    // As logrotate does.
+    std::fs::rename(home.path("access.log"), home.path("access.log.1")).unwrap();
+    kill_process(pid, Signal::USR1).unwrap();
+    eventually("a new file", || std::fs::exists(home.path("access.log")).unwrap().then_some(()));
+    kill_process(pid, Signal::HUP).unwrap();
+    process.says(&["HUP"]);
+    client.send(GET);
+    assert_eq!(client.answer().text(), "blue");
+    eventually("the access line", || (lines("access.log") == 1).then_some(()));
+    assert_eq!(lines("access.log.1"), 1);
+}

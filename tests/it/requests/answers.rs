@@ -1,0 +1,115 @@
+//! Answers: those without body, those that end with their connection, those that break off.
+
+use super::{get, ok, trio};
+use crate::support::{End, Socket};
+
+#[test]
+fn answers_without_a_body_keep_the_connection() {
+    let (_proxy, instance, mut client) = trio();
+    client.send(get("/first"));
+    let mut far = instance.accept();
+    far.request();
+    far.send(ok(""));
+    client.answer();
+    let mut check = |request: &str, answer: &str, expected: &str| {
+        client.send(format!("{request} /x HTTP/1.1\r\nHost: app\r\n\r\n"));
+        far.request();
+        far.send(answer);
+        client.expect(expected);
+        // Nothing of a body: the next answer follows at once.
+        client.send(get("/next"));
+        far.request();
+        far.send(ok("next"));
+        client.expect("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext");
+    };
+    let length = "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n";
+    check("HEAD", length, length);
+    check("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n");
+    check("HEAD", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n");
+    check("GET", "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
+    let preflight = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n";
+    check("OPTIONS", preflight, preflight);
+    let unmodified = "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"x\"\r\n\r\n";
+    check("GET", unmodified, unmodified);
+    check("GET", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n");
+    check("POST", "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n");
+    instance.saw_nothing();
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_becomes_chunked() {
+    let (_proxy, instance, mut client) = trio();
+    client.send(get("/"));
+    let mut far = instance.accept();
+    far.request();
+    far.send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nfirst");
+    let head = client.head();
+    assert!(head.contains("Transfer-Encoding: chunked\r\n"), "{head}");
+    client.expect("5\r\nfirst\r\n");
+    far.send("second");
+    client.expect("6\r\nsecond\r\n");
+    far.close();
+    client.expect("0\r\n\r\n");
+    // The client's connection goes on.
+    client.send(get("/next"));
+    instance.accept().request();
+}
+
+#[test]
+fn an_old_client_gets_an_answer_that_ends_with_its_connection_as_it_is() {
+    let (_proxy, instance, mut client) = trio();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    let mut far = instance.accept();
+    far.request();
+    far.send("HTTP/1.0 200 OK\r\n\r\nfirst");
+    let head = client.head();
+    assert!(!head.contains("ransfer-"), "{head}");
+    far.close();
+    assert_eq!(client.rest(), (b"first".to_vec(), End::Fin));
+}
+
+/// The instance sends `answer` and then breaks off by `end`: the client must not take what it got for the whole.
+fn check_broken(answer: &str, end: fn(Socket)) {
+    for old in [false, true] {
+        let (proxy, instance, mut client) = trio();
+        let version = if old { "1.0" } else { "1.1" };
+        client.send(format!("GET / HTTP/{version}\r\nHost: app\r\n\r\n"));
+        let mut far = instance.accept();
+        far.request();
+        far.send(answer);
+        client.head();
+        end(far);
+        let (body, ended) = client.rest();
+        assert!(!body.ends_with(b"0\r\n\r\n"), "{version} {answer}: {}", body.escape_ascii());
+        assert_eq!(ended, End::Reset, "{version} {answer}: {}", body.escape_ascii());
+        proxy.counts("stickyd_requests_open", &[], 0);
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_never_taken_for_whole() {
+    const LENGTH: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    const CHUNK: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha";
+    const BETWEEN: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    const TRAILERS: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n";
+    for answer in [LENGTH, CHUNK, BETWEEN, TRAILERS] {
+        check_broken(answer, Socket::close);
+        check_broken(answer, Socket::reset);
+    }
+    check_broken("HTTP/1.1 200 OK\r\n\r\nhalf", Socket::reset);
+}
+
+#[test]
+fn an_answer_whose_body_is_not_clean_breaks_off() {
+    for rubbish in ["xyz\r\n", "5\nhello\r\n", "5\r\nhelloX", "-1\r\n", "0\r\nX: y\n\r\n"] {
+        let (_proxy, instance, mut client) = trio();
+        client.send(get("/"));
+        let mut far = instance.accept();
+        far.request();
+        far.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n{rubbish}"));
+        client.head();
+        let (body, ended) = client.rest();
+        assert!(!body.ends_with(b"0\r\n\r\n") && ended == End::Reset, "{rubbish}: {}", body.escape_ascii());
+        far.is_gone();
+    }
+}

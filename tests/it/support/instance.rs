@@ -1,0 +1,202 @@
+//! Instances: scripted ones that a test drives step by step, and one that answers by itself.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use socket2::{Domain, SockRef, Socket as Raw, Type};
+
+use super::{Message, Socket, eventually, ws};
+
+/// An instance that does what the test says.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    listener: TcpListener,
+}
+
+impl Instance {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Instance { listener }
+    }
+
+    /// With small buffers in the kernel, so that what it does not read is felt soon.
+    pub(crate) fn small() -> Self {
+        let instance = Self::start();
+        SockRef::from(&instance.listener).set_recv_buffer_size(4096).unwrap();
+        instance
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The next connection.
+    pub(crate) fn accept(&self) -> Socket {
+        eventually("a connection to the instance", || self.try_accept())
+    }
+
+    /// A connection, if one waits.
+    pub(crate) fn try_accept(&self) -> Option<Socket> {
+        match self.listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                Some(Socket::of(stream))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Nobody has connected.
+    #[track_caller]
+    pub(crate) fn saw_nothing(&self) {
+        assert!(self.try_accept().is_none(), "the instance was connected to");
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address().fmt(out)
+    }
+}
+
+/// An address that is taken and refuses connections.
+#[derive(Debug)]
+pub(crate) struct Refusing(Raw);
+
+impl Refusing {
+    pub(crate) fn start() -> Self {
+        let socket = Raw::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        Refusing(socket)
+    }
+}
+
+impl fmt::Display for Refusing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.local_addr().unwrap().as_socket().unwrap().fmt(out)
+    }
+}
+
+/// An instance that answers every request with its name, and every handshake with a tunnel in which nothing is said.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    /// More fields for each answer, as whole lines.
+    fields: String,
+    stop: AtomicBool,
+    connections: AtomicUsize,
+    requests: Mutex<Vec<Message>>,
+}
+
+impl Answering {
+    pub(crate) fn start(name: &str) -> Self {
+        Self::with_fields(name, "")
+    }
+
+    /// `fields`: whole lines for each answer.
+    pub(crate) fn with_fields(name: &str, fields: &str) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), name, fields)
+    }
+
+    fn on(listener: TcpListener, name: &str, fields: &str) -> Self {
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            fields: fields.to_owned(),
+            stop: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            requests: Mutex::default(),
+        });
+        let thread = thread::spawn({
+            let shared = shared.clone();
+            move || accept(&listener, &shared)
+        });
+        Answering { address, shared, thread: Some(thread) }
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> Vec<Message> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// Ends it: connects are refused from now on.
+    pub(crate) fn stop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.shared.stop.store(true, Ordering::SeqCst);
+        // Wakes the accept loop; it may have ended already.
+        let _ = TcpStream::connect(self.address);
+        thread.join().unwrap();
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Display for Answering {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(out)
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut open = Vec::new();
+    for stream in listener.incoming() {
+        if shared.stop.load(Ordering::SeqCst) {
+            break;
+        }
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        let stream = stream.unwrap();
+        open.push(stream.try_clone().unwrap());
+        let shared = shared.clone();
+        // Ends with its connection, which the proxy ends or the line below.
+        thread::spawn(move || converse(Socket::of(stream), &shared));
+    }
+    for stream in open {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn converse(mut proxy: Socket, shared: &Shared) {
+    while proxy.has_more() {
+        let request = proxy.request();
+        let upgrade = request.field("upgrade").is_some();
+        let to_head = request.line().starts_with("HEAD ");
+        shared.requests.lock().unwrap().push(request);
+        let (name, fields) = (&shared.name, &shared.fields);
+        let answer = match (upgrade, to_head) {
+            (true, _) => ws::switch(fields),
+            (false, true) => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n", name.len()),
+            (false, false) => {
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n{name}", name.len())
+            }
+        };
+        if proxy.try_send(answer).is_err() {
+            return;
+        }
+        if upgrade {
+            proxy.rest();
+            return;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The `stickyd` binary as a process: for what concerns the process as a whole.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::metrics::Scrape;
+use super::{DEADLINE, Socket, eventually};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_stickyd");
+
+/// A running `stickyd`; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    /// Lines of its log that were looked at.
+    seen: Vec<String>,
+    /// Where it keeps state, locks and its configuration; shared by those that are to meet.
+    home: Home,
+}
+
+/// Directories of a machine that several processes live on.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(std::sync::Arc<TempDir>);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Home(std::sync::Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    /// A file in it, and its path.
+    pub(crate) fn write(&self, name: &str, content: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// `stickyd` with these arguments, run by `sh` after `before` (for `ulimit`).
+    fn command(&self, before: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{before} exec \"$0\" \"$@\"")).arg(BINARY).args(arguments);
+        command.env_clear();
+        command.env("RUNTIME_DIRECTORY", self.0.path()).env("STATE_DIRECTORY", self.0.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+        self.start_after("", arguments)
+    }
+
+    pub(crate) fn start_after(&self, before: &str, arguments: &[&str]) -> Process {
+        let mut child = self.command(before, arguments).spawn().unwrap();
+        let (sender, lines) = channel();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        // Ends with the process, which closes its end.
+        thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Process { child, lines, seen: Vec::new(), home: self.clone() }
+    }
+
+    /// Runs to its end: exit code and what it printed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command("", arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    }
+}
+
+impl Process {
+    /// Waits for the line of its log that has all of `parts`.
+    pub(crate) fn says(&mut self, parts: &[&str]) -> String {
+        let fits = |line: &String| parts.iter().all(|part| line.contains(part));
+        if let Some(line) = self.seen.iter().find(|line| fits(line)) {
+            return line.clone();
+        }
+        loop {
+            match self.lines.recv_timeout(DEADLINE) {
+                Ok(line) => {
+                    self.seen.push(line);
+                    let line = &self.seen[self.seen.len() - 1];
+                    if fits(line) {
+                        return line.clone();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no line with {parts:?}, only {:#?}", self.seen)
+                }
+            }
+        }
+    }
+
+    /// Where it listens first.
+    pub(crate) fn address(&mut self) -> SocketAddr {
+        let line = self.says(&["\"listening\""]);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn connect(&mut self) -> Socket {
+        Socket::connect(self.address())
+    }
+
+    pub(crate) fn scrape(&mut self) -> Scrape {
+        let line = self.says(&["metrics on http://"]);
+        let (_, rest) = line.split_once("metrics on http://").unwrap();
+        Scrape::of(rest.split_once('/').unwrap().0.parse().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Kilobytes of memory that belong to it alone, without what the kernel holds for its sockets.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        eventually("the process ends", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended; then neither is needed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

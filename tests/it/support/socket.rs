@@ -1,0 +1,292 @@
+//! One end of a connection, raw: bytes out, bytes in, and every way to end it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::{DEADLINE, Message};
+
+/// A connected socket whose every wait ends.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    /// Read and not yet asked for.
+    unread: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// How the other side ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// In order: what came is all there is.
+    Fin,
+    /// Torn down: what came may be a part.
+    Reset,
+}
+
+impl Socket {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::of(TcpStream::connect_timeout(&address, DEADLINE).expect("the address accepts"))
+    }
+
+    pub(crate) fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Socket { stream: Stream::Unix(stream), unread: Vec::new() }
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Socket { stream: Stream::Tcp(stream), unread: Vec::new() }
+    }
+
+    /// A second handle, so that one thread can write while another reads.
+    pub(crate) fn writer(&self) -> Self {
+        let stream = match &self.stream {
+            Stream::Tcp(tcp) => Stream::Tcp(tcp.try_clone().unwrap()),
+            Stream::Unix(unix) => Stream::Unix(unix.try_clone().unwrap()),
+        };
+        Socket { stream, unread: Vec::new() }
+    }
+
+    /// Our address.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.tcp().local_addr().unwrap()
+    }
+
+    /// Small buffers in the kernel, so that a reader that stops is felt soon.
+    pub(crate) fn shrink(&self) {
+        SockRef::from(self.tcp()).set_recv_buffer_size(4096).unwrap();
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Tcp(tcp) => tcp,
+            Stream::Unix(_) => panic!("only TCP has this"),
+        }
+    }
+
+    // Sending
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("the other side takes what is sent");
+    }
+
+    /// For when the other side may be gone already.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Tcp(tcp) => tcp.write_all(bytes.as_ref()),
+            Stream::Unix(unix) => unix.write_all(bytes.as_ref()),
+        }
+    }
+
+    /// Sends until nothing more is taken for a moment.
+    pub(crate) fn fill_up(&mut self) {
+        self.tcp().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut tcp = self.tcp();
+        while tcp.write(&[0; 65_536]).is_ok() {}
+        self.tcp().set_write_timeout(Some(DEADLINE)).unwrap();
+    }
+
+    /// Each byte in a segment of its own (as far as the kernel keeps them apart).
+    pub(crate) fn send_singly(&mut self, bytes: impl AsRef<[u8]>) {
+        for byte in bytes.as_ref() {
+            self.send([*byte]);
+        }
+    }
+
+    // Reading
+
+    /// Up to and with the end of a head.
+    pub(crate) fn head(&mut self) -> String {
+        let end = self.until("the end of a head", |unread| {
+            unread.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+        });
+        String::from_utf8(self.take(end)).expect("heads are ASCII here")
+    }
+
+    /// Up to and with CRLF.
+    pub(crate) fn line(&mut self) -> Vec<u8> {
+        let end = self.until("the end of a line", |unread| {
+            unread.windows(2).position(|two| two == b"\r\n").map(|at| at + 2)
+        });
+        self.take(end)
+    }
+
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
+        self.until("so many bytes", |unread| (unread.len() >= count).then_some(count));
+        self.take(count)
+    }
+
+    /// The next bytes are these.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        let got = self.exactly(bytes.len());
+        assert!(got == bytes, "expected {}\ngot {}", shown(bytes), shown(&got));
+    }
+
+    /// A request with its body.
+    pub(crate) fn request(&mut self) -> Message {
+        Message::request(self)
+    }
+
+    /// An answer with its body.
+    pub(crate) fn answer(&mut self) -> Message {
+        Message::answer(self, false)
+    }
+
+    /// An answer that has no body whatever its head says.
+    pub(crate) fn answer_to_head(&mut self) -> Message {
+        Message::answer(self, true)
+    }
+
+    /// Everything until the other side ends, and how it ended.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
+        loop {
+            match self.fill() {
+                Ok(0) => return (std::mem::take(&mut self.unread), End::Fin),
+                Ok(_) => {}
+                Err(error) if is_reset(&error) => return (std::mem::take(&mut self.unread), End::Reset),
+                Err(error) => panic!("no end came ({error}), only {}", shown(&self.unread)),
+            }
+        }
+    }
+
+    /// Nothing more comes but the end, in order.
+    #[track_caller]
+    pub(crate) fn ends(&mut self) {
+        let (rest, end) = self.rest();
+        assert!((rest.is_empty(), end) == (true, End::Fin), "{end:?} after {}", shown(&rest));
+    }
+
+    /// Nothing more comes but an end, of either kind.
+    #[track_caller]
+    pub(crate) fn is_gone(&mut self) {
+        let (rest, end) = self.rest();
+        assert!(rest.is_empty(), "{end:?} after {}", shown(&rest));
+    }
+
+    /// Nothing comes for `time`: only where silence is what is tested.
+    #[track_caller]
+    pub(crate) fn is_silent(&mut self, time: Duration) {
+        self.patience(time);
+        let read = self.fill();
+        self.patience(DEADLINE);
+        match read {
+            Err(error) if is_late(&error) => {}
+            Ok(0) => panic!("it ended instead of being silent"),
+            Ok(_) => panic!("instead of silence came {}", shown(&self.unread)),
+            Err(error) => panic!("instead of silence: {error}"),
+        }
+    }
+
+    /// At least one byte, and all that came with it.
+    pub(crate) fn some(&mut self) -> Vec<u8> {
+        self.until("anything", |unread| (!unread.is_empty()).then_some(()));
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Bytes come, and not the end.
+    pub(crate) fn has_more(&mut self) -> bool {
+        !self.unread.is_empty() || matches!(self.fill(), Ok(1..))
+    }
+
+    /// So many bytes are there, or come within a moment.
+    pub(crate) fn has_at_once(&mut self, count: usize) -> bool {
+        self.patience(Duration::from_millis(20));
+        while self.unread.len() < count && matches!(self.fill(), Ok(1..)) {}
+        self.patience(DEADLINE);
+        self.unread.len() >= count
+    }
+
+    /// What `parse` makes of the next bytes, once they are enough; it also tells how many it took.
+    pub(crate) fn parsed<T>(&mut self, what: &str, parse: impl Fn(&[u8]) -> Option<(T, usize)>) -> T {
+        let (parsed, count) = self.until(what, parse);
+        self.take(count);
+        parsed
+    }
+
+    fn until<T>(&mut self, what: &str, found: impl Fn(&[u8]) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = found(&self.unread) {
+                return found;
+            }
+            match self.fill() {
+                Ok(1..) => {}
+                Ok(0) => panic!("the other side ended before {what}; it sent {}", shown(&self.unread)),
+                Err(error) => panic!("{error} before {what}; it sent {}", shown(&self.unread)),
+            }
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; 64 * 1024];
+        let count = match &mut self.stream {
+            Stream::Tcp(tcp) => tcp.read(&mut bytes)?,
+            Stream::Unix(unix) => unix.read(&mut bytes)?,
+        };
+        self.unread.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let rest = self.unread.split_off(count);
+        std::mem::replace(&mut self.unread, rest)
+    }
+
+    fn patience(&self, time: Duration) {
+        match &self.stream {
+            Stream::Tcp(tcp) => tcp.set_read_timeout(Some(time)),
+            Stream::Unix(unix) => unix.set_read_timeout(Some(time)),
+        }
+        .unwrap();
+    }
+
+    // Ending
+
+    /// Ends our side; what the other side sends can still be read.
+    pub(crate) fn half_close(&self) {
+        match &self.stream {
+            Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+            Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
+        }
+        .unwrap();
+    }
+
+    /// Tears the connection down.
+    pub(crate) fn reset(self) {
+        SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Ends both sides, in order.
+    pub(crate) fn close(self) {
+        drop(self);
+    }
+}
+
+pub(crate) fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Bytes for a person: the beginning and how many there are.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(300)];
+    format!("{} bytes \"{}\"", bytes.len(), start.escape_ascii())
+}
