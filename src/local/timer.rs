@@ -235,6 +235,15 @@ pub async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Outpu
     .await
 }
 
+/// Sleeps until `moment` of the coarse clock; not at all when that has passed.
+pub async fn sleep_until(moment: Moment) {
+    if moment > clock::coarse() {
+        let timer = Timer::new();
+        timer.set_at(moment);
+        poll_fn(|cx| timer.poll(cx)).await;
+    }
+}
+
 /// Sleeps for `duration` on this worker's wheel.
 pub async fn sleep(duration: Duration) {
     let timer = Timer::new();

@@ -72,6 +72,11 @@ impl<O: Owner> Tunnel<O> {
         tunnel
     }
 
+    /// How it ends when it is cut here and now, with no word to anybody.
+    pub fn cut(&self, reason: Reason) -> Ended {
+        Ended { reason, code: None, up: self.up.total(), down: self.down.total() }
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> &O {
         &self.owner
