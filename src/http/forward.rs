@@ -138,9 +138,15 @@ impl<'x> Transfer<'x> {
         self.up.bytes()
     }
 
-    /// The request has gone to the instance whole.
+    /// The request has been read whole: what the client sends next is another one.
     pub(super) fn request_is_whole(&self) -> bool {
         self.up.is_ended() && !self.up_refused
+    }
+
+    /// The request has gone to the instance whole. It may have answered before it took all of it: then what is left would
+    /// be taken for the next request.
+    fn instance_took_all(&self) -> bool {
+        self.request_is_whole() && !self.lease.wire.is_blocked()
     }
 
     /// Waits for the head of the answer; interim ones are passed on.
@@ -162,7 +168,7 @@ impl<'x> Transfer<'x> {
         let mut down = Pump::new(head, answer.framing, client_chunked, None, self.limits.bytes);
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
         let reusable =
-            answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
+            answer.instance_keeps && self.instance_took_all() && self.lease.wire.unread().is_empty();
         let result = match delivered {
             Ok(()) => Ok(reusable),
             Err(failure) => Err(Broken { failure, begun: Some(answer.status), unanswered: false }),
