@@ -21,8 +21,8 @@ use crate::local::timer::{self, Timer};
 /// After our last word a client may still be sending; its bytes are read and dropped for so long, because closing on
 /// unread bytes resets the connection and takes the answer with it.
 const LINGER: Duration = Duration::from_secs(2);
-/// And for so many bytes.
-const LINGER_BYTES: usize = 256 * 1024;
+/// And for so many bytes: a client that sends all of a large body before it reads must still hear why it was refused.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// How a client came.
 #[derive(Debug)]

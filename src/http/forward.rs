@@ -107,6 +107,8 @@ pub(super) struct Transfer<'x> {
     /// Interim answers so far.
     interims: u8,
     waiting: Option<(Wait, Moment)>,
+    /// So much of the client waits unread that its end would not be seen: it is looked at now and then.
+    hidden: bool,
 }
 
 impl<'x> Transfer<'x> {
@@ -132,6 +134,7 @@ impl<'x> Transfer<'x> {
             seen: 0,
             interims: 0,
             waiting: None,
+            hidden: false,
         }
     }
 
@@ -140,9 +143,15 @@ impl<'x> Transfer<'x> {
         self.up.bytes()
     }
 
-    /// The request has gone to the instance whole.
+    /// The request has been read whole: what the client sends next is another one.
     pub(super) fn request_is_whole(&self) -> bool {
         self.up.is_ended() && !self.up_refused
+    }
+
+    /// The request has gone to the instance whole. It may have answered before it took all of it: then what is left would
+    /// be taken for the next request.
+    fn instance_took_all(&self) -> bool {
+        self.request_is_whole() && !self.lease.wire.is_blocked()
     }
 
     /// Waits for the head of the answer; interim ones are passed on.
@@ -164,7 +173,7 @@ impl<'x> Transfer<'x> {
         let mut down = Pump::new(head, answer.framing, client_chunked, None, self.limits.bytes);
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
         let reusable =
-            answer.instance_keeps && self.request_is_whole() && self.lease.wire.unread().is_empty();
+            answer.instance_keeps && self.instance_took_all() && self.lease.wire.unread().is_empty();
         let result = match delivered {
             Ok(()) => Ok(reusable),
             Err(failure) => Err(Broken { failure, begun: Some(answer.status), unanswered: false }),
@@ -245,24 +254,34 @@ impl<'x> Transfer<'x> {
         wait: Wait,
         moved: bool,
     ) -> Poll<Result<T, Failure>> {
-        let hidden = !uploading && self.watch_client(cx)?;
-        if moved || self.waiting.is_none_or(|(before, _)| before != wait) {
-            let patience = wait.duration(&self.request.upstream.config.timeouts);
-            self.waiting = Some((wait, clock::coarse().after(patience)));
-            self.timer.set(if hidden { patience.min(LOOK_EVERY) } else { patience });
-        }
-        while self.timer.poll(cx).is_ready() {
-            let now = clock::coarse();
-            match self.waiting {
-                Some((wait, deadline)) if deadline <= now => return Poll::Ready(Err(wait.failure())),
-                _ if hidden && self.client.stream().is_read_closed() => {
-                    return Poll::Ready(Err(Failure::ClientGone));
-                }
-                Some((_, deadline)) if !hidden => self.timer.set_at(deadline),
-                Some(_) | None => self.timer.set(LOOK_EVERY),
+        // Nothing is read of a body that the instance does not take: then too the client's end would not be seen.
+        let hidden = if uploading { self.lease.wire.is_blocked() } else { self.watch_client(cx)? };
+        let deadline = match self.waiting {
+            Some((before, deadline)) if before == wait && !moved && hidden == self.hidden => deadline,
+            Some((before, deadline)) if before == wait && !moved => self.arm(deadline, hidden),
+            _ => {
+                self.arm(clock::coarse().after(wait.duration(&self.request.upstream.config.timeouts)), hidden)
             }
+        };
+        self.waiting = Some((wait, deadline));
+        while self.timer.poll(cx).is_ready() {
+            if deadline <= clock::coarse() {
+                return Poll::Ready(Err(wait.failure()));
+            }
+            if hidden && self.client.stream().is_read_closed() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            self.arm(deadline, hidden);
         }
         Poll::Pending
+    }
+
+    /// Wakes this exchange at `deadline`, or earlier for a look at a client whose end would not be seen.
+    fn arm(&mut self, deadline: Moment, hidden: bool) -> Moment {
+        self.hidden = hidden;
+        let look = clock::coarse().after(LOOK_EVERY);
+        self.timer.set_at(if hidden { look.min(deadline) } else { deadline });
+        deadline
     }
 
     /// Notices a client that leaves; what it sends meanwhile waits. `true`: so much waits that its end would not be seen.

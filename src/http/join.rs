@@ -14,7 +14,7 @@ use super::request::{Notes, Request};
 use super::upgrade::Handshake;
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
-use crate::tunnel::{Limits, Owner, Reason, Tunnel, Way};
+use crate::tunnel::{Limits, Order, Owner, Reason, Tunnel, Way};
 use crate::upstream::{Instance, Upstream};
 
 /// A tunnel that is about to begin.
@@ -76,7 +76,9 @@ pub(super) fn join(connection: Connection, joined: Joined) {
     let Joined { instance, early, opaque, request, leased } = joined;
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
-    let seat = ctx.tunnels.seat();
+    // Who stops has closed the tunnels that it saw: one that begins now would be left over.
+    let order = ctx.stopping.get().then_some(Order { reason: Reason::Shutdown });
+    let seat = ctx.tunnels.seat(order);
     let life = Life {
         ctx,
         arrival,

@@ -127,14 +127,47 @@ impl Wire {
 
     fn lend(&mut self) -> Buffer {
         match std::mem::take(&mut self.input) {
-            Input::Lent(buffer) => buffer,
+            Input::Lent(mut buffer) => match buffer.space() {
+                // Filled to its end, though its beginning may be used: a read into nothing would look like the peer's end.
+                [] => refilled(buffer.filled()),
+                _ => buffer,
+            },
             Input::Empty => Buffer::take(),
-            Input::Rest(bytes) => {
-                let mut buffer = Buffer::take();
-                buffer.space()[..bytes.len()].copy_from_slice(&bytes);
-                buffer.advance(bytes.len());
-                buffer
-            }
+            Input::Rest(bytes) => refilled(&bytes),
         }
+    }
+}
+
+/// A buffer that begins with `bytes`.
+fn refilled(bytes: &[u8]) -> Buffer {
+    let mut buffer = Buffer::take();
+    buffer.space()[..bytes.len()].copy_from_slice(bytes);
+    buffer.advance(bytes.len());
+    buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::local::buffer::CAPACITY;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_buffer_filled_to_its_end_is_not_taken_for_the_peer_s_end() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut wire = Wire::new(Stream::Unix(Box::new(UnixStream::from_std(ours).unwrap())));
+        let sent: Vec<u8> = (0..CAPACITY + 100).map(|at| (at % 251) as u8).collect();
+        theirs.write_all(&sent).unwrap();
+        while wire.unread().len() < CAPACITY {
+            assert!(poll_fn(|cx| wire.poll_fill(cx)).await.unwrap() > 0);
+        }
+        wire.consume(CAPACITY - 10);
+        assert_eq!(poll_fn(|cx| wire.poll_fill(cx)).await.unwrap(), 100);
+        assert_eq!(wire.unread(), &sent[CAPACITY - 10..]);
     }
 }

@@ -233,10 +233,8 @@ impl Direction {
                 return;
             }
         }
-        if self.source == Source::Ended
-            && self.waiting.is_none()
-            && matches!(self.sink, Sink::Open | Sink::Closed)
-        {
+        // Behind our Close the sink hears of the end when the tunnel is over: until then it may answer.
+        if self.source == Source::Ended && self.waiting.is_none() && self.sink == Sink::Open {
             // When the tunnel is over with this, both sockets are closed at once, which says the same.
             if !(other.over || other.closed && self.is_closed()) {
                 to.shut_down(cx);

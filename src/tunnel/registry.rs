@@ -21,7 +21,7 @@ pub struct Registry {
     seats: RefCell<Slab<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     waker: Option<Waker>,
     order: Option<Order>,
@@ -35,9 +35,9 @@ pub struct Seat {
 }
 
 impl Registry {
-    /// Takes a seat.
-    pub fn seat(self: &Rc<Self>) -> Seat {
-        let key = self.seats.borrow_mut().insert(State::default());
+    /// Takes a seat. `order`: the tunnel is to close as soon as it begins.
+    pub fn seat(self: &Rc<Self>, order: Option<Order>) -> Seat {
+        let key = self.seats.borrow_mut().insert(State { waker: None, order });
         Seat { registry: self.clone(), key: u32::try_from(key).expect("tunnels are bounded by open files") }
     }
 

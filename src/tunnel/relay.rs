@@ -88,7 +88,13 @@ impl<O: Owner> Tunnel<O> {
             return;
         }
         let code = reason.code().unwrap_or(1001);
-        // What the ends have said already stands as the reason: then this only hurries them.
+        // What the ends have said already stands as the reason: then this only hurries them. But an end that went silent
+        // without a Close did not end the tunnel: the other one might have gone on.
+        let said = self.up.close_seen() || self.down.close_seen();
+        if reason == Reason::HalfCloseTimeout && !said {
+            self.first =
+                self.first.filter(|(first, _)| matches!(first, Reason::ClientLost | Reason::InstanceLost));
+        }
         self.first.get_or_insert((reason, (!self.opaque).then_some(code)));
         let mut key = [0; 4];
         // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.

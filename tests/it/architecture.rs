@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// A folder (or file) of `src` and what of the crate it may name, besides itself. Read from top to bottom it is the direction:
 /// nobody names what stands above.
 ///
-/// `observe` and `local` are leaves (`local` knows nothing of the crate; `observe` knows the configuration's log section and
-/// the clock), `config` imports nothing.
+/// `observe` and `local` are leaves: anybody may use them, and they know nothing of the crate (`observe` but the
+/// configuration's log section). `config` imports nothing. Two edges point up, and are looked at below, file by file.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &["control"]),
@@ -51,7 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tunnel", &["local"]),
     ("affinity", &["config"]),
     ("codec", &[]),
-    ("observe", &["config", "local"]),
+    ("observe", &["config"]),
     ("local", &[]),
     ("config", &[]),
 ];
@@ -200,14 +200,14 @@ fn folders_import_only_what_stands_below_them() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     // The table says what is true, not what would be nice.
+    let mut unused = Vec::new();
     for (folder, allowed) in MAY_IMPORT.iter().filter(|(folder, _)| !["main", "lib"].contains(folder)) {
-        for import in *allowed {
-            assert!(
-                used.get(folder).is_some_and(|used| used.contains(*import)),
-                "{folder} does not import {import}"
-            );
-        }
+        let is_used = |import: &&&str| used.get(folder).is_some_and(|used| used.contains(**import));
+        unused.extend(
+            allowed.iter().filter(|import| !is_used(import)).map(|import| format!("{folder} {import}")),
+        );
     }
+    assert!(unused.is_empty(), "in the table, but not imported: {unused:?}");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn the_pure_core_names_nothing_of_the_world() {
 
 #[test]
 fn only_one_place_knows_what() {
-    for (name, text) in files() {
+    for (name, text) in files().into_iter().filter(|(name, _)| !is_test(name)) {
         let code = code(&text);
         let only = |what: &str, places: &[&str]| {
             assert!(
@@ -255,7 +255,7 @@ fn every_file_says_what_it_is() {
         }
         assert!(text.starts_with("//! "), "{name} has no header");
         let first = text.lines().next().unwrap().trim_start_matches("//! ");
-        assert!(first.len() > 10, "{name}: {first}");
+        assert!(first.len() >= 6, "{name}: {first}");
     }
 }
 

@@ -60,20 +60,36 @@ fn hints_pass_and_the_answer_follows() {
 }
 
 #[test]
-fn many_hints_do_not_break_the_answer() {
+fn large_hints_do_not_break_the_answer() {
+    // Together more than what one read can bring.
     let (_proxy, instance, mut client) = trio();
     client.send(get("/"));
     let mut far = instance.accept();
     far.request();
-    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(1000));
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(5000));
     let mut writer = far.writer();
     std::thread::scope(|scope| {
-        scope.spawn(|| writer.send(hint.repeat(1000) + &ok("done")));
-        for _ in 0..1000 {
-            assert_eq!(client.answer().status(), 103);
+        scope.spawn(|| writer.send(hint.repeat(16) + &ok("done")));
+        for _ in 0..16 {
+            client.expect(&hint);
         }
         assert_eq!(client.answer().text(), "done");
     });
+}
+
+#[test]
+fn hints_without_end_are_no_answer() {
+    let (_proxy, instance, mut client) = trio();
+    client.send(get("/"));
+    let mut far = instance.accept();
+    far.request();
+    far.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17));
+    let mut answer = client.answer();
+    while answer.status() == 103 {
+        answer = client.answer();
+    }
+    assert_eq!(answer.status(), 502);
+    far.is_gone();
 }
 
 #[test]

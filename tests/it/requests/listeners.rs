@@ -20,7 +20,9 @@ fn a_unix_socket_serves() {
     assert_eq!(request.field("x-forwarded-for").as_deref(), Some("203.0.113.7"));
     drop((client, proxy));
 
-    // The file that is left behind does not keep the next one from starting.
+    // A file that a process left behind does not keep the next one from starting.
+    assert!(!path.exists(), "an ordered stop takes it away");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let _proxy = Proxy::start(&toml);
     let mut client = Socket::connect_unix(&path);

@@ -193,12 +193,6 @@ impl Socket {
         }
     }
 
-    /// At least one byte, and all that came with it.
-    pub(crate) fn some(&mut self) -> Vec<u8> {
-        self.until("anything", |unread| (!unread.is_empty()).then_some(()));
-        std::mem::take(&mut self.unread)
-    }
-
     /// Bytes come, and not the end.
     pub(crate) fn has_more(&mut self) -> bool {
         !self.unread.is_empty() || matches!(self.fill(), Ok(1..))
@@ -259,11 +253,11 @@ impl Socket {
 
     /// Ends our side; what the other side sends can still be read.
     pub(crate) fn half_close(&self) {
-        match &self.stream {
+        // The other side may be gone already.
+        let _ = match &self.stream {
             Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
             Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
-        }
-        .unwrap();
+        };
     }
 
     /// Tears the connection down.

@@ -96,18 +96,6 @@ impl Frame {
         from.parsed("the end of a frame", Self::parse)
     }
 
-    /// All frames in `bytes`, which must be whole.
-    #[track_caller]
-    pub(crate) fn all(mut bytes: &[u8]) -> Vec<Self> {
-        let mut frames = Vec::new();
-        while !bytes.is_empty() {
-            let (frame, len) = Self::parse(bytes).expect("whole frames");
-            frames.push(frame);
-            bytes = &bytes[len..];
-        }
-        frames
-    }
-
     /// The first frame in `bytes` and its length on the wire.
     fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let &[first, second, ref rest @ ..] = bytes else { return None };

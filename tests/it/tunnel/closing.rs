@@ -59,6 +59,26 @@ fn who_does_not_answer_a_close_is_cut_after_close_wait() {
 }
 
 #[test]
+fn a_client_is_given_time_to_answer_although_the_instance_has_ended() {
+    for client_first in [true, false] {
+        let (proxy, _instance, mut client, mut far) = tunnel();
+        proxy.close_tunnels(Reason::Command);
+        expect_close(&mut client, 1012, false);
+        expect_close(&mut far, 1012, true);
+        let (first, last) = if client_first { (&mut client, &mut far) } else { (&mut far, &mut client) };
+        first.send(Frame::of(client_first, ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
+        first.half_close();
+        // The other still has something on its way: a reset for it could cost it the Close frame.
+        last.send(Frame::of(!client_first, BINARY, noise(100_000)).bytes());
+        last.is_silent(Duration::from_millis(100));
+        last.send(Frame::of(!client_first, ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
+        last.ends();
+        first.ends();
+        proxy.closed_one("command", "1012");
+    }
+}
+
+#[test]
 fn a_close_waits_for_the_end_of_a_long_frame() {
     for up in [true, false] {
         let (proxy, _instance, mut client, mut far) = tunnel();

@@ -128,8 +128,8 @@ fn a_half_closed_tunnel_ends_after_half_close() {
 }
 
 #[test]
-fn a_closed_tunnel_whose_ends_do_not_hang_up_ends_after_half_close() {
-    let (proxy, _instance, mut client, mut far) = tunnel_with("[timeouts]\nhalf_close = \"100ms\"\n");
+fn a_tunnel_is_over_when_both_have_said_close_and_one_has_ended() {
+    let (proxy, _instance, mut client, mut far) = tunnel();
     client.send(Frame::masked(ws::CLOSE, 1000_u16.to_be_bytes()).bytes());
     assert_eq!(Frame::read(&mut far).code(), Some(1000));
     far.send(Frame::close(1000).bytes());
@@ -137,7 +137,20 @@ fn a_closed_tunnel_whose_ends_do_not_hang_up_ends_after_half_close() {
     assert_eq!(Frame::read(&mut client).code(), Some(1000));
     client.is_gone();
     far.is_gone();
-    // Who closed is known, however long it took.
+    proxy.closed_one("client_closed", "1000");
+}
+
+#[test]
+fn who_said_close_is_the_reason_also_when_the_other_never_answers() {
+    let (proxy, _instance, mut client, mut far) =
+        tunnel_with("[timeouts]\nhalf_close = \"100ms\"\nclose_wait = \"100ms\"\n");
+    client.send(Frame::masked(ws::CLOSE, 1000_u16.to_be_bytes()).bytes());
+    client.half_close();
+    assert_eq!(Frame::read(&mut far).code(), Some(1000));
+    // The client is told, though it was the first to say so.
+    ws::expect_close(&mut client, 1001, false);
+    client.is_gone();
+    far.is_gone();
     proxy.closed_one("client_closed", "1000");
 }
 
@@ -165,19 +178,14 @@ fn a_reset_of_the_instance_reaches_the_client() {
 fn a_reset_while_data_waits() {
     // Nobody reads, and both directions are full.
     for client_resets in [true, false] {
-        let (proxy, _instance, client, far) = tunnel();
+        let (proxy, _instance, client, far) = tunnel_with("[timeouts]\nhalf_close = \"300ms\"\n");
         let (mut from, mut to) = if client_resets { (client, far) } else { (far, client) };
         from.fill_up();
         to.fill_up();
         from.reset();
-        if client_resets {
-            proxy.closed_one("client_lost", "none");
-        } else {
-            // What waits for the client may still reach it.
-            to.rest();
-            drop(to);
-            proxy.closed_one("instance_lost", "none");
-        }
+        // What waits for the other end may still reach it, but not for ever.
+        proxy.closed_one(if client_resets { "client_lost" } else { "instance_lost" }, "none");
+        to.rest();
     }
 }
 
