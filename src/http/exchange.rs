@@ -76,7 +76,8 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
         let kind = answer.kind(&request);
         open.becomes(kind);
         let (status, client_keeps) = (answer.status, answer.client_keeps && !ctx.stopping.get());
-        let (down, delivered) = transfer.deliver(answer).await;
+        // In a box, like everything that begins once the answer does: what waits for an answer is to be small.
+        let (down, delivered) = Box::pin(transfer.deliver(answer)).await;
         let (up, whole) = (transfer.bytes_up(), transfer.request_is_whole());
         return match delivered {
             Ok(reusable) => {
