@@ -28,7 +28,7 @@ mod field;
 #[cfg(test)]
 mod tests;
 
-pub use field::{find, set_cookie, strip};
+pub use field::{set_cookie, strip, values};
 
 use std::fmt;
 use std::iter;

@@ -36,7 +36,6 @@ The smallest file:
 
 Every key, with its default: config.example.toml.";
 
-/// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "stickyd", version, arg_required_else_help = true, after_help = EXAMPLES)]
 /// Sticky-session, WebSocket-aware reverse proxy for Socket.IO and WebSocket instances
@@ -63,7 +62,7 @@ Examples:
   stickyd run
   stickyd run --config ./config.toml
   stickyd run --listen :8080 --instances instance-1:3000,instance-2:3000
-  stickyd run --listen 127.0.0.1:8080 --listen unix:/run/stickyd.sock --instances 10.0.0.1:3000 --instances 10.0.0.2:3000
+  stickyd run --listen :80 --listen unix:/run/stickyd.sock --instances 10.0.0.1:3000
 
 Exit codes: 0 stopped as asked, 1 cannot bind, 2 wrong usage, 78 the configuration cannot be used.";
 

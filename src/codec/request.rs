@@ -232,6 +232,7 @@ fn refuse(
     error.map(|error| match error {
         httparse::Error::TooManyHeaders => BadRequest::HeadTooLarge,
         httparse::Error::Token => BadRequest::RequestLine,
+        httparse::Error::Version => BadRequest::Version,
         _ => BadField::Malformed.into(),
     })
 }

@@ -1,7 +1,5 @@
 //! `config.example.toml` says what the program does: every key, every default, every "(not available yet)".
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeSet;
 
 use super::availability::LATER;

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::local::clock;
 use crate::observe::logging::Occasionally;
 use crate::observe::metrics;
 
@@ -91,7 +92,7 @@ async fn accept(listener: &TcpListener, errors: &Occasionally) -> Option<TcpStre
     match listener.accept().await {
         Ok((stream, _)) => Some(stream),
         Err(error) => {
-            if let Some(suppressed) = errors.pass(Instant::now()) {
+            if let Some(suppressed) = errors.pass(clock::instant()) {
                 tracing::warn!(%error, suppressed, "metrics listener: cannot accept");
             }
             sleep(ACCEPT_PAUSE).await;

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +28,7 @@ async fn start(bounds: Bounds, body: impl Fn() -> String + Send + Sync + 'static
         move || ready.load(Ordering::Relaxed)
     };
     let shutdown = async { stopped.await.unwrap_or_default() };
+    #[expect(clippy::disallowed_methods, reason = "the test joins it")]
     let task = tokio::spawn(serve_within(bounds, listener, body, is_ready, shutdown));
     Server { address, ready, stop, task }
 }

@@ -210,11 +210,11 @@ fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, S
 
 type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
 
+/// Listeners as people write them, with their address where there is one.
+type Named = Vec<(String, Option<SocketAddr>)>;
+
 /// Gives each worker its socket of each listener.
-fn hand_out(
-    bound: Vec<Bound>,
-    workers: usize,
-) -> (Vec<(String, Option<SocketAddr>)>, Vec<Arc<Door>>, PerWorker) {
+fn hand_out(bound: Vec<Bound>, workers: usize) -> (Named, Vec<Arc<Door>>, PerWorker) {
     let (mut listeners, mut doors) = (Vec::new(), Vec::new());
     let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
     for Bound { name, address, sockets } in bound {

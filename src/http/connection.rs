@@ -133,7 +133,7 @@ impl Connection {
                 Some(true) => {}
                 // Half a head and then the end: nobody is there to be told.
                 Some(false) => return None,
-                None => return Some(self.late()),
+                None => return Some(Self::late()),
             }
         }
     }
@@ -154,7 +154,7 @@ impl Connection {
         Some(intake)
     }
 
-    fn late(&self) -> Intake {
+    fn late() -> Intake {
         Intake::Refused {
             failure: Failure::HeadTimeout,
             to_head: false,

@@ -131,10 +131,7 @@ async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep
     let Some((status, phrase)) = failure.status() else { return Then::Reset };
     let keep_alive = keep_alive && !connection.ctx.stopping.get();
     let answer = respond::answer(status, phrase, failure.reason(), keep_alive, to_head);
-    match connection.say(&answer).await {
-        true if keep_alive => Then::Next,
-        _ => Then::Close,
-    }
+    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }
 
 /// `health_path`: 200 while new work is welcome.
@@ -147,10 +144,7 @@ async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) ->
     };
     let keep_alive = keep_alive && !stopping;
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
-    match connection.say(&answer).await {
-        true if keep_alive => Then::Next,
-        _ => Then::Close,
-    }
+    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }
 
 /// The instance has answered the handshake: the client hears it, and both sockets leave HTTP behind.

@@ -9,6 +9,7 @@ use super::headers::{self, Delivery};
 use super::lease::Lease;
 use super::request::Request;
 use super::respond::Failure;
+use super::upgrade::Handshake;
 use super::wire::Wire;
 use crate::affinity::cookie;
 use crate::codec::body::Framing;
@@ -29,6 +30,7 @@ const INTERIMS_MAX: u8 = 16;
 
 /// The head of the instance's answer, taken apart.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Answer {
     pub(super) status: u16,
     /// The handshake is answered: what follows belongs to the tunnel.
@@ -257,7 +259,9 @@ impl<'x> Transfer<'x> {
         let deadline = match self.waiting {
             Some((before, deadline)) if before == wait && !moved && hidden == self.hidden => deadline,
             Some((before, deadline)) if before == wait && !moved => self.arm(deadline, hidden),
-            _ => self.arm(clock::coarse().after(wait.duration(&self.request.upstream.config.timeouts)), hidden),
+            _ => {
+                self.arm(clock::coarse().after(wait.duration(&self.request.upstream.config.timeouts)), hidden)
+            }
         };
         self.waiting = Some((wait, deadline));
         while self.timer.poll(cx).is_ready() {
@@ -359,7 +363,7 @@ fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Ans
     let delivery = Delivery {
         framing,
         connection,
-        upgrade: request.handshake.as_ref().filter(|_| switched).map(|handshake| handshake.protocol()),
+        upgrade: request.handshake.as_ref().filter(|_| switched).map(Handshake::protocol),
         set_cookie: set_cookie.as_deref(),
     };
     let mut out = Vec::with_capacity(1024);

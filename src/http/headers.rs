@@ -81,19 +81,19 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// `X_Forwarded_For` and the like: many instances read them as the real ones.
 fn is_spelling_of_ours(name: &str) -> bool {
-    if !name.contains('_') {
-        return false;
-    }
-    const OURS: [&str; 5] =
-        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
-    OURS.iter().any(|ours| {
-        ours.len() == name.len()
-            && ours.bytes().zip(name.bytes()).all(|(ours, byte)| match byte {
-                b'_' => ours == b'-',
-                _ => ours == byte.to_ascii_lowercase(),
-            })
-    })
+    name.contains('_')
+        && OURS.iter().any(|ours| {
+            ours.len() == name.len()
+                && ours.bytes().zip(name.bytes()).all(|(ours, byte)| match byte {
+                    b'_' => ours == b'-',
+                    _ => ours == byte.to_ascii_lowercase(),
+                })
+        })
 }
+
+/// What the proxy says of the client.
+const OURS: [&str; 5] =
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
 
 /// Names that `Connection` fields declare to concern this connection only.
 struct Named<'h, 'b> {
@@ -300,7 +300,7 @@ pub(super) fn is_shared(head: &ResponseHead<'_, '_>) -> bool {
 fn put_framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Length(length) => {
-            put_field(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes())
+            put_field(out, "Content-Length", itoa::Buffer::new().format(length).as_bytes());
         }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}

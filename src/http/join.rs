@@ -88,19 +88,37 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         client: request.client,
         notes: request.notes,
     };
-    tokio::task::spawn_local(Live(Tunnel::new((client, instance), (&sent, &early), opaque, life, seat)));
+    tokio::task::spawn_local(Live {
+        tunnel: Tunnel::new((client, instance), (&sent, &early), opaque, life, seat),
+        recorded: false,
+    });
 }
 
 /// A tunnel's task. By hand, because an `async fn` would hold the tunnel twice, for days.
-struct Live(Tunnel<Life>);
+struct Live {
+    tunnel: Tunnel<Life>,
+    recorded: bool,
+}
 
 impl Future for Live {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
-        let ended = ready!(Pin::new(&mut self.0).poll(cx));
-        record::tunnel_closed(self.0.owner(), &ended);
+        let ended = ready!(Pin::new(&mut self.tunnel).poll(cx));
+        self.recorded = true;
+        record::tunnel_closed(self.tunnel.owner(), &ended);
         Poll::Ready(())
+    }
+}
+
+impl Drop for Live {
+    /// Every end is recorded, also that of a task which is cut at the deadline of a stop, or by a panic.
+    fn drop(&mut self) {
+        if !self.recorded {
+            let stopping = self.tunnel.owner().ctx.stopping.get();
+            let reason = if stopping { Reason::Shutdown } else { Reason::InternalError };
+            record::tunnel_closed(self.tunnel.owner(), &self.tunnel.cut(reason));
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::upstream::Upstream;
 
 /// A request that has a route.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Request {
     pub(super) began: Moment,
     pub(super) upstream: Arc<Upstream>,
@@ -252,27 +253,33 @@ fn binding(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> Bi
         return Binding::None;
     };
     let fields = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cookie"));
-    let Some(value) = fields.filter_map(|header| cookie::find(header.value, &sticky.cookie.name)).next()
-    else {
-        return Binding::None;
-    };
+    let values = fields.flat_map(|header| cookie::values(header.value, &sticky.cookie.name));
     let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
-    match keys.open(&upstream.config.name, value, now, ttl) {
-        Ok(binding) => match upstream.bound(&binding) {
-            Some(instance) => Binding::To { instance, fresh: !binding.is_past_half(now, ttl) },
-            None => Binding::Removed,
-        },
-        Err(rejected) => {
-            upstream.counters(worker).cookie_rejected(match rejected {
-                cookie::Rejected::Expired => CookieRejection::Expired,
-                cookie::Rejected::Forged => CookieRejection::Forged,
-                cookie::Rejected::Foreign => CookieRejection::Foreign,
-                cookie::Rejected::Version => CookieRejection::Version,
-            });
-            Binding::None
+    let mut rejected = None;
+    for value in values.take(COOKIES_MAX) {
+        match keys.open(&upstream.config.name, value, now, ttl) {
+            Ok(binding) => {
+                return upstream.bound(&binding).map_or(Binding::Removed, |instance| Binding::To {
+                    instance,
+                    fresh: !binding.is_past_half(now, ttl),
+                });
+            }
+            Err(reason) => rejected = Some(reason),
         }
     }
+    if let Some(rejected) = rejected {
+        upstream.counters(worker).cookie_rejected(match rejected {
+            cookie::Rejected::Expired => CookieRejection::Expired,
+            cookie::Rejected::Forged => CookieRejection::Forged,
+            cookie::Rejected::Foreign => CookieRejection::Foreign,
+            cookie::Rejected::Version => CookieRejection::Version,
+        });
+    }
+    Binding::None
 }
+
+/// Cookies of our name that are looked at: each costs a MAC. Browsers send one, or two when a path or domain was changed.
+const COOKIES_MAX: usize = 4;
 
 /// What a request is to Engine.IO.
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,7 +12,8 @@ pub const CAPACITY: usize = 64 * 1024;
 pub const HEADROOM: usize = 16;
 
 /// Where an empty buffer begins to be filled.
-const START: u32 = HEADROOM as u32;
+const START: u32 = 16;
+const _: () = assert!(START as usize == HEADROOM);
 
 /// Buffers kept for the next borrower; more are given back to the allocator.
 const KEPT: usize = 16;

@@ -6,7 +6,7 @@ thread_local! {
     static STATE: Cell<u64> = Cell::new(seed());
 }
 
-/// A fresh number of this thread's sequence (SplitMix64).
+/// A fresh number of this thread's sequence (`SplitMix64`).
 pub fn next() -> u64 {
     STATE.with(|state| {
         let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -92,7 +92,7 @@ pub async fn drive() {
                 wheel.driver = Some(cx.waker().clone());
                 wheel.next()
             });
-            let Some(next) = next else { return Poll::Pending };
+            let Some(next) = next else { return Poll::<()>::Pending };
             if armed != Some(next) {
                 armed = Some(next);
                 let wait = Duration::from_millis(next.saturating_sub(clock::coarse().millis()));
@@ -104,7 +104,7 @@ pub async fn drive() {
             }
         }
     })
-    .await
+    .await;
 }
 
 /// No slot: the entry is in no list of the wheel.
@@ -233,6 +233,15 @@ pub async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Outpu
         Poll::Pending => timer.poll(cx).map(|()| None),
     })
     .await
+}
+
+/// Sleeps until `moment` of the coarse clock; not at all when that has passed.
+pub async fn sleep_until(moment: Moment) {
+    if moment > clock::coarse() {
+        let timer = Timer::new();
+        timer.set_at(moment);
+        poll_fn(|cx| timer.poll(cx)).await;
+    }
 }
 
 /// Sleeps for `duration` on this worker's wheel.

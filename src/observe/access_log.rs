@@ -18,7 +18,7 @@ mod writer;
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl AccessLog {
             (AccessTarget::Auto, Some(directory)) => Target::file(&directory.join(FILE_NAME))?,
         };
         let queue = Arc::new(Queue::new());
-        let (end, ended) = channel();
+        let (end, ended) = sync_channel(1);
         let thread = thread::Builder::new().name("access-log".to_owned()).spawn({
             let queue = Arc::clone(&queue);
             move || {

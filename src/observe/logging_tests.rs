@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -116,7 +114,7 @@ fn text_has_colour_only_when_asked() {
 
 #[test]
 fn repeated_lines_are_thinned_out() {
-    let start = Instant::now();
+    let start = crate::local::clock::instant();
     let line = Occasionally::new(Duration::from_secs(10));
     let check = |milliseconds, expected| {
         assert_eq!(line.pass(start + Duration::from_millis(milliseconds)), expected, "{milliseconds}");

@@ -37,6 +37,8 @@ pub enum Reason {
     Shutdown,
     /// Frames that cannot be followed.
     ProtocolError,
+    /// A bug of the proxy ended it.
+    InternalError,
 }
 
 /// Who ended a tunnel.
@@ -66,7 +68,7 @@ struct Row(&'static str, ClosedBy, u16);
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::ClientClosed,
         Reason::InstanceClosed,
         Reason::ClientLost,
@@ -83,6 +85,7 @@ impl Reason {
         Reason::MessageTooBig,
         Reason::Shutdown,
         Reason::ProtocolError,
+        Reason::InternalError,
     ];
 
     /// THE table. 1012 (service restart) where the client shall come back at once, 1001 (going away) where it may.
@@ -105,6 +108,7 @@ impl Reason {
             Reason::MessageTooBig => Row("message_too_big", Proxy, 1009),
             Reason::Shutdown => Row("shutdown", Proxy, 1012),
             Reason::ProtocolError => Row("protocol_error", Proxy, 1002),
+            Reason::InternalError => Row("internal_error", Proxy, 1011),
         }
     }
 

@@ -203,7 +203,7 @@ impl Direction {
         if !bad {
             let held = &bytes[whole..];
             self.held[..held.len()].copy_from_slice(held);
-            self.held_len = held.len() as u8;
+            self.held_len = u8::try_from(held.len()).expect("a header is at most 14 bytes");
         }
         if self.sink == Sink::Open && whole > 0 {
             self.total.bytes += whole as u64;

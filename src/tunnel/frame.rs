@@ -167,11 +167,11 @@ mod tests {
         match payload.len() {
             length @ 0..126 => out.push(flag | u8::try_from(length).unwrap()),
             length @ 126..0x1_0000 => {
-                out.push(flag | 126);
+                out.push(flag | 0x7e);
                 out.extend(u16::try_from(length).unwrap().to_be_bytes());
             }
             length => {
-                out.push(flag | 127);
+                out.push(flag | 0x7f);
                 out.extend((length as u64).to_be_bytes());
             }
         }

@@ -72,6 +72,11 @@ impl<O: Owner> Tunnel<O> {
         tunnel
     }
 
+    /// How it ends when it is cut here and now, with no word to anybody.
+    pub fn cut(&self, reason: Reason) -> Ended {
+        Ended { reason, code: None, up: self.up.total(), down: self.down.total() }
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> &O {
         &self.owner
@@ -87,7 +92,8 @@ impl<O: Owner> Tunnel<O> {
         // without a Close did not end the tunnel: the other one might have gone on.
         let said = self.up.close_seen() || self.down.close_seen();
         if reason == Reason::HalfCloseTimeout && !said {
-            self.first = self.first.filter(|(first, _)| matches!(first, Reason::ClientLost | Reason::InstanceLost));
+            self.first =
+                self.first.filter(|(first, _)| matches!(first, Reason::ClientLost | Reason::InstanceLost));
         }
         self.first.get_or_insert((reason, (!self.opaque).then_some(code)));
         let mut key = [0; 4];

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -122,7 +123,9 @@ impl Failed {
     }
 
     fn of(error: io::Error) -> Self {
+        let exhausted = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         let kind = match error.kind() {
+            _ if exhausted.contains(&error.raw_os_error()) => ConnectError::Files,
             io::ErrorKind::ConnectionRefused => ConnectError::Refused,
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => ConnectError::NoLocalPort,
             io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {

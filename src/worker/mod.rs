@@ -16,7 +16,7 @@ use crate::http::{Context, Door};
 use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
-use crate::local::{random, timer};
+use crate::local::{clock, timer};
 use crate::observe::access_log::AccessLog;
 use crate::tunnel::{Order, Reason};
 use crate::upstream::Upstream;
@@ -137,10 +137,11 @@ async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
     ctx.stopping.set(true);
     let finish = async {
         let keys = ctx.tunnels.keys();
-        let step = spread.checked_div(u32::try_from(keys.len()).unwrap_or(u32::MAX)).unwrap_or_default();
-        for key in keys {
+        let (began, count) = (clock::coarse(), u32::try_from(keys.len()).unwrap_or(u32::MAX));
+        for (number, key) in (0..count).zip(keys) {
+            // Each has its moment: how late one was does not add up.
+            timer::sleep_until(began.after(spread * number / count)).await;
             ctx.tunnels.order(key, Order { reason: Reason::Shutdown });
-            pause(step).await;
         }
         while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
             timer::sleep(LOOK).await;
@@ -154,16 +155,6 @@ async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
             exchanges,
             "the deadline of the stop has passed: what is left is cut"
         );
-    }
-}
-
-/// A step of a spread: often much shorter than the timers' grain, so short ones are taken by chance, with the same mean.
-async fn pause(step: Duration) {
-    const GRAIN: Duration = Duration::from_millis(10);
-    if step >= GRAIN {
-        timer::sleep(step).await;
-    } else if random::next() % 10_000_000 < u64::try_from(step.as_nanos()).unwrap_or(0) {
-        timer::sleep(GRAIN).await;
     }
 }
 

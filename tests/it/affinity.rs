@@ -73,10 +73,20 @@ fn the_cookie_has_its_attributes() {
         "Max-Age=3600; Path=/app; Domain=app.example; SameSite=Strict; Secure",
     );
     check("", "ttl = \"session\"", "", "Path=/; SameSite=Lax; HttpOnly");
-    check("", "same_site = \"none\"\nsecure = true\npartitioned = true", "", "Max-Age=86400; Path=/; SameSite=None; Secure; HttpOnly; Partitioned");
+    check(
+        "",
+        "same_site = \"none\"\nsecure = true\npartitioned = true",
+        "",
+        "Max-Age=86400; Path=/; SameSite=None; Secure; HttpOnly; Partitioned",
+    );
     // Secure by what a trusted peer says, and by nobody else's word.
     let https = "X-Forwarded-Proto: https\r\n";
-    check("trusted_proxies = [\"127.0.0.1\"]", "", https, "Max-Age=86400; Path=/; SameSite=Lax; Secure; HttpOnly");
+    check(
+        "trusted_proxies = [\"127.0.0.1\"]",
+        "",
+        https,
+        "Max-Age=86400; Path=/; SameSite=Lax; Secure; HttpOnly",
+    );
     check("", "", https, "Max-Age=86400; Path=/; SameSite=Lax; HttpOnly");
 }
 
@@ -227,7 +237,8 @@ fn an_address_goes_to_one_instance() {
         assert_eq!(first.values("set-cookie"), [""; 0], "no cookie was asked for");
         *seen.entry(first.text().to_owned()).or_insert(0) += 1;
         // The same by every spelling, through one more proxy, and from any port.
-        for same in [&format!("::ffff:{address}"), &format!("6.6.6.6, {address}"), &format!("{address}:4711")] {
+        for same in [&format!("::ffff:{address}"), &format!("6.6.6.6, {address}"), &format!("{address}:4711")]
+        {
             assert_eq!(place(same).text(), first.text(), "{same}");
         }
     }

@@ -13,13 +13,35 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &["control"]),
     ("cli", &["config", "control"]),
-    ("control", &["config", "generation", "http", "listener", "local", "observe", "tunnel", "upstream", "worker", "affinity"]),
+    (
+        "control",
+        &[
+            "config",
+            "generation",
+            "http",
+            "listener",
+            "local",
+            "observe",
+            "tunnel",
+            "upstream",
+            "worker",
+            "affinity",
+        ],
+    ),
     ("worker", &["generation", "http", "listener", "local", "observe", "tunnel", "upstream"]),
     ("listener", &["config", "http", "local", "observe", "upstream"]),
     (
         "http",
         &[
-            "affinity", "codec", "config", "generation", "listener", "local", "observe", "routing", "tunnel",
+            "affinity",
+            "codec",
+            "config",
+            "generation",
+            "listener",
+            "local",
+            "observe",
+            "routing",
+            "tunnel",
             "upstream",
         ],
     ),
@@ -35,12 +57,27 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Files that are pure: bytes, times and states in, decisions out.
-const PURE: &[&str] = &["affinity/", "codec/", "routing/", "tunnel/frame.rs", "tunnel/close.rs", "http/headers.rs"];
+const PURE: &[&str] =
+    &["affinity/", "codec/", "routing/", "tunnel/frame.rs", "tunnel/close.rs", "http/headers.rs"];
 
 /// What no pure file names, outside its tests.
 const IMPURE: &[&str] = &[
-    "tokio", "tracing", "std::net::Tcp", "TcpStream", "UnixStream", "Instant::now", "SystemTime", "clock::", "rustix",
-    "socket2", "std::fs", "std::io", "std::thread", "std::time::Instant", "crate::local", "crate::observe",
+    "tokio",
+    "tracing",
+    "std::net::Tcp",
+    "TcpStream",
+    "UnixStream",
+    "Instant::now",
+    "SystemTime",
+    "clock::",
+    "rustix",
+    "socket2",
+    "std::fs",
+    "std::io",
+    "std::thread",
+    "std::time::Instant",
+    "crate::local",
+    "crate::observe",
 ];
 
 /// Lines of a file without its tests. What is longer wants a second file.
@@ -100,7 +137,8 @@ fn imports(code: &str) -> BTreeSet<String> {
             None => vec![rest],
         };
         for name in names {
-            let name = name.trim_start().split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap();
+            let name =
+                name.trim_start().split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap();
             if !name.is_empty() {
                 found.insert(name.to_owned());
             }
@@ -165,7 +203,9 @@ fn folders_import_only_what_stands_below_them() {
     let mut unused = Vec::new();
     for (folder, allowed) in MAY_IMPORT.iter().filter(|(folder, _)| !["main", "lib"].contains(folder)) {
         let is_used = |import: &&&str| used.get(folder).is_some_and(|used| used.contains(**import));
-        unused.extend(allowed.iter().filter(|import| !is_used(import)).map(|import| format!("{folder} {import}")));
+        unused.extend(
+            allowed.iter().filter(|import| !is_used(import)).map(|import| format!("{folder} {import}")),
+        );
     }
     assert!(unused.is_empty(), "in the table, but not imported: {unused:?}");
 }
@@ -192,7 +232,10 @@ fn only_one_place_knows_what() {
     for (name, text) in files().into_iter().filter(|(name, _)| !is_test(name)) {
         let code = code(&text);
         let only = |what: &str, places: &[&str]| {
-            assert!(!code.contains(what) || places.iter().any(|place| name.starts_with(place)), "{name} has {what}");
+            assert!(
+                !code.contains(what) || places.iter().any(|place| name.starts_with(place)),
+                "{name} has {what}"
+            );
         };
         only("\"stickyd_", &["observe/metrics/"]);
         only("Instant::now()", &["local/clock.rs", "local/timer.rs"]);

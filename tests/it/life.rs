@@ -176,7 +176,8 @@ fn a_port_in_use_names_its_holder() {
     assert!(text.contains(&format!("pid {}", first.pid())), "{text}");
 
     // And of the metrics.
-    let metrics = toml("", &instance, "").replace("[metrics]\naddress = \"127.0.0.1:0\"", &format!("[metrics]\naddress = \"{address}\""));
+    let metrics = toml("", &instance, "")
+        .replace("[metrics]\naddress = \"127.0.0.1:0\"", &format!("[metrics]\naddress = \"{address}\""));
     let file = home.write("third.toml", &metrics);
     let (code, text) = home.run(&["run", "--config", &file]);
     assert_eq!((code, text.contains(&address.to_string())), (1, true), "{text}");
@@ -202,7 +203,8 @@ fn a_bad_configuration_ends_with_78() {
 #[test]
 fn it_runs_without_a_file() {
     let (home, blue, green) = (Home::new(), Answering::start("blue"), Answering::start("green"));
-    let mut process = home.start(&["run", "--listen", "127.0.0.1:0", "--instances", &format!("{blue},{green}")]);
+    let mut process =
+        home.start(&["run", "--listen", "127.0.0.1:0", "--instances", &format!("{blue},{green}")]);
     let mut client = process.connect();
     client.send(GET);
     let answer = client.answer();
@@ -272,7 +274,8 @@ fn accepting_goes_on_after_descriptors_ran_out() {
 fn signals_that_ask_for_less_than_the_end_do_not_end_it() {
     use rustix::process::{Pid, Signal, kill_process};
     let (home, instance) = (Home::new(), Answering::start("blue"));
-    let mut process = start(&home, &toml("", &instance, &format!("[log]\naccess = \"{}\"\n", home.path("access.log"))));
+    let mut process =
+        start(&home, &toml("", &instance, &format!("[log]\naccess = \"{}\"\n", home.path("access.log"))));
     let mut client = process.connect();
     client.send(GET);
     client.answer();

@@ -9,10 +9,11 @@ use memchr::memchr;
 
 use crate::config::model::{Cookie, SameSite, Secure};
 
-/// Finds a cookie by name in one `Cookie` field (RFC 6265 section 4.2, as lenient as browsers need). First match wins.
-/// Quotes around the value are not part of what is returned.
-pub fn find<'b>(field: &'b [u8], name: &str) -> Option<&'b [u8]> {
-    pieces(field).find_map(|piece| value_of(piece, name)).map(unquoted)
+/// The values of the cookies of that name in one `Cookie` field (RFC 6265 section 4.2, as lenient as browsers need), in
+/// their order. Quotes around a value are not part of what is returned. A browser sends several when one was set for another
+/// path or domain.
+pub fn values<'b>(field: &'b [u8], name: &str) -> impl Iterator<Item = &'b [u8]> {
+    pieces(field).filter_map(move |piece| value_of(piece, name)).map(unquoted)
 }
 
 /// Appends the `Cookie` field without the cookies of that name, all others byte for byte; `false`, and nothing appended, when

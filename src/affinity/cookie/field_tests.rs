@@ -2,10 +2,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{find, set_cookie, strip};
+use super::{set_cookie, strip, values};
 use crate::config::model::{Cookie, SameSite, Secure};
 
 const NAME: &str = "sid-b";
+
+fn find<'b>(field: &'b [u8], name: &str) -> Option<&'b [u8]> {
+    values(field, name).next()
+}
 
 /// `left`: the field without the cookie, empty when nothing is left of it.
 fn check(field: &[u8], value: Option<&[u8]>, left: &[u8]) {
@@ -19,6 +23,12 @@ fn check(field: &[u8], value: Option<&[u8]>, left: &[u8]) {
         "strip {shown:?}"
     );
     assert_eq!(something, !left.is_empty(), "strip {shown:?}");
+}
+
+#[test]
+fn values_come_in_their_order() {
+    let all: Vec<_> = values(b"sid-b=v; x=1; sid-b=w;sid-b", NAME).collect();
+    assert_eq!(all, [&b"v"[..], b"w"]);
 }
 
 #[test]

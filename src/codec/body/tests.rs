@@ -1,7 +1,5 @@
 //! Bodies: each rule by a table, every case at every split; then properties.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use proptest::{collection::vec, prelude::*};
 
 use super::*;

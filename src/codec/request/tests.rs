@@ -1,7 +1,5 @@
 //! Request heads: what is read out of good ones, and the rule that each bad one breaks.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use super::*;
 use crate::codec::{HEADERS_MAX, header_slots, worth_parsing};
 

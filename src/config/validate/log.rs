@@ -1,4 +1,4 @@
-//! `[log]`.
+//! `[log]`: what is written where, and how.
 
 use std::path::Path;
 

@@ -151,7 +151,6 @@ fn path(text: &str) -> Result<PathPattern, Wrong> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

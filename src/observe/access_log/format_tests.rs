@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;

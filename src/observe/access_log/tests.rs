@@ -1,7 +1,5 @@
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fs;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use super::*;
 
@@ -25,9 +23,9 @@ fn ids(path: &Path) -> Vec<String> {
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = crate::local::clock::instant() + Duration::from_secs(10);
     while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
+        assert!(crate::local::clock::instant() < deadline, "{what}");
         thread::yield_now();
     }
 }
@@ -176,14 +174,14 @@ fn a_reader_that_stands_still_stops_nobody() {
     let _pipe = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let log = open(&path);
     let long = [b'x'; 2000];
-    let line = Entry { target: Some(&long), ..Entry::new(Event::Http, SystemTime::now()) };
+    let line = Entry { target: Some(&long), ..Entry::new(Event::Http, crate::local::clock::wall()) };
     let mut lines = 0;
     while log.dropped() < 100 {
         log.line(&line);
         lines += 1;
         assert!(lines < 100_000, "the queue is not bounded");
     }
-    let begin = Instant::now();
+    let begin = crate::local::clock::instant();
     log.close();
     assert!(begin.elapsed() < CLOSE_WAIT + Duration::from_secs(5), "close is bounded");
 }

@@ -151,6 +151,8 @@ label! {
         Reset = "reset",
         /// No local port is left: never a verdict on the instance.
         NoLocalPort = "no_local_port",
+        /// No file descriptor is left: never a verdict on the instance.
+        Files = "files",
         /// The name has no address.
         Dns = "dns",
         /// The TLS handshake failed.

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod validator;
 
 use std::collections::BTreeSet;

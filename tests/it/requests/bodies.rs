@@ -228,7 +228,8 @@ fn an_instance_s_connection_is_used_again_only_when_it_got_the_whole_body() {
 /// The next request arrives whole and alone: behind all of the body on the same connection, or on another.
 fn next_is_clean(client: &mut Socket, instance: &Instance, mut far: Socket, head: &str) {
     client.send("GET /next HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
-    let length: usize = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
+    let length: usize =
+        head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
     let mut fresh = None;
     let line = crate::support::eventually("the next request", || {
         if let Some(mut socket) = instance.try_accept() {

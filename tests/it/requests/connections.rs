@@ -138,7 +138,9 @@ fn http_1_0_knows_no_chunks() {
     client.send("GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let mut far = instance.accept();
     far.request();
-    far.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n");
+    far.send(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n",
+    );
     let head = client.head();
     assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
     assert!(head.contains("Connection: close"), "{head}");

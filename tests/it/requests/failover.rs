@@ -164,7 +164,10 @@ const RUBBISH: &[(&str, &str)] = &[
     ("an empty line first", "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ("204 with a length", "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n"),
     ("103 with a length", "HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\n"),
-    ("101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+    (
+        "101 that nobody asked for",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ),
 ];
 
 #[test]

@@ -49,9 +49,17 @@ fn what_concerns_one_connection_is_not_passed_on() {
             assert_eq!(request.values(name).len(), 1, "{name} of {fields}: {}", request.head);
         }
     };
-    check("Connection: X-One, x-two\r\nX-One: 1\r\nX-Two: 2\r\nX-Three: 3\r\n", &["connection", "x-one", "x-two"], &["x-three"]);
+    check(
+        "Connection: X-One, x-two\r\nX-One: 1\r\nX-Two: 2\r\nX-Three: 3\r\n",
+        &["connection", "x-one", "x-two"],
+        &["x-three"],
+    );
     check("Connection: keep-alive\r\nConnection: X-One\r\nX-One: 1\r\n", &["connection", "x-one"], &[]);
-    check("Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n", &["keep-alive", "proxy-connection"], &[]);
+    check(
+        "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n",
+        &["keep-alive", "proxy-connection"],
+        &[],
+    );
     check("TE: trailers\r\n", &["te"], &[]);
     check("Connection: TE\r\nTE: trailers\r\n", &["te", "connection"], &[]);
     check(
@@ -124,7 +132,8 @@ fn a_trusted_peer_is_believed_in_one_header() {
 fn forwarded_can_be_the_believed_one() {
     const TOP: &str = "client_ip_header = \"forwarded\"\n";
     const TRUSTED: &str = "client_ip_header = \"forwarded\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
-    let request = forwarded(TRUSTED, "Forwarded: for=203.0.113.7;proto=https\r\nX-Forwarded-For: 6.6.6.6\r\n");
+    let request =
+        forwarded(TRUSTED, "Forwarded: for=203.0.113.7;proto=https\r\nX-Forwarded-For: 6.6.6.6\r\n");
     let own = "for=127.0.0.1;proto=https;host=\"app\"";
     assert_eq!(request.field("forwarded").unwrap(), format!("for=203.0.113.7;proto=https, {own}"));
     assert_eq!(request.field("x-forwarded-for").as_deref(), Some("203.0.113.7"));
@@ -150,7 +159,8 @@ fn a_request_has_one_id() {
 
 #[test]
 fn the_proxy_s_own_cookie_stays_here() {
-    let check = |fields: &str, expected: &[&str]| assert_eq!(forwarded("", fields).values("cookie"), expected);
+    let check =
+        |fields: &str, expected: &[&str]| assert_eq!(forwarded("", fields).values("cookie"), expected);
     check("Cookie: stickyd-app=x\r\n", &[]);
     check("Cookie: a=1; stickyd-app=x; b=2\r\n", &["a=1; b=2"]);
     check("Cookie: stickyd-app=x; a=1\r\nCookie: stickyd-app=y\r\n", &["a=1"]);

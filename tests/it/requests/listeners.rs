@@ -79,9 +79,8 @@ fn several_listeners_serve_the_same() {
 #[test]
 fn the_health_path_is_the_proxy_s_own() {
     let instance = Answering::start("blue");
-    let proxy = Proxy::start(&format!(
-        "health_path = \"/-/ready\"\n[upstream.app]\ninstances = [\"{instance}\"]\n"
-    ));
+    let proxy =
+        Proxy::start(&format!("health_path = \"/-/ready\"\n[upstream.app]\ninstances = [\"{instance}\"]\n"));
     let mut client = proxy.connect();
     client.send(get("/-/ready"));
     assert_eq!(client.answer().status(), 200);
@@ -142,7 +141,9 @@ fn a_request_without_a_route_keeps_its_connection_unless_it_has_a_body() {
         "[upstream.rest]\ninstances = [\"{rest}\"]\n[[route]]\npath = \"/exact\"\nupstream = \"rest\"\n"
     ));
     let mut client = proxy.connect();
-    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 100\r\n\r\nGET /exact HTTP/1.1\r\nHost: app\r\n\r\n");
+    client.send(
+        "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 100\r\n\r\nGET /exact HTTP/1.1\r\nHost: app\r\n\r\n",
+    );
     assert_eq!(client.answer().status(), 404);
     // What follows is a body, never a request.
     client.half_close();

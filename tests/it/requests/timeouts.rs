@@ -197,8 +197,9 @@ fn connect() {
 
 #[test]
 fn an_upstream_has_its_own_time_outs() {
-    let (_proxy, instance, mut client) =
-        trio_with("[upstream.app.timeouts]\nresponse_head = \"150ms\"\n[timeouts]\nresponse_head = \"50s\"\n");
+    let (_proxy, instance, mut client) = trio_with(
+        "[upstream.app.timeouts]\nresponse_head = \"150ms\"\n[timeouts]\nresponse_head = \"50s\"\n",
+    );
     client.send(get("/"));
     let mut far = instance.accept();
     far.request();

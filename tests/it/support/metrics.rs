@@ -19,8 +19,10 @@ impl Scrape {
 
     /// The sum of the samples that have all of `labels`; a sample that is not there counts as 0.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
-        let known = self.0.lines().any(|line| line.starts_with("# TYPE ") && line.contains(&format!(" {name} ")));
+        let wanted: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let known =
+            self.0.lines().any(|line| line.starts_with("# TYPE ") && line.contains(&format!(" {name} ")));
         assert!(known, "there is no metric {name}");
         self.0
             .lines()

@@ -107,7 +107,8 @@ impl Proxy {
         let scrape = self.scrape();
         let closed = |labels: &[(&str, &str)]| scrape.sum("stickyd_tunnels_closed_total", labels) as u64;
         let text = format!("{scrape:?}");
-        let lines: Vec<&str> = text.split("\\n").filter(|line| line.starts_with("stickyd_tunnels_closed")).collect();
+        let lines: Vec<&str> =
+            text.split("\\n").filter(|line| line.starts_with("stickyd_tunnels_closed")).collect();
         assert_eq!(closed(&[("reason", reason), ("code", code)]), 1, "{reason} {code}: {lines:#?}");
         assert_eq!(closed(&[]), scrape.sum("stickyd_tunnels_opened_total", &[]) as u64);
     }

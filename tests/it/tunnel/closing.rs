@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use stickyd::tunnel::{ClosedBy, Reason};
 
 use super::{tunnel, tunnel_with};
-use crate::support::ws::{self, BINARY, Frame, TEXT, expect_close};
 use crate::support::noise;
+use crate::support::ws::{self, BINARY, Frame, TEXT, expect_close};
 
 const IDLE: &str = "[timeouts]\ntunnel_idle = \"200ms\"\nclose_wait = \"300ms\"\n";
 
@@ -159,7 +159,7 @@ fn a_second_order_changes_nothing() {
 fn every_reason_of_the_proxy_has_its_code() {
     let reasons: Vec<Reason> =
         Reason::ALL.into_iter().filter(|reason| reason.closed_by() == ClosedBy::Proxy).collect();
-    assert_eq!(reasons.len(), 12);
+    assert_eq!(reasons.len(), 13);
     for reason in reasons {
         let (proxy, _instance, mut client, mut far) = tunnel();
         proxy.close_tunnels(reason);

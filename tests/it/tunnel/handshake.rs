@@ -206,8 +206,10 @@ fn interim_answers_before_the_101_do_no_harm() {
 #[test]
 fn bytes_right_behind_the_heads_arrive_in_both_directions() {
     let (proxy, instance) = start();
-    let up = [Frame::masked(ws::TEXT, "up").bytes(), Frame::masked(ws::BINARY, vec![7; 30_000]).bytes()].concat();
-    let down = [Frame::new(ws::TEXT, "down").bytes(), Frame::new(ws::BINARY, vec![9; 60_000]).bytes()].concat();
+    let up =
+        [Frame::masked(ws::TEXT, "up").bytes(), Frame::masked(ws::BINARY, vec![7; 30_000]).bytes()].concat();
+    let down =
+        [Frame::new(ws::TEXT, "down").bytes(), Frame::new(ws::BINARY, vec![9; 60_000]).bytes()].concat();
     let mut client = proxy.connect();
     client.send([ws::handshake("/ws", "").as_bytes(), &up].concat());
     let mut far = instance.accept();
