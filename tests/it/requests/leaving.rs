@@ -118,7 +118,7 @@ fn a_client_that_leaves_amid_a_long_answer_ends_it() {
         let mut writer = far.writer();
         std::thread::scope(|scope| {
             // Until it fails: more than fits in between.
-            scope.spawn(move || while writer.try_send([0; 65_536]).is_ok() {});
+            scope.spawn(move || while writer.try_send(vec![0; 65_536]).is_ok() {});
             client.exactly(1_000_000);
             leave(client);
             far.is_gone();
