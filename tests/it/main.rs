@@ -11,6 +11,13 @@
 //! | `differential` | our codec against hyper on generated messages |
 //! | `architecture` | what may import what |
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait, measure and start threads outside the proxy's rules"
+)]
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of tests are small")]
+
 mod affinity;
 mod architecture;
 mod config;

@@ -91,20 +91,19 @@ fn a_client_that_leaves_amid_its_body_ends_it() {
 }
 
 #[test]
-fn a_client_that_leaves_while_the_instance_takes_nothing_ends_it() {
-    for leave in [Socket::close, Socket::reset] {
-        let instance = Instance::small();
-        let proxy = Proxy::before(&instance);
-        let mut client = proxy.connect();
-        client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1000000000\r\n\r\n");
-        let mut far = instance.accept();
-        far.head();
-        client.fill_up();
-        leave(client);
-        proxy.counts("stickyd_requests_open", &[], 0);
-        proxy.counts("stickyd_connections_open", &[], 0);
-        far.rest();
-    }
+fn a_client_that_breaks_off_while_the_instance_takes_nothing_ends_it() {
+    let instance = Instance::small();
+    let proxy = Proxy::configured(&instance, "[limits]\nbody = \"off\"\n");
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1000000000\r\n\r\n");
+    let mut far = instance.accept();
+    far.head();
+    client.fill_up();
+    // An end in order would still wait behind what the kernel holds; the proxy cannot know of it.
+    client.reset();
+    proxy.counts("stickyd_requests_open", &[], 0);
+    proxy.counts("stickyd_connections_open", &[], 0);
+    far.rest();
 }
 
 #[test]
@@ -119,7 +118,7 @@ fn a_client_that_leaves_amid_a_long_answer_ends_it() {
         let mut writer = far.writer();
         std::thread::scope(|scope| {
             // Until it fails: more than fits in between.
-            scope.spawn(move || while writer.try_send([0; 65_536]).is_ok() {});
+            scope.spawn(move || while writer.try_send(vec![0; 65_536]).is_ok() {});
             client.exactly(1_000_000);
             leave(client);
             far.is_gone();

@@ -136,7 +136,7 @@ fn send() {
     far.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
     let mut writer = far.writer();
     std::thread::scope(|scope| {
-        scope.spawn(move || while writer.try_send([0; 65_536]).is_ok() {});
+        scope.spawn(move || while writer.try_send(vec![0; 65_536]).is_ok() {});
         // The client takes nothing.
         far.is_gone();
     });

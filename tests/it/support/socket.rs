@@ -96,7 +96,7 @@ impl Socket {
     pub(crate) fn fill_up(&mut self) {
         self.tcp().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
         let mut tcp = self.tcp();
-        while tcp.write(&[0; 65_536]).is_ok() {}
+        while tcp.write(&[0; 10_000]).is_ok() {}
         self.tcp().set_write_timeout(Some(DEADLINE)).unwrap();
     }
 
@@ -227,13 +227,14 @@ impl Socket {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        let mut bytes = [0; 64 * 1024];
-        let count = match &mut self.stream {
-            Stream::Tcp(tcp) => tcp.read(&mut bytes)?,
-            Stream::Unix(unix) => unix.read(&mut bytes)?,
+        let before = self.unread.len();
+        self.unread.resize(before + 64 * 1024, 0);
+        let read = match &mut self.stream {
+            Stream::Tcp(tcp) => tcp.read(&mut self.unread[before..]),
+            Stream::Unix(unix) => unix.read(&mut self.unread[before..]),
         };
-        self.unread.extend_from_slice(&bytes[..count]);
-        Ok(count)
+        self.unread.truncate(before + read.as_ref().map_or(0, |count| *count));
+        read
     }
 
     fn take(&mut self, count: usize) -> Vec<u8> {

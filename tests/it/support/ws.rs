@@ -71,16 +71,16 @@ impl Frame {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let masked = if self.mask.is_some() { 0x80 } else { 0 };
+        let masked = if self.mask.is_some() { 0x80 } else { 0x00 };
         let mut bytes = vec![self.first];
         match self.payload.len() {
-            len @ 0..=125 => bytes.push(masked | len as u8),
+            len @ 0..=125 => bytes.push(masked + len as u8),
             len @ 126..=0xffff => {
-                bytes.push(masked | 126);
+                bytes.push(masked + 126);
                 bytes.extend((len as u16).to_be_bytes());
             }
             len => {
-                bytes.push(masked | 127);
+                bytes.push(masked + 127);
                 bytes.extend((len as u64).to_be_bytes());
             }
         }
