@@ -48,7 +48,7 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let limits = request::head_limits(&ctx.generation().config);
     let mut fresh = request.handshake.is_some();
     loop {
-        let mut lease = match lease::lease(&ctx, &request, fresh).await {
+        let mut lease = match Box::pin(lease::lease(&ctx, &request, fresh)).await {
             Ok(lease) => lease,
             Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
         };
