@@ -8,7 +8,7 @@ use super::{Running, StartError, Surroundings, start};
 use crate::config::Config;
 use crate::observe::{logging, panics};
 
-/// Serves until a signal says otherwise. `identity`: see [`start`].
+/// Serves until a signal says otherwise. `identity`: see [`start()`].
 pub fn run(config: Config, identity: &str) -> ExitCode {
     if let Err(error) = logging::init(&config.log) {
         eprintln!("stickyd: [log]: {error}");

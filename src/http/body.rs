@@ -28,6 +28,13 @@ pub(super) struct Pump {
     bytes: u64,
 }
 
+/// What one turn has to write.
+struct Output {
+    bytes: Vec<u8>,
+    /// Something has been written before them.
+    written: bool,
+}
+
 /// Why a body did not arrive whole.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -81,9 +88,10 @@ impl Pump {
     ) -> Poll<Result<(), Stop>> {
         let mut budget = BUDGET;
         loop {
-            let blocked = to.is_blocked();
-            ready!(to.poll_flush(cx)).map_err(|_| Stop::Sink)?;
-            *moved |= blocked;
+            let waiting = to.waiting();
+            let flushed = to.poll_flush(cx);
+            *moved |= to.waiting() < waiting;
+            ready!(flushed).map_err(|_| Stop::Sink)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -105,44 +113,59 @@ impl Pump {
         }
     }
 
+    /// The head has gone out, or some of what is behind it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.head.is_empty()
+    }
+
     /// Passes on what has been read.
     fn advance(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire) -> Result<usize, Stop> {
-        let mut out = std::mem::take(&mut self.head);
+        let head = self.head.len();
+        let mut out = Output { bytes: std::mem::take(&mut self.head), written: false };
         let input = from.unread();
         let mut rest = input;
         while !self.ended {
-            match self.decoder.next(&mut rest).map_err(Stop::Bad)? {
-                None => break,
-                Some(Piece::Data(data)) => {
+            match self.decoder.next(&mut rest) {
+                Ok(None) => break,
+                Ok(Some(Piece::Data(data))) => {
                     self.bytes += data.len() as u64;
                     if self.bytes > self.limit {
                         return Err(Stop::TooLarge);
                     }
                     self.pass(cx, data, &mut out, to).map_err(|_| Stop::Sink)?;
                 }
-                Some(Piece::End(trailers)) => {
+                Ok(Some(Piece::End(trailers))) => {
                     self.ended = true;
                     if self.chunked {
-                        encode_last_chunk(&trailers, &mut out);
+                        encode_last_chunk(&trailers, &mut out.bytes);
                     }
+                }
+                Err(bad) => {
+                    // A head that has not gone out need not: there may be a better answer.
+                    if !out.written {
+                        out.bytes.truncate(head);
+                        self.head = out.bytes;
+                    }
+                    return Err(Stop::Bad(bad));
                 }
             }
         }
         let used = input.len() - rest.len();
         from.consume(used);
-        to.write(cx, &out).map_err(|_| Stop::Sink)?;
+        to.write(cx, &out.bytes).map_err(|_| Stop::Sink)?;
         Ok(used)
     }
 
-    fn pass(&self, cx: &mut Context<'_>, data: &[u8], out: &mut Vec<u8>, to: &mut Wire) -> io::Result<()> {
+    fn pass(&self, cx: &mut Context<'_>, data: &[u8], out: &mut Output, to: &mut Wire) -> io::Result<()> {
         if self.chunked {
-            encode_chunk(data, out);
-        } else if !out.is_empty() && data.len() <= COPY_MAX {
-            out.extend_from_slice(data);
+            encode_chunk(data, &mut out.bytes);
+        } else if !out.bytes.is_empty() && data.len() <= COPY_MAX {
+            out.bytes.extend_from_slice(data);
         } else {
-            to.write(cx, out)?;
-            out.clear();
+            to.write(cx, &out.bytes)?;
+            out.bytes.clear();
             to.write(cx, data)?;
+            out.written = true;
         }
         Ok(())
     }

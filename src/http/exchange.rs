@@ -48,7 +48,7 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let limits = request::head_limits(&ctx.generation().config);
     let mut fresh = request.handshake.is_some();
     loop {
-        let mut lease = match lease::lease(&ctx, &request, fresh).await {
+        let mut lease = match Box::pin(lease::lease(&ctx, &request, fresh)).await {
             Ok(lease) => lease,
             Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
         };
@@ -76,7 +76,8 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
         let kind = answer.kind(&request);
         open.becomes(kind);
         let (status, client_keeps) = (answer.status, answer.client_keeps && !ctx.stopping.get());
-        let (down, delivered) = transfer.deliver(answer).await;
+        // In a box, like everything that begins once the answer does: what waits for an answer is to be small.
+        let (down, delivered) = Box::pin(transfer.deliver(answer)).await;
         let (up, whole) = (transfer.bytes_up(), transfer.request_is_whole());
         return match delivered {
             Ok(reusable) => {

@@ -1,12 +1,12 @@
 //! One request to one instance and its answer back: both bodies stream, both ends are watched, every wait has an end.
 
 use std::future::poll_fn;
-use std::task::{Context as Poller, Poll};
-use std::time::Duration;
+use std::task::{Context as Poller, Poll, ready};
 
 use super::body::{Pump, Stop};
 use super::headers::{self, Delivery};
 use super::lease::Lease;
+use super::patience::{Expected, Lapse, Patience, Wait};
 use super::request::Request;
 use super::respond::Failure;
 use super::upgrade::Handshake;
@@ -15,15 +15,11 @@ use crate::affinity::cookie;
 use crate::codec::body::Framing;
 use crate::codec::response::{self, ResponseHead};
 use crate::codec::{self, HeadLimits, Parsed, Version, header_slots};
-use crate::config::model::Timeouts;
-use crate::local::clock::{self, Moment};
+use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
 use crate::upstream::Upstream;
-
-/// How often a client is looked at whose pipelined bytes hide from a read that it has left.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
 const INTERIMS_MAX: u8 = 16;
@@ -56,46 +52,13 @@ pub(super) struct Broken {
     pub(super) unanswered: bool,
 }
 
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    RequestBody,
-    InstanceTakes,
-    AnswerHead,
-    Switch,
-    AnswerBody,
-    ClientTakes,
-}
-
-impl Wait {
-    fn duration(self, timeouts: &Timeouts) -> Duration {
-        match self {
-            Wait::RequestBody => timeouts.request_body,
-            Wait::InstanceTakes | Wait::ClientTakes => timeouts.send,
-            Wait::AnswerHead => timeouts.response_head,
-            Wait::Switch => timeouts.upgrade,
-            Wait::AnswerBody => timeouts.body_idle,
-        }
-    }
-
-    fn failure(self) -> Failure {
-        match self {
-            Wait::RequestBody => Failure::BodyTimeout,
-            Wait::InstanceTakes => Failure::InstanceStalled,
-            Wait::AnswerHead | Wait::Switch => Failure::AnswerTimeout,
-            Wait::AnswerBody => Failure::AnswerStalled,
-            Wait::ClientTakes => Failure::ClientStalled,
-        }
-    }
-}
-
 /// One request on its way to one instance, and the answer on its way back.
 #[derive(Debug)]
 pub(super) struct Transfer<'x> {
     client: &'x mut Wire,
     pub(super) lease: &'x mut Lease,
     request: &'x Request,
-    timer: &'x Timer,
+    patience: Patience<'x>,
     limits: HeadLimits,
     up: Pump,
     /// The instance takes no more of the request; its answer may still come.
@@ -106,9 +69,6 @@ pub(super) struct Transfer<'x> {
     seen: usize,
     /// Interim answers so far.
     interims: u8,
-    waiting: Option<(Wait, Moment)>,
-    /// So much of the client waits unread that its end would not be seen: it is looked at now and then.
-    hidden: bool,
 }
 
 impl<'x> Transfer<'x> {
@@ -126,15 +86,13 @@ impl<'x> Transfer<'x> {
             client,
             lease,
             request,
-            timer,
+            patience: Patience::new(timer),
             limits,
             up,
             up_refused: false,
             answered: false,
             seen: 0,
             interims: 0,
-            waiting: None,
-            hidden: false,
         }
     }
 
@@ -176,13 +134,14 @@ impl<'x> Transfer<'x> {
             answer.instance_keeps && self.instance_took_all() && self.lease.wire.unread().is_empty();
         let result = match delivered {
             Ok(()) => Ok(reusable),
-            Err(failure) => Err(Broken { failure, begun: Some(answer.status), unanswered: false }),
+            Err(failure) => {
+                Err(Broken { failure, begun: down.has_begun().then_some(answer.status), unanswered: false })
+            }
         };
         (down.bytes(), result)
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
-        // Only the request moves the deadline: a head that comes in drops must be there in time all the same.
         let mut moved = false;
         let uploading = self.poll_upload(cx, &mut moved)?;
         // What the client does not take of interim answers is not read from the instance either.
@@ -206,13 +165,14 @@ impl<'x> Transfer<'x> {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::InstanceClosed)),
             }
         }
-        let wait = match (uploading, &self.request.handshake) {
-            (true, _) if self.lease.wire.is_blocked() => Wait::InstanceTakes,
-            (true, _) => Wait::RequestBody,
-            (false, Some(_)) => Wait::Switch,
-            (false, None) => Wait::AnswerHead,
+        let answer = match &self.request.handshake {
+            _ if self.client.is_blocked() => Wait::ClientTakes,
+            Some(_) => Wait::Switch,
+            None => Wait::AnswerHead,
         };
-        self.poll_patience(cx, uploading, wait, moved)
+        // While the request is on its way the answer has time.
+        let down = (!uploading).then_some((answer, false));
+        self.poll_patience(cx, uploading.then_some(moved), down)
     }
 
     fn poll_deliver(&mut self, cx: &mut Poller<'_>, down: &mut Pump) -> Poll<Result<(), Failure>> {
@@ -222,9 +182,10 @@ impl<'x> Transfer<'x> {
             Poll::Ready(Err(stop)) => return Poll::Ready(Err(broken_answer(&stop))),
             Poll::Pending => {}
         }
-        let uploading = self.poll_upload(cx, &mut moved)?;
         let wait = if self.client.is_blocked() { Wait::ClientTakes } else { Wait::AnswerBody };
-        self.poll_patience(cx, uploading, wait, moved)
+        let mut moved_up = false;
+        let uploading = self.poll_upload(cx, &mut moved_up)?;
+        self.poll_patience(cx, uploading.then_some(moved_up), Some((wait, moved)))
     }
 
     /// Moves the request; `true` while more of it is to come.
@@ -246,42 +207,28 @@ impl<'x> Transfer<'x> {
         }
     }
 
-    /// Watches the client and the clock while nothing else can be done.
+    /// Watches the client and the clock while nothing else can be done. `upload`: the request is still on its way, and whether it
+    /// came a step further.
     fn poll_patience<T>(
         &mut self,
         cx: &mut Poller<'_>,
-        uploading: bool,
-        wait: Wait,
-        moved: bool,
+        upload: Option<bool>,
+        down: Expected,
     ) -> Poll<Result<T, Failure>> {
         // Nothing is read of a body that the instance does not take: then too the client's end would not be seen.
-        let hidden = if uploading { self.lease.wire.is_blocked() } else { self.watch_client(cx)? };
-        let deadline = match self.waiting {
-            Some((before, deadline)) if before == wait && !moved && hidden == self.hidden => deadline,
-            Some((before, deadline)) if before == wait && !moved => self.arm(deadline, hidden),
-            _ => {
-                self.arm(clock::coarse().after(wait.duration(&self.request.upstream.config.timeouts)), hidden)
+        let blocked = self.lease.wire.is_blocked();
+        let hidden = if upload.is_some() { blocked } else { self.watch_client(cx)? };
+        let up = upload.map(|moved| (if blocked { Wait::InstanceTakes } else { Wait::RequestBody }, moved));
+        self.patience.expect(up, down, &self.request.upstream.config.timeouts, hidden);
+        loop {
+            match ready!(self.patience.poll(cx)) {
+                Lapse::Late(wait) => return Poll::Ready(Err(wait.failure())),
+                Lapse::Look if hidden && self.client.stream().is_read_closed() => {
+                    return Poll::Ready(Err(Failure::ClientGone));
+                }
+                Lapse::Look => {}
             }
-        };
-        self.waiting = Some((wait, deadline));
-        while self.timer.poll(cx).is_ready() {
-            if deadline <= clock::coarse() {
-                return Poll::Ready(Err(wait.failure()));
-            }
-            if hidden && self.client.stream().is_read_closed() {
-                return Poll::Ready(Err(Failure::ClientGone));
-            }
-            self.arm(deadline, hidden);
         }
-        Poll::Pending
-    }
-
-    /// Wakes this exchange at `deadline`, or earlier for a look at a client whose end would not be seen.
-    fn arm(&mut self, deadline: Moment, hidden: bool) -> Moment {
-        self.hidden = hidden;
-        let look = clock::coarse().after(LOOK_EVERY);
-        self.timer.set_at(if hidden { look.min(deadline) } else { deadline });
-        deadline
     }
 
     /// Notices a client that leaves; what it sends meanwhile waits. `true`: so much waits that its end would not be seen.

@@ -79,7 +79,7 @@ fn is_hop_by_hop(name: &str) -> bool {
     }
 }
 
-/// `X_Forwarded_For` and the like: many instances read them as the real ones.
+/// `X_Forwarded_For`, `Content_Length` and the like: many instances read them as the real ones.
 fn is_spelling_of_ours(name: &str) -> bool {
     name.contains('_')
         && OURS.iter().any(|ours| {
@@ -91,29 +91,40 @@ fn is_spelling_of_ours(name: &str) -> bool {
         })
 }
 
-/// What the proxy says of the client.
-const OURS: [&str; 5] =
-    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
+/// What the proxy says of the client and of the message.
+const OURS: [&str; 7] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-real-ip",
+    "x-request-id",
+    "content-length",
+    "transfer-encoding",
+];
 
 /// Names that `Connection` fields declare to concern this connection only.
-struct Named<'h, 'b> {
-    headers: &'h [Header<'b>],
-    any: bool,
+struct Named<'b> {
+    names: [&'b [u8]; NAMED_MAX],
+    count: usize,
 }
 
-impl<'h, 'b> Named<'h, 'b> {
-    fn of(headers: &'h [Header<'b>]) -> Self {
-        let usual = |token: &[u8]| {
-            [&b"close"[..], b"keep-alive", b"upgrade", b""]
-                .iter()
-                .any(|usual| token.eq_ignore_ascii_case(usual))
-        };
-        let any = tokens(headers).any(|token| !usual(token));
-        Named { headers, any }
+/// So many names are heeded: real peers name one or two, and every one is compared with every field.
+const NAMED_MAX: usize = 8;
+
+impl<'b> Named<'b> {
+    fn of(headers: &[Header<'b>]) -> Self {
+        const USUAL: [&[u8]; 4] = [b"close", b"keep-alive", b"upgrade", b""];
+        let unusual = |token: &&[u8]| !USUAL.iter().any(|usual| token.eq_ignore_ascii_case(usual));
+        let mut named = Named { names: [b""; NAMED_MAX], count: 0 };
+        for (slot, token) in named.names.iter_mut().zip(tokens(headers).filter(unusual)) {
+            *slot = token;
+            named.count += 1;
+        }
+        named
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.any && tokens(self.headers).any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
+        self.names[..self.count].iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 

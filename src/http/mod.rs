@@ -8,6 +8,7 @@ mod headers;
 mod idle;
 mod join;
 mod lease;
+mod patience;
 mod record;
 mod request;
 mod respond;

@@ -115,6 +115,11 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Bytes that wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.parked.as_ref().map_or(0, |parked| parked.rest().len())
+    }
+
     /// Something waits to be taken.
     pub(crate) fn is_blocked(&self) -> bool {
         self.parked.is_some()

@@ -13,6 +13,10 @@ use super::holder;
 use crate::config::model::{ListenAddress, Listener};
 use crate::upstream::connect::keep_alive;
 
+/// Bytes for a client that the kernel takes before the client's network has taken them. It bounds what slow readers cost in
+/// kernel memory, and lets their progress be seen: without it a socket says "writable" again only after megabytes.
+const UNSENT_MAX: u32 = 128 * 1024;
+
 /// A bound listener.
 #[derive(Debug)]
 pub struct Bound {
@@ -123,6 +127,7 @@ fn tcp_socket(address: SocketAddr, share: bool, unacked: Duration) -> io::Result
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(unacked))?;
     socket.set_tcp_keepalive(&keep_alive(unacked))?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

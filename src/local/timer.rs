@@ -120,6 +120,16 @@ struct Entry {
     waker: Option<Waker>,
 }
 
+/// The slot of a deadline: the coarser the farther.
+fn slot_of(deadline: u64, now: u64) -> u64 {
+    let grain = match deadline.saturating_sub(now) {
+        0..1_000 => 8,
+        1_000..10_000 => 128,
+        _ => 1_024,
+    };
+    deadline.next_multiple_of(grain)
+}
+
 #[derive(Debug)]
 struct Wheel {
     entries: Slab<Entry>,
@@ -141,7 +151,7 @@ impl Wheel {
         let entry = &mut self.entries[key as usize];
         entry.deadline = deadline;
         entry.fired = false;
-        if deadline < entry.slot {
+        if slot_of(deadline, now) < entry.slot {
             self.enlist(key, deadline, now);
         }
     }
@@ -173,12 +183,7 @@ impl Wheel {
     }
 
     fn enlist(&mut self, key: u32, deadline: u64, now: u64) {
-        let grain = match deadline.saturating_sub(now) {
-            0..1_000 => 8,
-            1_000..10_000 => 128,
-            _ => 1_024,
-        };
-        let slot = deadline.next_multiple_of(grain);
+        let slot = slot_of(deadline, now);
         let first = self.next().is_none_or(|next| slot < next);
         self.entries[key as usize].slot = slot;
         self.slots.entry(slot).or_default().push(key);

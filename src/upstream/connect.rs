@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -18,9 +18,10 @@ use crate::observe::metrics::ConnectError;
 
 /// How long the answer of a resolver is used before it is asked again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
-
 /// How long a name without an address is not asked for again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
 
 /// Where an instance is.
 #[derive(Debug)]
@@ -28,16 +29,16 @@ pub struct Endpoint {
     host: String,
     port: u16,
     known: Mutex<Known>,
-    /// Held while a resolver is asked: many clients at a time are one question.
-    asking: tokio::sync::Mutex<()>,
+    /// Held by whoever waits for a first answer: many clients at a time are one question.
+    first: tokio::sync::Mutex<()>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Known {
     /// A literal: never asked for.
     Literal(SocketAddr),
-    /// A name: its last address, and when the resolver was last asked.
-    Name { address: Option<SocketAddr>, asked: Option<Moment> },
+    /// A name: its addresses, the one that worked last in front, and when the resolver was asked last.
+    Name { addresses: Vec<SocketAddr>, asked: Option<Moment> },
 }
 
 impl Endpoint {
@@ -45,67 +46,79 @@ impl Endpoint {
     pub fn new(host: &str, port: u16) -> Self {
         let known = match host.parse::<IpAddr>() {
             Ok(ip) => Known::Literal(SocketAddr::new(ip, port)),
-            Err(_) => Known::Name { address: None, asked: None },
+            Err(_) => Known::Name { addresses: Vec::new(), asked: None },
         };
         Endpoint {
             host: host.to_owned(),
             port,
             known: Mutex::new(known),
-            asking: tokio::sync::Mutex::default(),
+            first: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The address to connect to. A name keeps its address while the answer still holds it, and the last one when the
-    /// resolver fails.
-    async fn address(&self) -> Result<SocketAddr, Failed> {
-        if let Some(answer) = self.recent() {
-            return answer;
+    /// The addresses to try, in their order. Known ones are used at once, and asked for anew behind the back of whoever
+    /// connects: a resolver that hangs takes no instance out. Only a name without any is waited for.
+    async fn addresses(self: &Arc<Self>) -> Vec<SocketAddr> {
+        let (addresses, due) = self.look(true);
+        if !addresses.is_empty() {
+            if due {
+                let endpoint = self.clone();
+                tokio::task::spawn_local(async move { endpoint.ask().await });
+            }
+            return addresses;
         }
-        let last = self.last();
-        let _asking = match (self.asking.try_lock(), last) {
-            (Ok(asking), _) => asking,
-            // Somebody asks already: the last address is good enough meanwhile.
-            (Err(_), Some(last)) => return Ok(last),
-            (Err(_), None) => self.asking.lock().await,
-        };
-        match self.recent() {
-            Some(answer) => answer,
-            None => self.ask(last).await,
+        let _first = self.first.lock().await;
+        let (addresses, due) = self.look(true);
+        if addresses.is_empty() && due {
+            self.ask().await;
+        }
+        self.look(false).0
+    }
+
+    /// What is known, and whether it is time to ask; `claim`: then the caller asks, and nobody else does.
+    fn look(&self, claim: bool) -> (Vec<SocketAddr>, bool) {
+        match &mut *self.known() {
+            Known::Literal(address) => (vec![*address], false),
+            Known::Name { addresses, asked } => {
+                let every = if addresses.is_empty() { RETRY_EVERY } else { RESOLVE_EVERY };
+                let now = clock::coarse();
+                let due = asked.is_none_or(|asked| now.since(asked) >= every);
+                // Waiting for a first answer is ordered by `first`.
+                if claim && due && !addresses.is_empty() {
+                    *asked = Some(now);
+                }
+                (addresses.clone(), due)
+            }
         }
     }
 
-    async fn ask(&self, last: Option<SocketAddr>) -> Result<SocketAddr, Failed> {
+    /// Asks the resolver. Addresses that still hold keep their order; an empty answer or a failure keeps them all.
+    async fn ask(&self) {
         let answer = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let answer: Vec<SocketAddr> = answer.map(Iterator::collect).unwrap_or_default();
-        let address = last.filter(|last| answer.contains(last)).or(answer.first().copied()).or(last);
-        *self.known() = Known::Name { address, asked: Some(clock::coarse()) };
-        address.ok_or_else(no_address)
+        if let Known::Name { addresses, asked } = &mut *self.known() {
+            *asked = Some(clock::coarse());
+            if !answer.is_empty() {
+                addresses.retain(|address| answer.contains(address));
+                let new: Vec<_> = answer.into_iter().filter(|address| !addresses.contains(address)).collect();
+                addresses.extend(new);
+                addresses.truncate(ADDRESSES_MAX);
+            }
+        }
     }
 
-    /// What is known well enough not to ask again.
-    fn recent(&self) -> Option<Result<SocketAddr, Failed>> {
-        let (address, asked) = match *self.known() {
-            Known::Literal(address) => return Some(Ok(address)),
-            Known::Name { address, asked } => (address, asked?),
-        };
-        let every = if address.is_some() { RESOLVE_EVERY } else { RETRY_EVERY };
-        (clock::coarse().since(asked) < every).then(|| address.ok_or_else(no_address))
-    }
-
-    fn last(&self) -> Option<SocketAddr> {
-        match *self.known() {
-            Known::Literal(address) => Some(address),
-            Known::Name { address, .. } => address,
+    /// This address works: it is tried first from now on.
+    fn prefer(&self, address: SocketAddr) {
+        if let Known::Name { addresses, .. } = &mut *self.known()
+            && let Some(at) = addresses.iter().position(|known| *known == address)
+        {
+            addresses[..=at].rotate_right(1);
         }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn no_address() -> Failed {
-    Failed::new(ConnectError::Dns, "the name has no address")
 }
 
 /// Why there is no connection.
@@ -137,21 +150,34 @@ impl Failed {
     }
 }
 
-/// Connects to `endpoint` within `timeouts.connect`, from one of `sources` (in turn, by `turn`) when there are any.
+/// Connects to `endpoint` within `timeouts.connect`, from one of `sources` (in turn, by `turn`) when there are any. Of a name's
+/// addresses the next is tried when one refuses.
 ///
 /// # Errors
-/// Why not. "No local port" says nothing of the instance.
+/// Why not. "No local port" and "files" say nothing of the instance.
 pub async fn connect(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     sources: &[IpAddr],
     turn: u64,
     timeouts: &Timeouts,
 ) -> Result<Stream, Failed> {
+    let Some(addresses) = timer::within(timeouts.connect, endpoint.addresses()).await else {
+        return Err(Failed::new(ConnectError::Dns, "the resolver does not answer in time"));
+    };
     let connecting = async {
-        let address = endpoint.address().await?;
-        let stream = dial(address, sources, turn).await.map_err(Failed::of)?;
-        keep_watch(&stream, timeouts.unacked).map_err(Failed::of)?;
-        Ok(Stream::Tcp(stream))
+        let mut result = Err(Failed::new(ConnectError::Dns, "the name has no address"));
+        for address in addresses {
+            let dialled = dial(address, sources, turn).await;
+            let watched = dialled.and_then(|stream| keep_watch(&stream, timeouts.unacked).map(|()| stream));
+            match watched {
+                Ok(stream) => {
+                    endpoint.prefer(address);
+                    return Ok(Stream::Tcp(stream));
+                }
+                Err(error) => result = Err(Failed::of(error)),
+            }
+        }
+        result
     };
     timer::within(timeouts.connect, connecting)
         .await
@@ -199,4 +225,40 @@ fn keep_watch(stream: &TcpStream, unacked: Duration) -> io::Result<()> {
 pub fn keep_alive(unacked: Duration) -> TcpKeepalive {
     let second = Duration::from_secs(1);
     TcpKeepalive::new().with_time((unacked / 2).max(second)).with_interval((unacked / 6).max(second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(endpoint: &Endpoint) -> Vec<SocketAddr> {
+        endpoint.look(false).0
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_name_keeps_the_address_that_works_in_front() {
+        let endpoint = Arc::new(Endpoint::new("name.invalid", 80));
+        let [a, b, c]: [SocketAddr; 3] =
+            ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"].map(|a| a.parse().unwrap());
+        *endpoint.known() = Known::Name { addresses: vec![a, b, c], asked: Some(clock::coarse()) };
+        endpoint.prefer(c);
+        assert_eq!(known(&endpoint), [c, a, b]);
+        endpoint.prefer("198.51.100.1:80".parse().unwrap());
+        assert_eq!(endpoint.addresses().await, [c, a, b]);
+    }
+
+    #[test]
+    fn a_literal_is_never_asked_for() {
+        let endpoint = Endpoint::new("::1", 80);
+        assert_eq!(endpoint.look(true), (vec!["[::1]:80".parse().unwrap()], false));
+    }
+
+    #[test]
+    fn one_asks_and_the_others_use_what_is_known() {
+        let endpoint = Endpoint::new("name.invalid", 80);
+        let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        *endpoint.known() = Known::Name { addresses: vec![address], asked: None };
+        assert_eq!(endpoint.look(true), (vec![address], true));
+        assert_eq!(endpoint.look(true), (vec![address], false));
+    }
 }

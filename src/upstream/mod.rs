@@ -82,7 +82,7 @@ pub struct Instance {
     /// Its identity for rendezvous hashing.
     pub hash: InstanceHash,
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     /// What a cookie calls it: one token for each secret.
     tokens: Vec<InstanceToken>,
     counters: Box<[InstanceCounters]>,
@@ -96,7 +96,7 @@ impl Instance {
             name: config.name.clone(),
             weight: config.weight,
             hash: InstanceHash::of(upstream, &config.name),
-            endpoint: Endpoint::new(&config.host, config.port),
+            endpoint: Arc::new(Endpoint::new(&config.host, config.port)),
             tokens: keys.map(|keys| keys.instance_tokens(upstream, &config.name)).unwrap_or_default(),
             counters: (0..workers).map(|_| InstanceCounters::default()).collect(),
         }

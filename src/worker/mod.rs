@@ -85,6 +85,8 @@ impl Worker {
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
             runtime.block_on(work(parts, inbox));
+            // A resolver that does not answer is not waited for.
+            runtime.shutdown_background();
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),

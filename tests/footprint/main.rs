@@ -141,7 +141,7 @@ fn footprint() {
     };
 
     gate("bytes of an idle tunnel", setup.held(tunnel), 1_200);
-    gate("bytes of a pending long-poll", setup.held(poll), 2_100);
+    gate("bytes of a pending long-poll", setup.held(poll), 1_950);
     gate("bytes of an idle keep-alive connection", setup.held(kept), 800);
 
     let (mut client, mut instance) = tunnel(&setup);
