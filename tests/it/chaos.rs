@@ -31,7 +31,8 @@ fn everything_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let proxy = Proxy::start(&format!(
-        "workers = 2\n[upstream.app]\ninstances = [\"{}\"]\n[timeouts]\nclose_wait = \"200ms\"\nhalf_close = \"500ms\"\n",
+        "workers = 2\n[upstream.app]\ninstances = [\"{}\"]\n[timeouts]\nclose_wait = \"200ms\"\nhalf_close = \"500ms\"\n\
+         upstream_idle = \"200ms\"\n",
         listener.local_addr().unwrap()
     ));
     let over = AtomicBool::new(false);
