@@ -329,3 +329,34 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
         out.extend_from_slice(part);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(name: &'static str, value: &'static str) -> Header<'static> {
+        Header { name, value: value.as_bytes() }
+    }
+
+    /// The regression: thirty thousand commas cost as many comparisons with every field.
+    #[test]
+    fn connection_names_few_fields() {
+        let many = format!("{}X-A, B1, B2, B3, B4, B5, B6, B7, X-Late", ",".repeat(30_000));
+        let headers = [Header { name: "Connection", value: many.as_bytes() }, header("connection", "close")];
+        let named = Named::of(&headers);
+        assert_eq!(named.count, NAMED_MAX);
+        assert!(named.contains("x-a") && named.contains("B7"));
+        assert!(!named.contains("X-Late") && !named.contains("close") && !named.contains(""));
+    }
+
+    #[test]
+    fn spellings_that_pass_for_ours() {
+        let check = |name, expected| assert_eq!(field(name), expected, "{name}");
+        check("X_Forwarded_For", Field::Dropped);
+        check("x-forwarded_proto", Field::Dropped);
+        check("Content_Length", Field::Dropped);
+        check("Transfer_Encoding", Field::Dropped);
+        check("X_Other", Field::Other);
+        check("Accept", Field::Other);
+    }
+}

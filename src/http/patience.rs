@@ -130,3 +130,44 @@ fn renew(slot: &mut Option<(Wait, Moment)>, expected: Expected, timeouts: &Timeo
         (_, Some((wait, _))) => Some((wait, clock::coarse().after(wait.duration(timeouts)))),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn timeouts() -> Timeouts {
+        let text = "listen = \":80\"\n[upstream.app]\ninstances = [\"a:1\"]\n[timeouts]\nsend = \"2s\"\nbody_idle = \"2s\"\n";
+        config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config.timeouts
+    }
+
+    /// The regression: one upload byte a second kept an answer alive whose reader took nothing.
+    #[test]
+    fn an_upload_that_trickles_does_not_excuse_a_stalled_answer() {
+        let (timer, timeouts) = (Timer::new(), timeouts());
+        let mut patience = Patience::new(&timer);
+        patience.expect(Some((Wait::RequestBody, false)), Some((Wait::ClientTakes, false)), &timeouts, false);
+        let deadlines = (patience.up, patience.down);
+        std::thread::sleep(Duration::from_millis(30));
+        patience.expect(Some((Wait::RequestBody, true)), Some((Wait::ClientTakes, false)), &timeouts, false);
+        assert_eq!(patience.down, deadlines.1);
+        assert_ne!(patience.up, deadlines.0);
+        assert_eq!(patience.next().map(|(wait, _)| wait), Some(Wait::ClientTakes));
+        // Another thing to wait for has its own time.
+        patience.expect(None, Some((Wait::AnswerBody, false)), &timeouts, false);
+        assert_eq!(patience.up, None);
+        assert_ne!(patience.down, deadlines.1);
+    }
+
+    #[test]
+    fn a_look_comes_before_a_far_deadline() {
+        let (timer, timeouts) = (Timer::new(), timeouts());
+        let mut patience = Patience::new(&timer);
+        patience.expect(None, Some((Wait::AnswerHead, false)), &timeouts, false);
+        let far = patience.armed;
+        patience.expect(None, Some((Wait::AnswerHead, false)), &timeouts, true);
+        assert!(patience.armed < far);
+        patience.expect(None, Some((Wait::AnswerHead, false)), &timeouts, false);
+        assert_eq!(patience.armed, far);
+    }
+}

@@ -331,4 +331,29 @@ mod tests {
         wheel.fire(6_000);
         assert!(wheel.entries[new as usize].fired);
     }
+
+    fn entries(wheel: &Wheel) -> usize {
+        wheel.slots.values().map(Vec::len).sum()
+    }
+
+    #[test]
+    fn a_timer_that_is_set_again_and_again_is_listed_once() {
+        for patience in [500, 5_000, 300_000] {
+            let mut wheel = Wheel::new();
+            let key = wheel.add();
+            // Ten times a millisecond, as a busy body does, for several slots of every grain.
+            for tick in 0..30_000 {
+                let now = tick / 10;
+                wheel.fire(now);
+                wheel.set(key, now + patience, now);
+                assert_eq!(entries(&wheel), 1, "{patience} ms, set at {now}");
+            }
+            // And once the first slot has come and the entry was put off.
+            for now in (3_000..2 * patience + 5_000).step_by(100) {
+                wheel.fire(now);
+                wheel.set(key, now + patience, now);
+                assert_eq!(entries(&wheel), 1, "{patience} ms, set at {now}");
+            }
+        }
+    }
 }
