@@ -240,6 +240,29 @@ fn the_connection_limit_turns_away_and_resumes() {
 }
 
 #[test]
+fn idle_connections_make_room_near_the_limit() {
+    let instance = Answering::start("blue");
+    let proxy = Proxy::configured(&instance, "[limits]\nmax_connections = 100\n");
+    // One that is busy, and one that has not said anything yet, are left alone.
+    let mut silent = proxy.connect();
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        let mut client = proxy.connect();
+        client.send(GET);
+        assert_eq!(client.answer().text(), "blue");
+        idle.push(client);
+    }
+    assert_eq!(proxy.count("stickyd_refused_total", &[("reason", "limit")]), 0);
+    // Those that waited longest were ended, in order.
+    idle[0].ends();
+    silent.send(GET);
+    assert_eq!(silent.answer().text(), "blue");
+    let last = idle.last_mut().unwrap();
+    last.send(GET);
+    assert_eq!(last.answer().text(), "blue");
+}
+
+#[test]
 fn a_tunnel_counts_as_a_connection() {
     let instance = Instance::start();
     let proxy = Proxy::configured(&instance, "[limits]\nmax_connections = 1\n");

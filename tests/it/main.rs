@@ -5,6 +5,7 @@
 //! | `support` | what the tests are written with: read its `mod.rs` first |
 //! | `requests` | requests and answers through the proxy, as raw bytes |
 //! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
+//! | `chaos` | everything wrong at once |
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `life` | the process: limits, locks, signals |
 //! | `config` | the corpus of configurations, good and bad |
@@ -20,6 +21,7 @@
 
 mod affinity;
 mod architecture;
+mod chaos;
 mod config;
 mod differential;
 mod life;

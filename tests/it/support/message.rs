@@ -30,6 +30,22 @@ impl Message {
         message
     }
 
+    /// An answer, if a whole one comes.
+    pub(crate) fn try_answer(from: &mut Socket) -> Option<Self> {
+        let head = from.try_head()?;
+        let mut message = Message { head, body: Vec::new(), trailers: Vec::new() };
+        if message.field("transfer-encoding").is_none()
+            && let Some(length) = message.field("content-length")
+            && !from.has_at_least(length.parse().unwrap())
+        {
+            return None;
+        }
+        if message.status() >= 200 {
+            message.read_body(from, true);
+        }
+        Some(message)
+    }
+
     fn read_body(&mut self, from: &mut Socket, until_end: bool) {
         if self.field("transfer-encoding").is_some() {
             self.read_chunks(from);

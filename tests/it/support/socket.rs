@@ -114,7 +114,35 @@ impl Socket {
         let end = self.until("the end of a head", |unread| {
             unread.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
         });
-        String::from_utf8(self.take(end)).expect("heads are ASCII here")
+        let head = self.take(end);
+        String::from_utf8(head).unwrap_or_else(|error| panic!("this is no head: {}", shown(error.as_bytes())))
+    }
+
+    /// The same, if it comes before the other side ends.
+    pub(crate) fn try_head(&mut self) -> Option<String> {
+        while !self.unread.windows(4).any(|four| four == b"\r\n\r\n") {
+            match self.fill() {
+                Ok(1..) => {}
+                Err(error) if is_late(&error) => panic!("{error}: {}", shown(&self.unread)),
+                Ok(0) | Err(_) => return None,
+            }
+        }
+        Some(self.head())
+    }
+
+    /// So many bytes come before the other side ends.
+    pub(crate) fn has_at_least(&mut self, count: usize) -> bool {
+        while self.unread.len() < count {
+            if !matches!(self.fill(), Ok(1..)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was read and not yet asked for.
+    pub(crate) fn taken(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
     }
 
     /// Up to and with CRLF.

@@ -96,7 +96,9 @@ fn a_close_waits_for_the_end_of_a_long_frame() {
         to.expect(&long[200_000..]);
         expect_close(to, 1012, up);
         from.half_close();
+        to.half_close();
         to.ends();
+        from.ends();
         drop((client, far));
         proxy.closed_one("drained", "1012");
     }

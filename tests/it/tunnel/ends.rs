@@ -178,7 +178,8 @@ fn a_reset_of_the_instance_reaches_the_client() {
 fn a_reset_while_data_waits() {
     // Nobody reads, and both directions are full.
     for client_resets in [true, false] {
-        let (proxy, _instance, client, far) = tunnel_with("[timeouts]\nhalf_close = \"300ms\"\n");
+        let (proxy, _instance, client, far) =
+            tunnel_with("[timeouts]\nhalf_close = \"300ms\"\nclose_wait = \"100ms\"\n");
         let (mut from, mut to) = if client_resets { (client, far) } else { (far, client) };
         from.fill_up();
         to.fill_up();
