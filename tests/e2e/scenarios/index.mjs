@@ -1,7 +1,7 @@
 // What must work, and what must not: each scenario says under which affinity it has to fail, and with which words.
 //
 // A scenario is `{ name, run(site), mustFail?: { [affinity]: pattern }, not?: [affinity] }`; `site` is
-// `{ url, cluster }`. It rejects when anything is not as a user expects.
+// `{ url, cluster, label }`. It rejects when anything is not as a user expects.
 
 import { browser } from './browser.mjs';
 import { killed } from './killed.mjs';
