@@ -1,7 +1,7 @@
 //! One end of a connection, raw: bytes out, bytes in, and every way to end it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -100,6 +100,21 @@ impl Socket {
         self.tcp().set_write_timeout(Some(DEADLINE)).unwrap();
     }
 
+    /// The other end of this loopback connection has read all that we sent: the kernel holds nothing for it.
+    pub(crate) fn is_all_read(&self) -> bool {
+        let hex = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()),
+            IpAddr::V6(_) => panic!("only IPv4 is looked up"),
+        };
+        let (ours, theirs) = (hex(self.local()), hex(self.tcp().peer_addr().unwrap()));
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        let line =
+            lines.find(|fields| fields[1] == theirs && fields[2] == ours).expect("the other end is there");
+        // tx_queue:rx_queue
+        line[4].ends_with(":00000000")
+    }
+
     /// Each byte in a segment of its own (as far as the kernel keeps them apart).
     pub(crate) fn send_singly(&mut self, bytes: impl AsRef<[u8]>) {
         for byte in bytes.as_ref() {
@@ -116,6 +131,16 @@ impl Socket {
         });
         let head = self.take(end);
         String::from_utf8(head).unwrap_or_else(|error| panic!("this is no head: {}", shown(error.as_bytes())))
+    }
+
+    /// A head, and not a byte more is read.
+    pub(crate) fn head_alone(&mut self) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.tcp().read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
     }
 
     /// The same, if it comes before the other side ends.
