@@ -22,7 +22,14 @@ pub(super) struct Lock {
 pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, String> {
     let path = runtime.join(format!("{:016x}.lock", xxh3_64(identity.as_bytes())));
     let opened = fs::create_dir_all(runtime).and_then(|()| {
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)
     });
     let mut file = match opened {
         Ok(file) => file,

@@ -36,7 +36,9 @@ impl Surroundings {
             if root {
                 return Some(PathBuf::from("/run/stickyd"));
             }
-            Some(named("XDG_RUNTIME_DIR").unwrap_or_else(env::temp_dir).join("stickyd"))
+            // In a folder that all share the name says whose it is.
+            let shared = || env::temp_dir().join(format!("stickyd-{}", rustix::process::geteuid().as_raw()));
+            Some(named("XDG_RUNTIME_DIR").map_or_else(shared, |path| path.join("stickyd")))
         };
         Surroundings {
             state: named("STATE_DIRECTORY").or_else(usual_state),

@@ -26,6 +26,8 @@ pub(super) struct Pump {
     limit: u64,
     /// Bytes of content so far.
     bytes: u64,
+    /// The source's connection may have been broken without a word: its end says nothing of the body's end.
+    doubtful: bool,
 }
 
 /// What one turn has to write.
@@ -65,7 +67,13 @@ impl Pump {
             head,
             limit: limit.unwrap_or(u64::MAX),
             bytes: 0,
+            doubtful: false,
         }
+    }
+
+    /// From now on the end of the source's connection is no end of the body.
+    pub(super) fn doubt_the_end(&mut self) {
+        self.doubtful = true;
     }
 
     /// All of it has been read, decoded and given to the sink's connection.
@@ -172,6 +180,9 @@ impl Pump {
 
     /// The source ended its connection: that may be the body's end.
     fn source_ended(&mut self, cx: &mut Context<'_>, to: &mut Wire) -> Result<(), Stop> {
+        if self.doubtful {
+            return Err(Stop::Source);
+        }
         self.decoder.eof().map_err(|_| Stop::Source)?;
         self.ended = true;
         if self.chunked {

@@ -17,7 +17,7 @@ use super::forward::{Answer, Broken, Transfer};
 use super::join::Joined;
 use super::lease::{self, Lease};
 use super::record::{self, Open, Outcome};
-use super::request::{self, Intake, Request};
+use super::request::{Intake, Request};
 use super::respond::{self, Failure};
 use crate::observe::metrics::Kind;
 
@@ -45,18 +45,21 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
 /// as the largest of the former.
 async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let ctx = connection.ctx.clone();
-    let limits = request::head_limits(&ctx.generation().config);
     let mut fresh = request.handshake.is_some();
     loop {
         let mut lease = match Box::pin(lease::lease(&ctx, &request, fresh)).await {
             Ok(lease) => lease,
             Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
         };
+        if !lease.reused && connection.wire.stream().is_read_closed() {
+            // It left while we connected: what it wanted is not done any more.
+            return Box::pin(give_up(connection, &request, None, Failure::ClientGone)).await;
+        }
         let may_retry = lease.reused && request.retryable;
         let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
         let mut open = Open::begin(&lease.instance, ctx.worker, request.kind);
         let mut transfer =
-            Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head, limits);
+            Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head);
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
             // The instance was ending a connection that had served before: it cannot have acted on this request.

@@ -14,7 +14,7 @@ use super::wire::Wire;
 use crate::affinity::cookie;
 use crate::codec::body::Framing;
 use crate::codec::response::{self, ResponseHead};
-use crate::codec::{self, HeadLimits, Parsed, Version, header_slots};
+use crate::codec::{self, Parsed, Version, header_slots};
 use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
@@ -59,7 +59,6 @@ pub(super) struct Transfer<'x> {
     pub(super) lease: &'x mut Lease,
     request: &'x Request,
     patience: Patience<'x>,
-    limits: HeadLimits,
     up: Pump,
     /// The instance takes no more of the request; its answer may still come.
     up_refused: bool,
@@ -78,16 +77,14 @@ impl<'x> Transfer<'x> {
         lease: &'x mut Lease,
         request: &'x Request,
         head: Vec<u8>,
-        limits: HeadLimits,
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
-        let up = Pump::new(head, request.framing, chunked, request.body_limit, limits.bytes);
+        let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
         Transfer {
             client,
             lease,
             request,
             patience: Patience::new(timer),
-            limits,
             up,
             up_refused: false,
             answered: false,
@@ -128,7 +125,7 @@ impl<'x> Transfer<'x> {
         let head = std::mem::take(&mut answer.head);
         let client_chunked = self.request.version == Version::Http11
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
-        let mut down = Pump::new(head, answer.framing, client_chunked, None, self.limits.bytes);
+        let mut down = Pump::new(head, answer.framing, client_chunked, None, self.request.limits.bytes);
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
         let reusable =
             answer.instance_keeps && self.instance_took_all() && self.lease.wire.unread().is_empty();
@@ -147,7 +144,8 @@ impl<'x> Transfer<'x> {
         // What the client does not take of interim answers is not read from the instance either.
         while self.client.poll_flush(cx).map_err(|_| Failure::ClientGone)?.is_ready() {
             let unread = self.lease.wire.unread();
-            if !unread.is_empty() && (self.seen == 0 || codec::worth_parsing(unread, self.seen, self.limits))
+            if !unread.is_empty()
+                && (self.seen == 0 || codec::worth_parsing(unread, self.seen, self.request.limits))
             {
                 self.answered = true;
                 if let Some(answer) = self.take_answer(cx)? {
@@ -177,6 +175,10 @@ impl<'x> Transfer<'x> {
 
     fn poll_deliver(&mut self, cx: &mut Poller<'_>, down: &mut Pump) -> Poll<Result<(), Failure>> {
         let mut moved = false;
+        if self.up_refused {
+            // Our write has taken the error of a reset: what is read behind it ends like a clean answer.
+            down.doubt_the_end();
+        }
         match down.poll(cx, &mut self.lease.wire, self.client, &mut moved) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(stop)) => return Poll::Ready(Err(broken_answer(&stop))),
@@ -218,7 +220,14 @@ impl<'x> Transfer<'x> {
         // Nothing is read of a body that the instance does not take: then too the client's end would not be seen.
         let blocked = self.lease.wire.is_blocked();
         let hidden = if upload.is_some() { blocked } else { self.watch_client(cx)? };
-        let up = upload.map(|moved| (if blocked { Wait::InstanceTakes } else { Wait::RequestBody }, moved));
+        // A client that waits for 100 does not owe the body yet.
+        let unasked = self.request.expects_continue && self.up.bytes() == 0 && self.interims == 0;
+        let next = match (blocked, unasked) {
+            (true, _) => Wait::InstanceTakes,
+            (false, true) => Wait::AnswerHead,
+            (false, false) => Wait::RequestBody,
+        };
+        let up = upload.map(|moved| (next, moved));
         self.patience.expect(up, down, &self.request.upstream.config.timeouts, hidden);
         loop {
             match ready!(self.patience.poll(cx)) {
@@ -233,7 +242,7 @@ impl<'x> Transfer<'x> {
 
     /// Notices a client that leaves; what it sends meanwhile waits. `true`: so much waits that its end would not be seen.
     fn watch_client(&mut self, cx: &mut Poller<'_>) -> Result<bool, Failure> {
-        while self.client.unread().len() < self.limits.bytes {
+        while self.client.unread().len() < self.request.limits.bytes {
             match self.client.poll_fill(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(1..)) => {}
@@ -248,8 +257,12 @@ impl<'x> Transfer<'x> {
     fn take_answer(&mut self, cx: &mut Poller<'_>) -> Result<Option<Answer>, Failure> {
         loop {
             let mut slots = header_slots();
-            let parsed =
-                response::parse(self.lease.wire.unread(), &mut slots, self.limits, self.request.to_head);
+            let parsed = response::parse(
+                self.lease.wire.unread(),
+                &mut slots,
+                self.request.limits,
+                self.request.to_head,
+            );
             let Parsed::Complete { head, len } = parsed.map_err(Failure::BadAnswer)? else { return Ok(None) };
             let handshake = self.request.handshake.as_ref();
             if head.status == 101 {
@@ -272,7 +285,7 @@ impl<'x> Transfer<'x> {
                 }
                 continue;
             }
-            let answer = prepare(self.request, self.lease, &head);
+            let answer = prepare(self.request, self.lease, &head, self.up.is_ended());
             self.lease.wire.consume(len);
             return Ok(Some(answer));
         }
@@ -286,12 +299,13 @@ const INTERIM: Delivery<'static> =
 fn broken_answer(stop: &Stop) -> Failure {
     match stop {
         Stop::Sink => Failure::ClientGone,
-        Stop::Source | Stop::Bad(_) | Stop::TooLarge => Failure::InstanceClosed,
+        Stop::Bad(bad) => Failure::BadAnswerBody(*bad),
+        Stop::Source | Stop::TooLarge => Failure::InstanceClosed,
     }
 }
 
 /// The final answer as the client gets it.
-fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Answer {
+fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>, request_is_whole: bool) -> Answer {
     let switched = head.status == 101;
     let http11 = request.version == Version::Http11;
     let framing = match head.framing {
@@ -299,7 +313,8 @@ fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Ans
         Framing::Chunked if !http11 => Framing::UntilClose,
         framing => framing,
     };
-    let client_keeps = request.keep_alive && framing != Framing::UntilClose && !switched;
+    // Behind a request that is still on its way nobody can tell where the next one begins in time.
+    let client_keeps = request.keep_alive && request_is_whole && framing != Framing::UntilClose && !switched;
     let connection = match (client_keeps, http11) {
         _ if switched => None,
         (false, _) => Some("close"),

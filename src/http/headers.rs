@@ -148,6 +148,8 @@ pub(super) fn write_request(
     put_field(out, "Host", head.host.as_bytes());
     let named = Named::of(head.headers);
     let (mut proto, mut host) = (false, false);
+    // Who is believed by `Forwarded` may pass the client's own `X-Forwarded-*` on without a look.
+    let believed = origin.peer_trusted && origin.believed == ClientIpHeader::XForwardedFor;
     for header in head.headers {
         let pass = match field(header.name) {
             Field::Other => !named.contains(header.name),
@@ -157,12 +159,12 @@ pub(super) fn write_request(
             }
             Field::Expect => head.version == Version::Http11,
             Field::XForwardedProto => {
-                proto |= origin.peer_trusted;
-                origin.peer_trusted
+                proto |= believed;
+                believed
             }
             Field::XForwardedHost => {
-                host |= origin.peer_trusted;
-                origin.peer_trusted
+                host |= believed;
+                believed
             }
             Field::Dropped | Field::XForwardedFor | Field::Forwarded => false,
         };

@@ -59,8 +59,11 @@ pub(super) async fn lease(ctx: &Context, request: &Request, fresh: bool) -> Resu
             Err(failed) => {
                 instance.counters(ctx.worker).connect_error(failed.kind);
                 tracing::debug!(upstream = upstream.config.name, instance = instance.name, error = %failed.error, "cannot connect");
-                if failed.kind == ConnectError::NoLocalPort {
-                    failure = Failure::NoLocalPort;
+                match failed.kind {
+                    // Another instance would not help.
+                    ConnectError::Files => return Err(Failure::NoFiles),
+                    ConnectError::NoLocalPort => failure = Failure::NoLocalPort,
+                    _ => {}
                 }
                 tried.push(choice.instance);
             }
@@ -84,9 +87,16 @@ async fn reach(
         return Ok((Wire::new(stream), true));
     }
     let began = clock::now();
-    let connecting = connect::connect(&instance.endpoint, &config.source, ctx.next_turn(), &config.timeouts);
+    let connect = || connect::connect(&instance.endpoint, &config.source, ctx.next_turn(), &config.timeouts);
     // Boxed: an exchange lives long, a connect does not, and a future keeps the size of its largest wait.
-    let stream = Box::pin(connecting).await?;
+    let stream = match Box::pin(connect()).await {
+        Err(failed) if failed.kind == ConnectError::Files && !ctx.pool.is_empty() => {
+            // Descriptors that nobody uses make room.
+            ctx.pool.clear();
+            Box::pin(connect()).await?
+        }
+        other => other?,
+    };
     let took: Duration = clock::now().since(began);
     upstream.counters(ctx.worker).connect_seconds.observe(took.as_secs_f64());
     Ok((Wire::new(stream), false))

@@ -33,6 +33,10 @@ pub(super) struct Request {
     /// The client wants to keep the connection.
     pub(super) keep_alive: bool,
     pub(super) framing: Framing,
+    /// The client waits for 100 before it sends the body.
+    pub(super) expects_continue: bool,
+    /// What the generation allows of a head, the answer's too.
+    pub(super) limits: HeadLimits,
     /// Bytes that the body may have.
     pub(super) body_limit: Option<u64>,
     /// May be sent once more, on another connection, when a reused one ended before any byte of the answer: idempotent,
@@ -184,6 +188,8 @@ fn accept(
         to_head: head.method == "HEAD",
         keep_alive: head.keep_alive,
         framing: head.framing,
+        expects_continue: head.expects_continue,
+        limits: head_limits(config),
         body_limit: route.body,
         retryable: false,
         kind: Kind::Request,

@@ -22,12 +22,16 @@ pub(super) enum Failure {
     NoRoute,
     /// No instance can be reached.
     NoInstance,
+    /// No file descriptor is left to connect with.
+    NoFiles,
     /// No local port is left to connect from.
     NoLocalPort,
     /// The instance ended the connection before its answer was whole.
     InstanceClosed,
     /// The instance's answer is not clean HTTP.
     BadAnswer(BadResponse),
+    /// The body of the instance's answer is not clean HTTP.
+    BadAnswerBody(BadBody),
     /// The instance answered the upgrade with a 101 that does not fit it, or a 101 that nobody asked for.
     BadSwitch,
     /// The instance sends interim answers without end.
@@ -54,9 +58,10 @@ impl Failure {
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
-            Failure::NoInstance | Failure::NoLocalPort => (503, "Service Unavailable"),
+            Failure::NoInstance | Failure::NoLocalPort | Failure::NoFiles => (503, "Service Unavailable"),
             Failure::InstanceClosed
             | Failure::BadAnswer(_)
+            | Failure::BadAnswerBody(_)
             | Failure::BadSwitch
             | Failure::InterimAnswers => (502, "Bad Gateway"),
             Failure::AnswerTimeout | Failure::InstanceStalled | Failure::AnswerStalled => {
@@ -70,13 +75,14 @@ impl Failure {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Failure::BadRequest(bad) => bad.reason(),
-            Failure::BadBody(bad) => bad.reason(),
+            Failure::BadBody(bad) | Failure::BadAnswerBody(bad) => bad.reason(),
             Failure::BodyTooLarge => "body too large",
             Failure::HeadTimeout => "the request's head did not come in time",
             Failure::BodyTimeout => "the request's body did not come in time",
             Failure::NoRoute => "no route",
             Failure::NoInstance => "no instance can be reached",
             Failure::NoLocalPort => "no local port",
+            Failure::NoFiles => "no file descriptor",
             Failure::InstanceClosed => "the instance ended the connection",
             Failure::BadAnswer(bad) => bad.reason(),
             Failure::BadSwitch => "the instance's 101 does not answer the handshake",

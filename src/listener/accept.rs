@@ -111,6 +111,8 @@ async fn rest(ctx: &Context, door: &Door, error: &io::Error) {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
         door.counters[ctx.worker].refused(Refused::Files);
+        ctx.pool.clear();
+        ctx.idle.shed(SHED);
         if let Some(more) = NO_FILES.with(|line| line.pass(clock::instant())) {
             tracing::error!(listener = door.name, %error, more, "cannot accept; clients wait until descriptors are free");
         }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -135,13 +136,7 @@ fn tcp_socket(address: SocketAddr, share: bool, unacked: Duration) -> io::Result
 fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindError> {
     let name = format!("unix:{}", path.display());
     let failed = |error| BindError { address: name.clone(), error, holder: None };
-    if path.exists() {
-        if UnixStream::connect(path).is_ok() {
-            return Err(failed(io::ErrorKind::AddrInUse.into()));
-        }
-        // Left behind by a process that is gone: nobody answers.
-        std::fs::remove_file(path).map_err(failed)?;
-    }
+    remove_stale(path).map_err(failed)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     let address = socket2::SockAddr::unix(path).map_err(failed)?;
@@ -150,4 +145,39 @@ fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindErr
     // The kernel has no SO_REUSEPORT for unix sockets: all workers share one queue.
     let sockets = (0..workers).map(|_| first.try_clone().map(Listening::Unix)).collect::<io::Result<_>>();
     Ok(Bound { sockets: sockets.map_err(failed)?, address: None, name: name.clone() })
+}
+
+/// Removes a socket that a process which is gone left behind: one at which nobody answers. Anything else at that path stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something else, not a socket"));
+    }
+    // Without blocking: a live listener with a full queue would not answer either.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&socket2::SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_at_which_nobody_answers_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        assert!(remove_stale(&path).is_ok());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(remove_stale(&path).is_err() && path.exists());
+        std::fs::remove_file(&path).unwrap();
+        let live = UnixListener::bind(&path).unwrap();
+        assert!(remove_stale(&path).is_err() && path.exists());
+        drop(live);
+        assert!(remove_stale(&path).is_ok() && !path.exists());
+    }
 }

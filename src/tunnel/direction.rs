@@ -54,6 +54,8 @@ pub(super) struct Direction {
     way: Way,
     /// Not WebSocket: bytes without boundaries.
     opaque: bool,
+    /// An end was lost because it acknowledged nothing for too long.
+    pub(super) unacked: bool,
     pub(super) source: Source,
     pub(super) sink: Sink,
     held_len: u8,
@@ -69,6 +71,7 @@ impl Direction {
         Direction {
             way,
             opaque,
+            unacked: false,
             source: Source::Open,
             sink: Sink::Open,
             held_len: 0,
@@ -147,7 +150,10 @@ impl Direction {
                     moved += count;
                     self.take(cx, buffer, to, closing, owner)?;
                 }
-                Poll::Ready(Err(_)) => self.source = Source::Lost,
+                Poll::Ready(Err(error)) => {
+                    self.source = Source::Lost;
+                    self.note(&error);
+                }
             }
         }
         Ok(moved > 0)
@@ -284,7 +290,12 @@ impl Direction {
         waiting.parked.append(bytes);
     }
 
-    fn lose(&mut self, _error: &io::Error) {
+    fn note(&mut self, error: &io::Error) {
+        self.unacked |= error.kind() == io::ErrorKind::TimedOut;
+    }
+
+    fn lose(&mut self, error: &io::Error) {
+        self.note(error);
         self.sink = Sink::Lost;
         self.waiting = None;
     }

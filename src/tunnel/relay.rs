@@ -148,6 +148,8 @@ impl<O: Owner> Tunnel<O> {
                 Some((Reason::ClientClosed, self.up.close_code()))
             } else if ended(&self.down) {
                 Some((Reason::InstanceClosed, self.down.close_code()))
+            } else if self.up.unacked || self.down.unacked {
+                Some((Reason::Stalled, None))
             } else if lost(&self.up) || self.down.sink == Sink::Lost {
                 Some((Reason::ClientLost, None))
             } else if lost(&self.down) || self.up.sink == Sink::Lost {

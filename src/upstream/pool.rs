@@ -61,6 +61,11 @@ impl Pool {
         });
     }
 
+    /// Closes all of them: their descriptors are wanted.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Idle connections.
     pub fn len(&self) -> usize {
         self.idle.borrow().values().map(Vec::len).sum()

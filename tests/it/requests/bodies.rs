@@ -95,13 +95,14 @@ fn a_body_is_passed_on_while_it_comes() {
     client.send("abc");
     far.expect("abc");
     far.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n123");
-    client.head();
+    // It is answered before it is whole: in time nobody can say where a next request would begin.
+    assert!(client.head().contains("Connection: close\r\n"));
     client.expect("123");
     client.send("def");
     far.expect("def");
     far.send("456");
     client.expect("456");
-    exchange(&mut client, &mut far, "/next", &ok("next"));
+    client.ends();
 }
 
 #[test]
