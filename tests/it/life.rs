@@ -31,9 +31,38 @@ fn the_process_serves_and_stops_when_asked() {
     assert_eq!(client.answer().text(), "blue");
     let begin = Instant::now();
     process.terminate();
-    assert!(process.end().success());
+    let status = process.end();
+    assert!(status.success(), "{status}");
     client.is_gone();
     assert!(begin.elapsed() < Duration::from_secs(4), "nothing was open: {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_heard() {
+    for _ in 0..20 {
+        let (home, instance) = (Home::new(), Answering::start("blue"));
+        let mut process = start(&home, &toml("", &instance, ""));
+        process.says(&["\"listening\""]);
+        process.terminate();
+        let status = process.end();
+        assert!(status.success(), "{status}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let shutdown = "[shutdown]\nspread = \"0s\"\ndeadline = \"60s\"\n";
+    let mut process = start(&home, &toml("", &instance, shutdown));
+    let mut client = process.connect();
+    client.send(GET);
+    let mut far = instance.accept();
+    far.request();
+    process.terminate();
+    process.says(&["stopping"]);
+    process.terminate();
+    assert_eq!(process.end().code(), Some(1));
+    client.is_gone();
 }
 
 #[test]

@@ -213,8 +213,8 @@ fn post(proxy: &Proxy, instance: &Instance, length: usize) -> (Socket, Socket) {
 
 /// The proxy reads what the client has sent; otherwise it waits for the instance, which reads nothing.
 fn is_read(client: &Socket) -> bool {
-    (0..30).any(|_| {
-        thread::sleep(Duration::from_millis(2));
+    (0..4).any(|_| {
+        thread::sleep(Duration::from_millis(5));
         client.is_all_read()
     })
 }
@@ -222,19 +222,19 @@ fn is_read(client: &Socket) -> bool {
 #[test]
 fn an_instance_s_connection_is_used_again_only_when_it_took_the_whole_body() {
     const STEP: usize = 16 * 1024;
-    let instance = Instance::small();
+    let instance = Instance::start();
     let proxy = Proxy::configured(&instance, "[limits]\nbody = \"off\"\n");
     // How much goes in before the proxy reads no more, because what it read last waits for the instance.
     let (mut client, far) = post(&proxy, &instance, 1 << 30);
     let mut capacity = 0;
     while is_read(&client) {
-        client.send(vec![b'x'; STEP]);
-        capacity += STEP;
+        client.send(vec![b'x'; 8 * STEP]);
+        capacity += 8 * STEP;
     }
     client.reset();
     drop(far);
     // With somewhat less the last bytes of a body wait in the proxy when the answer is over.
-    for length in (capacity.saturating_sub(8 * STEP)..capacity + 2 * STEP).step_by(STEP / 2) {
+    for length in (capacity.saturating_sub(13 * STEP)..capacity).step_by(STEP) {
         let (mut client, mut far) = post(&proxy, &instance, length);
         client.send(vec![b'x'; length]);
         is_read(&client);

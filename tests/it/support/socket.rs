@@ -133,16 +133,6 @@ impl Socket {
         String::from_utf8(head).unwrap_or_else(|error| panic!("this is no head: {}", shown(error.as_bytes())))
     }
 
-    /// A head, and not a byte more is read.
-    pub(crate) fn head_alone(&mut self) {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.tcp().read_exact(&mut byte).unwrap();
-            head.extend(byte);
-        }
-    }
-
     /// The same, if it comes before the other side ends.
     pub(crate) fn try_head(&mut self) -> Option<String> {
         while !self.unread.windows(4).any(|four| four == b"\r\n\r\n") {
@@ -153,6 +143,16 @@ impl Socket {
             }
         }
         Some(self.head())
+    }
+
+    /// A head, and not a byte more is read.
+    pub(crate) fn head_alone(&mut self) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.tcp().read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
     }
 
     /// So many bytes come before the other side ends.
