@@ -66,6 +66,11 @@ impl Socket {
         self.tcp().local_addr().unwrap()
     }
 
+    /// The other end's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.tcp().peer_addr().unwrap()
+    }
+
     /// Small buffers in the kernel, so that a reader that stops is felt soon.
     pub(crate) fn shrink(&self) {
         SockRef::from(self.tcp()).set_recv_buffer_size(4096).unwrap();
@@ -106,7 +111,7 @@ impl Socket {
             IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()),
             IpAddr::V6(_) => panic!("only IPv4 is looked up"),
         };
-        let (ours, theirs) = (hex(self.local()), hex(self.tcp().peer_addr().unwrap()));
+        let (ours, theirs) = (hex(self.local()), hex(self.peer()));
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
         let line =
