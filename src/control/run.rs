@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Running, StartError, Surroundings, start};
 use crate::config::Config;
@@ -15,6 +16,14 @@ pub fn run(config: Config, identity: &str) -> ExitCode {
         return ExitCode::from(78);
     }
     panics::watch();
+    // Before anything is served: from then on a signal must not end the process unheard, and descriptors may run out.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("stickyd: cannot wait for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let running = match start(config, &Surroundings::from_environment(), Some(identity)) {
         Ok(running) => running,
         Err(error) => {
@@ -26,10 +35,8 @@ pub fn run(config: Config, identity: &str) -> ExitCode {
         }
     };
     announce(&running);
-    match wait(&running) {
-        Ok(signal) => tracing::info!(signal, "stopping"),
-        Err(error) => tracing::error!(%error, "cannot wait for signals; stopping"),
-    }
+    let signal = signals.wait(&running);
+    tracing::info!(signal, "stopping");
     running.stop();
     tracing::info!("stopped");
     ExitCode::SUCCESS
@@ -49,38 +56,55 @@ fn announce(running: &Running) {
     }
 }
 
-/// Waits for the signal that ends the process; which it was. A second one ends it at once.
-fn wait(running: &Running) -> std::io::Result<&'static str> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let name = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut reopen = signal(SignalKind::user_defined1())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok("TERM"),
-                _ = interrupt.recv() => return Ok("INT"),
-                _ = reopen.recv() => running.reopen_logs(),
-                // Reload comes later; until then the signal must at least not end the process.
-                _ = hang_up.recv() => tracing::warn!("HUP: reload is not available yet; restart to apply a changed file"),
+/// The signals that concern the process.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    reopen: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Hears them from now on; none is lost until [`Signals::wait`] asks.
+    fn listen() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let reopen = signal(SignalKind::user_defined1())?;
+        let hang_up = signal(SignalKind::hangup())?;
+        drop(entered);
+        Ok(Signals { runtime, terminate, interrupt, reopen, hang_up })
+    }
+
+    /// Waits for the signal that ends the process; which it was. A second one ends it at once.
+    fn wait(self, running: &Running) -> &'static str {
+        let Signals { runtime, mut terminate, mut interrupt, mut reopen, mut hang_up } = self;
+        let name = runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return "TERM",
+                    _ = interrupt.recv() => return "INT",
+                    _ = reopen.recv() => running.reopen_logs(),
+                    // Reload comes later; until then the signal must at least not end the process.
+                    _ = hang_up.recv() => tracing::warn!("HUP: reload is not available yet; restart to apply a changed file"),
+                }
             }
-        }
-    });
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-            else {
-                return;
-            };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+        });
+        let second = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            });
             tracing::warn!("second signal: ending at once");
             std::process::exit(1);
-        });
-    })?;
-    name
+        };
+        if let Err(error) = std::thread::Builder::new().name("signals".to_owned()).spawn(second) {
+            tracing::warn!(%error, "a second signal will not be heard");
+        }
+        name
+    }
 }

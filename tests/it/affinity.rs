@@ -262,7 +262,7 @@ fn an_address_whose_instance_refuses_goes_to_the_next_and_back() {
         assert_eq!(first.status(), 200);
         assert_eq!(proxy.get("/", &fields).text(), first.text(), "the next best is always the same");
     }
-    assert!(proxy.count("stickyd_connect_errors_total", &[("kind", "refused")]) > 10);
+    assert!(proxy.count("stickyd_connect_errors_total", &[("kind", "refused")]) > 0);
 }
 
 #[test]

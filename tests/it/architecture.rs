@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// nobody names what stands above.
 ///
 /// `observe` and `local` are leaves: anybody may use them, and they know nothing of the crate (`observe` but the
-/// configuration's log section). `config` imports nothing. Two edges point up, and are looked at below, file by file.
+/// configuration's log section). `config` imports nothing. `upstream` stands above `tunnel` and `affinity`, though it holds no
+/// tunnel and binds no client, because a tunnel's limits and an instance's tokens are kept with the instance.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &["control"]),
@@ -56,9 +57,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &[]),
 ];
 
+/// What points up nevertheless: the file, what it names, and why.
+const UP: &[(&str, &str, &str)] = &[
+    ("http/connection.rs", "listener", "a connection holds its permit, which the listener gives"),
+    ("http/request.rs", "listener", "the client's address is found by the headers of a request"),
+];
+
 /// Files that are pure: bytes, times and states in, decisions out.
-const PURE: &[&str] =
-    &["affinity/", "codec/", "routing/", "tunnel/frame.rs", "tunnel/close.rs", "http/headers.rs"];
+const PURE: &[&str] = &[
+    "affinity/",
+    "codec/",
+    "routing/",
+    "listener/client_address",
+    "tunnel/frame.rs",
+    "tunnel/close.rs",
+    "http/headers.rs",
+];
 
 /// What no pure file names, outside its tests.
 const IMPURE: &[&str] = &[
@@ -194,7 +208,19 @@ fn folders_import_only_what_stands_below_them() {
                 if !allowed.contains(&&*import) {
                     wrong.push(format!("{name} imports {import}"));
                 }
+                let place = |folder: &str| MAY_IMPORT.iter().position(|(known, _)| *known == folder);
+                let is_up = place(&import) < place(folder);
+                if is_up && !UP.iter().any(|(file, up, _)| (file, up) == (&&**name, &&*import)) {
+                    wrong.push(format!("{name} points up to {import}"));
+                }
                 used.entry(folder).or_default().insert(import);
+            }
+        }
+        // What stands directly below the root could name its neighbours so, unseen by `imports`.
+        if (name.ends_with("/mod.rs") && name.matches('/').count() == 1) || !name.contains('/') {
+            let named = code(text).matches("super::").count();
+            if named > 0 {
+                wrong.push(format!("{name} says super::"));
             }
         }
     }

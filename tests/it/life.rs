@@ -31,9 +31,38 @@ fn the_process_serves_and_stops_when_asked() {
     assert_eq!(client.answer().text(), "blue");
     let begin = Instant::now();
     process.terminate();
-    assert!(process.end().success());
+    let status = process.end();
+    assert!(status.success(), "{status}");
     client.is_gone();
     assert!(begin.elapsed() < Duration::from_secs(4), "nothing was open: {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_heard() {
+    for _ in 0..20 {
+        let (home, instance) = (Home::new(), Answering::start("blue"));
+        let mut process = start(&home, &toml("", &instance, ""));
+        process.says(&["\"listening\""]);
+        process.terminate();
+        let status = process.end();
+        assert!(status.success(), "{status}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let shutdown = "[shutdown]\nspread = \"0s\"\ndeadline = \"60s\"\n";
+    let mut process = start(&home, &toml("", &instance, shutdown));
+    let mut client = process.connect();
+    client.send(GET);
+    let mut far = instance.accept();
+    far.request();
+    process.terminate();
+    process.says(&["stopping"]);
+    process.terminate();
+    assert_eq!(process.end().code(), Some(1));
+    client.is_gone();
 }
 
 #[test]
@@ -315,4 +344,68 @@ fn signals_that_ask_for_less_than_the_end_do_not_end_it() {
     assert_eq!(client.answer().text(), "blue");
     eventually("the access line", || (lines("access.log") == 1).then_some(()));
     assert_eq!(lines("access.log.1"), 1);
+}
+
+#[test]
+fn the_access_log_tells_what_happened() {
+    let (home, instance) = (Home::new(), Instance::start());
+    let log = format!("[log]\naccess = \"{}\"\n", home.path("access.log"));
+    let mut process = start(&home, &toml("", &instance, &log));
+    let mut client = process.connect();
+    client.send("GET /a?token=secret HTTP/1.1\r\nHost: app\r\nX-Request-ID: first\r\n\r\n");
+    let mut far = instance.accept();
+    far.request();
+    far.send("HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnever");
+    client.answer();
+    client.send(ws::handshake("/ws?EIO=4&transport=websocket", ""));
+    let mut far = instance.accept();
+    far.request();
+    far.send(ws::switch(""));
+    client.answer();
+    client.send(Frame::masked(ws::TEXT, "hello").bytes());
+    assert_eq!(Frame::read(&mut far).payload, b"hello");
+    let close = Frame::masked(ws::CLOSE, 4001_u16.to_be_bytes()).bytes();
+    client.send(&close);
+    far.expect(&close);
+    far.close();
+    client.is_gone();
+    drop(client);
+    let mut bad = process.connect();
+    bad.send("GET /../etc HTTP/1.1\r\nHost: app\r\n\r\n");
+    assert_eq!(bad.answer().status(), 400);
+
+    let text = eventually("four lines", || {
+        let text = std::fs::read_to_string(home.path("access.log")).unwrap_or_default();
+        (text.lines().count() == 4).then_some(text)
+    });
+    assert!(!text.contains("secret"), "{text}");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let check = |line: usize, expected: serde_json::Value| {
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(&lines[line][field], value, "{field} of {}", lines[line]);
+        }
+    };
+    let name = instance.to_string();
+    check(
+        0,
+        serde_json::json!({
+            "event": "http", "request_id": "first", "method": "GET", "host": "app", "status": 404,
+            "upstream_status": 404, "upstream": "app", "instance": name, "origin": "instance", "client": "127.0.0.1",
+            "bytes_down": 5,
+        }),
+    );
+    check(1, serde_json::json!({ "event": "ws_open", "status": 101, "upstream": "app", "instance": name }));
+    check(
+        2,
+        serde_json::json!({
+            "event": "ws_close", "reason": "client_closed", "close_code": 4001, "closed_by": "client",
+            "frames_up": 2, "frames_down": 0, "bytes_up": 11 + close.len(), "bytes_down": 0, "instance": name,
+        }),
+    );
+    check(
+        3,
+        serde_json::json!({ "event": "http", "status": 400, "origin": "proxy", "reason": "dot segment in path" }),
+    );
+    assert_eq!(lines[1]["request_id"], lines[2]["request_id"]);
 }

@@ -1,9 +1,10 @@
 //! Bodies, both ways: framed anew, streamed, limited.
 
 use std::thread;
+use std::time::Duration;
 
 use super::{exchange, get, ok, trio, trio_with};
-use crate::support::{Instance, Proxy, Socket, noise};
+use crate::support::{Instance, Proxy, Socket, eventually, noise};
 
 /// `content` in chunks of odd sizes.
 fn chunked(content: &[u8], trailers: &str) -> Vec<u8> {
@@ -201,52 +202,60 @@ fn an_answer_of_an_instance_that_ends_without_reading_the_body_arrives() {
     });
 }
 
-#[test]
-fn an_instance_s_connection_is_used_again_only_when_it_got_the_whole_body() {
-    let instance = Instance::small();
-    let proxy = Proxy::before(&instance);
-    // The instance answers at once and reads later. Somewhere among these sizes the last bytes of a body wait in the
-    // proxy when the answer is over.
-    for step in 0..48 {
-        let body = vec![b'x'; step * 65_536 + 1000];
-        let mut client = proxy.connect();
-        let mut writer = client.writer();
-        let head = format!("POST /{step} HTTP/1.1\r\nHost: app\r\nContent-Length: {}\r\n\r\n", body.len());
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                writer.send(head);
-                let _ = writer.try_send(body);
-            });
-            let mut far = instance.accept();
-            let head = far.head();
-            far.send(ok("early"));
-            assert_eq!(client.answer().text(), "early");
-            next_is_clean(&mut proxy.connect(), &instance, far, &head);
-        });
-    }
+/// The head of a POST of this length, and an instance that has read no more than that.
+fn post(proxy: &Proxy, instance: &Instance, length: usize) -> (Socket, Socket) {
+    let mut client = proxy.connect();
+    client.send(format!("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: {length}\r\n\r\n"));
+    let mut far = instance.accept();
+    far.head_alone();
+    (client, far)
 }
 
-/// The next request arrives whole and alone: behind all of the body on the same connection, or on another.
-fn next_is_clean(client: &mut Socket, instance: &Instance, mut far: Socket, head: &str) {
-    client.send("GET /next HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
-    let length: usize =
-        head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
-    let mut fresh = None;
-    let line = crate::support::eventually("the next request", || {
-        if let Some(mut socket) = instance.try_accept() {
-            let line = socket.request().line().to_owned();
-            fresh = Some(socket);
-            return Some(line);
-        }
-        far.has_at_once(length + 1).then(|| {
+/// The proxy reads what the client has sent; otherwise it waits for the instance, which reads nothing.
+fn is_read(client: &Socket) -> bool {
+    (0..4).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        client.is_all_read()
+    })
+}
+
+#[test]
+fn an_instance_s_connection_is_used_again_only_when_it_took_the_whole_body() {
+    const STEP: usize = 16 * 1024;
+    let instance = Instance::start();
+    let proxy = Proxy::configured(&instance, "[limits]\nbody = \"off\"\n");
+    // How much goes in before the proxy reads no more, because what it read last waits for the instance.
+    let (mut client, far) = post(&proxy, &instance, 1 << 30);
+    let mut capacity = 0;
+    while is_read(&client) {
+        client.send(vec![b'x'; 8 * STEP]);
+        capacity += 8 * STEP;
+    }
+    client.reset();
+    drop(far);
+    // With somewhat less the last bytes of a body wait in the proxy when the answer is over.
+    for length in (capacity.saturating_sub(13 * STEP)..capacity).step_by(STEP) {
+        let (mut client, mut far) = post(&proxy, &instance, length);
+        client.send(vec![b'x'; length]);
+        is_read(&client);
+        far.send(ok("early"));
+        assert_eq!(client.answer().text(), "early");
+        let mut next = proxy.connect();
+        next.send("GET /next HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
+        // On another connection, or on this one behind all of the body.
+        let mut fresh = None;
+        eventually("the next request", || {
+            fresh = instance.try_accept();
+            (fresh.is_some() || far.has_at_once(length + 1)).then_some(())
+        });
+        let mut by = fresh.unwrap_or_else(|| {
             far.exactly(length);
-            far.request().line().to_owned()
-        })
-    });
-    assert_eq!(line, "GET /next HTTP/1.1");
-    let mut by = fresh.unwrap_or(far);
-    by.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nnext");
-    assert_eq!(client.answer().text(), "next");
+            far
+        });
+        assert_eq!(by.request().line(), "GET /next HTTP/1.1", "after {length} bytes of {capacity}");
+        by.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nnext");
+        assert_eq!(next.answer().text(), "next");
+    }
 }
 
 #[test]

@@ -232,3 +232,14 @@ fn absolute_form_becomes_origin_form() {
     client.send("OPTIONS * HTTP/1.1\r\nHost: app\r\n\r\n");
     assert_eq!(far.request().line(), "OPTIONS * HTTP/1.1");
 }
+
+#[test]
+fn bytes_of_values_are_nobody_s_business() {
+    let (_proxy, instance, mut client) = trio();
+    client.send(b"GET / HTTP/1.1\r\nHost: app\r\nX: \xe4\xff \t \"\x80\r\nX-Request-ID: 1\r\n\r\n");
+    let mut far = instance.accept();
+    far.expect(b"GET / HTTP/1.1\r\nHost: app\r\nX: \xe4\xff \t \"\x80\r\n");
+    far.line();
+    far.send(b"HTTP/1.1 200 OK\r\nX: \xfc\r\nContent-Length: 0\r\n\r\n");
+    client.expect(b"HTTP/1.1 200 OK\r\nX: \xfc\r\nContent-Length: 0\r\n\r\n");
+}

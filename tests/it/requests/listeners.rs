@@ -150,3 +150,37 @@ fn a_request_without_a_route_keeps_its_connection_unless_it_has_a_body() {
     client.ends();
     assert_eq!(rest.connections(), 0);
 }
+
+#[test]
+fn an_instance_may_be_a_name() {
+    // The name has an address of each family on most machines; the instance listens on one of them.
+    let instance = Answering::start("blue");
+    let port = instance.to_string().rsplit(':').next().unwrap().to_owned();
+    let proxy = Proxy::before(&format!("localhost:{port}"));
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/", "").text(), "blue");
+    }
+    let proxy = Proxy::before(&"no-such-name.invalid:80");
+    assert_eq!(proxy.get("/", "").status(), 503);
+    proxy.counts("stickyd_connect_errors_total", &[("kind", "dns")], 1);
+}
+
+#[test]
+fn connections_come_from_the_source_addresses_in_turn() {
+    let instance = crate::support::Instance::start();
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\ninstances = [\"{instance}\"]\nsource = [\"127.0.0.2\", \"127.0.0.3\"]\n"
+    ));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let mut client = proxy.connect();
+        client.send(get("/"));
+        let mut far = instance.accept();
+        far.request();
+        seen.push(far.peer().ip().to_string());
+        far.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        client.answer();
+    }
+    seen.sort();
+    assert_eq!(seen, ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]);
+}

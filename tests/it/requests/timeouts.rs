@@ -70,6 +70,38 @@ fn request_body() {
 }
 
 #[test]
+fn request_body_also_while_the_answer_comes() {
+    let (_proxy, instance, mut client) = with("request_body");
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 10\r\n\r\nhalf");
+    let mut far = instance.accept();
+    far.head();
+    far.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    let mut writer = far.writer();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while writer.try_send("x").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        client.head();
+        // What moves in one direction does not excuse the other.
+        assert_eq!(client.rest().1, End::Reset);
+        far.rest();
+    });
+}
+
+#[test]
+fn request_body_begins_anew_with_every_byte() {
+    let (_proxy, instance, mut client) = with("request_body");
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        client.send("x");
+    }
+    assert_eq!(instance.accept().request().text(), "xxxxxxxxxx");
+}
+
+#[test]
 fn response_head() {
     let (_proxy, instance, mut client) = with("response_head");
     client.send(get("/"));

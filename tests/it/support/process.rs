@@ -148,5 +148,9 @@ impl Drop for Process {
         // It may have ended; then neither is needed.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let rest: Vec<String> = self.lines.iter().collect();
+            eprintln!("the log of pid {}: {:#?}", self.pid(), [self.seen.clone(), rest].concat());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One end of a connection, raw: bytes out, bytes in, and every way to end it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -66,6 +66,11 @@ impl Socket {
         self.tcp().local_addr().unwrap()
     }
 
+    /// The other end's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.tcp().peer_addr().unwrap()
+    }
+
     /// Small buffers in the kernel, so that a reader that stops is felt soon.
     pub(crate) fn shrink(&self) {
         SockRef::from(self.tcp()).set_recv_buffer_size(4096).unwrap();
@@ -100,6 +105,21 @@ impl Socket {
         self.tcp().set_write_timeout(Some(DEADLINE)).unwrap();
     }
 
+    /// The other end of this loopback connection has read all that we sent: the kernel holds nothing for it.
+    pub(crate) fn is_all_read(&self) -> bool {
+        let hex = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()),
+            IpAddr::V6(_) => panic!("only IPv4 is looked up"),
+        };
+        let (ours, theirs) = (hex(self.local()), hex(self.peer()));
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        let line =
+            lines.find(|fields| fields[1] == theirs && fields[2] == ours).expect("the other end is there");
+        // tx_queue:rx_queue
+        line[4].ends_with(":00000000")
+    }
+
     /// Each byte in a segment of its own (as far as the kernel keeps them apart).
     pub(crate) fn send_singly(&mut self, bytes: impl AsRef<[u8]>) {
         for byte in bytes.as_ref() {
@@ -128,6 +148,16 @@ impl Socket {
             }
         }
         Some(self.head())
+    }
+
+    /// A head, and not a byte more is read.
+    pub(crate) fn head_alone(&mut self) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.tcp().read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
     }
 
     /// So many bytes come before the other side ends.
