@@ -228,37 +228,4 @@ pub fn keep_alive(unacked: Duration) -> TcpKeepalive {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known(endpoint: &Endpoint) -> Vec<SocketAddr> {
-        endpoint.look(false).0
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_name_keeps_the_address_that_works_in_front() {
-        let endpoint = Arc::new(Endpoint::new("name.invalid", 80));
-        let [a, b, c]: [SocketAddr; 3] =
-            ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"].map(|a| a.parse().unwrap());
-        *endpoint.known() = Known::Name { addresses: vec![a, b, c], asked: Some(clock::coarse()) };
-        endpoint.prefer(c);
-        assert_eq!(known(&endpoint), [c, a, b]);
-        endpoint.prefer("198.51.100.1:80".parse().unwrap());
-        assert_eq!(endpoint.addresses().await, [c, a, b]);
-    }
-
-    #[test]
-    fn a_literal_is_never_asked_for() {
-        let endpoint = Endpoint::new("::1", 80);
-        assert_eq!(endpoint.look(true), (vec!["[::1]:80".parse().unwrap()], false));
-    }
-
-    #[test]
-    fn one_asks_and_the_others_use_what_is_known() {
-        let endpoint = Endpoint::new("name.invalid", 80);
-        let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
-        *endpoint.known() = Known::Name { addresses: vec![address], asked: None };
-        assert_eq!(endpoint.look(true), (vec![address], true));
-        assert_eq!(endpoint.look(true), (vec![address], false));
-    }
-}
+mod tests;
