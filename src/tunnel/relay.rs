@@ -72,9 +72,10 @@ impl<O: Owner> Tunnel<O> {
         tunnel
     }
 
-    /// How it ends when it is cut here and now, with no word to anybody.
+    /// How it ends when it is cut here and now, with no word to anybody: for `reason`, unless it was ending already.
     pub fn cut(&self, reason: Reason) -> Ended {
-        Ended { reason, code: None, up: self.up.total(), down: self.down.total() }
+        let (reason, code) = self.first.unwrap_or((reason, None));
+        Ended { reason, code, up: self.up.total(), down: self.down.total() }
     }
 
     /// Whose it is.

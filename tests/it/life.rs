@@ -1,5 +1,7 @@
 //! The process: limits, locks, signals, and starting without a file.
 
+mod stops;
+
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 

@@ -119,3 +119,23 @@ fn an_answer_whose_body_is_not_clean_breaks_off() {
         far.is_gone();
     }
 }
+
+/// The regression: the head had been handed on when the body behind it was found to be rubbish.
+#[test]
+fn an_answer_that_is_rubbish_behind_its_head_becomes_a_502_while_nothing_of_it_has_gone() {
+    let large = format!("4000\r\n{}\r\n", "y".repeat(0x4000));
+    for good in ["", "4\r\nhalf\r\n", &large] {
+        for old in [false, true] {
+            let (proxy, instance, mut client) = trio();
+            client.send(format!("GET / HTTP/1.{}\r\nHost: app\r\n\r\n", u8::from(!old)));
+            let mut far = instance.accept();
+            far.request();
+            far.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{good}xyz\r\n"));
+            let answer = client.answer();
+            assert_eq!(answer.status(), 502, "{} behind {} bytes", answer.head, good.len());
+            client.ends();
+            far.is_gone();
+            proxy.counts("stickyd_requests_open", &[], 0);
+        }
+    }
+}
