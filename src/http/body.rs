@@ -193,3 +193,46 @@ impl Pump {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::local::stream::Stream;
+
+    fn wire() -> (Wire, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = tokio::net::UnixStream::from_std(ours).unwrap();
+        (Wire::new(Stream::Unix(Box::new(ours))), theirs)
+    }
+
+    /// The regression: a reader that took some of what waited, and not all of it, passed for one that takes nothing.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_sink_that_takes_a_part_is_progress() {
+        let ((mut from, _source), (mut to, mut sink)) = (wire(), wire());
+        sink.set_nonblocking(true).unwrap();
+        let mut pump = Pump::new(vec![b'x'; 4_000_000], Framing::Length(1), false, None, 0);
+        let mut step = async || {
+            poll_fn(|cx| {
+                let mut moved = false;
+                assert!(pump.poll(cx, &mut from, &mut to, &mut moved).is_pending());
+                Poll::Ready(moved)
+            })
+            .await
+        };
+        assert!(step().await, "it began");
+        assert!(!step().await, "nobody reads");
+        for _ in 0..3 {
+            // All that the kernel holds, which is far from all.
+            while sink.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {}
+            // The runtime hears that there is room.
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            assert!(step().await, "a part was taken");
+        }
+        assert!(!step().await, "nobody reads any more");
+    }
+}

@@ -124,7 +124,73 @@ impl Drop for Live {
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+
+    use super::super::Door;
     use super::*;
+    use crate::config;
+    use crate::generation::Generation;
+    use crate::listener::permit::Permits;
+    use crate::observe::access_log::AccessLog;
+    use crate::observe::metrics::ListenerCounters;
+
+    /// What a worker knows, with one upstream of one instance.
+    fn context() -> (Rc<Context>, Arc<Upstream>) {
+        let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\ninstances = [\"127.0.0.1:81\"]\n[log]\naccess = \"off\"\n";
+        let config = config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        let log = AccessLog::open(&config.log.access, config.log.access_format, None).unwrap();
+        let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
+        let generation = Generation { config, upstreams: vec![upstream.clone()] };
+        let ctx = Context::new(0, Arc::new(ArcSwap::from_pointee(generation)), Arc::new(log));
+        (Rc::new(ctx), upstream)
+    }
+
+    fn live(ctx: &Rc<Context>, upstream: &Arc<Upstream>) -> Live {
+        let socket = || {
+            let (ours, _) = tokio::net::UnixStream::pair().unwrap();
+            Stream::Unix(Box::new(ours))
+        };
+        let counters = [ListenerCounters::default()].into();
+        let arrival = Arrival {
+            peer: None,
+            door: Arc::new(Door { name: "test".to_owned(), counters }),
+            worker: 0,
+            permit: Permits::new(1).take().unwrap(),
+        };
+        let life = Life {
+            ctx: ctx.clone(),
+            arrival,
+            began: clock::now(),
+            upstream: upstream.clone(),
+            instance: upstream.instances[0].clone(),
+            client: IpAddr::from([127, 0, 0, 1]),
+            notes: None,
+        };
+        upstream.instances[0].counters(0).tunnels_opened.one();
+        let tunnel = Tunnel::new((socket(), socket()), (&[], &[]), false, life, ctx.tunnels.seat(None));
+        Live { tunnel, recorded: false }
+    }
+
+    /// The regression: what a panic or the end of the runtime cut short was open for ever.
+    #[tokio::test(flavor = "current_thread")]
+    async fn every_tunnel_is_recorded_once_however_it_ends() {
+        let (ctx, upstream) = context();
+        let instance = &upstream.instances[0];
+        let check = |opened: u64, reason: &str, count: u64| {
+            let (seen, closed) = instance.counters(0).tunnels();
+            let of: u64 = closed.iter().filter(|((by, _), _)| *by == reason).map(|(_, count)| count).sum();
+            assert_eq!((seen, of, instance.load(), ctx.tunnels.len()), (opened, count, 0, 0), "{closed:?}");
+        };
+        // Both ends are gone: by itself.
+        live(&ctx, &upstream).await;
+        check(1, "client_closed", 1);
+        // As tokio does with a task that panics.
+        drop(live(&ctx, &upstream));
+        check(2, "internal_error", 1);
+        ctx.stopping.set(true);
+        drop(live(&ctx, &upstream));
+        check(3, "shutdown", 1);
+    }
 
     #[test]
     fn a_tunnel_at_rest_is_small() {

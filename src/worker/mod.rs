@@ -84,9 +84,7 @@ impl Worker {
             };
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
-            runtime.block_on(work(parts, inbox));
-            // A resolver that does not answer is not waited for.
-            runtime.shutdown_background();
+            live(runtime, work(parts, inbox));
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),
@@ -106,6 +104,12 @@ impl Worker {
             tracing::error!("a worker panicked");
         }
     }
+}
+
+/// Runs a worker's life to its end. A resolver that does not answer is not waited for.
+fn live(runtime: LocalRuntime, life: impl Future<Output = ()>) {
+    runtime.block_on(life);
+    runtime.shutdown_background();
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
@@ -172,5 +176,30 @@ async fn sweep(ctx: Rc<Context>) {
                 generation.upstreams.iter().find(has).map(|upstream| upstream.config.timeouts.upstream_idle)
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    /// The regression: a stop lasted for as long as the resolver was silent, whatever the deadline.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "names are looked up on such threads")]
+    fn a_resolver_that_hangs_does_not_hold_a_stop() {
+        let runtime = Builder::new_current_thread().build_local(LocalOptions::default()).unwrap();
+        let (answer, silence) = sync_channel::<()>(0);
+        let (ended, end) = sync_channel(1);
+        live(runtime, async move {
+            // Only a failing test is ever that patient.
+            tokio::task::spawn_blocking(move || {
+                let _ = silence.recv_timeout(Duration::from_secs(2));
+                let _ = ended.send(());
+            });
+        });
+        assert!(end.try_recv().is_err(), "it was waited for");
+        drop(answer);
     }
 }

@@ -44,10 +44,10 @@ pub struct InstanceCounters {
 }
 
 /// Tunnels that ended, by reason and code; a short list, searched from the front.
-type Closed = Vec<(ClosedBy, u64)>;
+pub(crate) type Closed = Vec<(ClosedBy, u64)>;
 
 /// Reason and code (the words of [`close_code`]) of tunnels that ended.
-pub(super) type ClosedBy = (&'static str, &'static str);
+pub(crate) type ClosedBy = (&'static str, &'static str);
 
 impl InstanceCounters {
     /// One exchange ended with this status. Every exchange counts once, an upgrade with its 101 too.
@@ -105,7 +105,7 @@ impl InstanceCounters {
     ///
     /// The closed ones are read first, and the lock orders the two: each tunnel seen closed is also seen opened, so
     /// that opened - closed is never negative.
-    pub(super) fn tunnels(&self) -> (u64, Closed) {
+    pub(crate) fn tunnels(&self) -> (u64, Closed) {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (self.tunnels_opened.get(), closed)
     }
