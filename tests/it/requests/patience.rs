@@ -40,7 +40,7 @@ fn an_upload_that_trickles_does_not_keep_an_answer_that_is_not_taken() {
     far.send(BEGUN);
     let (upload, answer) = (client.writer(), far.writer());
     thread::scope(|scope| {
-        scope.spawn(|| floods(answer, &[b"10000\r\n", &[b'y'; 65_536][..], b"\r\n"].concat()));
+        scope.spawn(|| floods(answer, format!("10000\r\n{}\r\n", "y".repeat(65_536)).as_bytes()));
         assert!(trickles(upload), "a client that takes nothing was waited for");
         far.rest();
     });
@@ -85,7 +85,7 @@ fn an_answer_that_trickles_does_not_keep_an_upload_that_is_not_taken() {
     client.head();
     let upload = client.writer();
     thread::scope(|scope| {
-        scope.spawn(|| floods(upload, &[0; 65_536]));
+        scope.spawn(|| floods(upload, &vec![0; 65_536]));
         assert!(trickles(far.writer()), "an instance that takes nothing was waited for");
     });
     proxy.counts("stickyd_requests_open", &[], 0);
@@ -119,7 +119,7 @@ fn a_client_that_reads_slowly_but_steadily_is_not_stalled() {
     client.head();
     let answer = far.writer();
     thread::scope(|scope| {
-        scope.spawn(|| floods(answer, &[b'y'; 65_536]));
+        scope.spawn(|| floods(answer, &vec![b'y'; 65_536]));
         // At about 1 MB a second the client's kernel makes room every 100 ms, and for several times `send`.
         for _ in 0..60 {
             thread::sleep(STEP);
