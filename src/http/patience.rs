@@ -98,10 +98,12 @@ impl<'x> Patience<'x> {
         ready!(self.timer.poll(cx));
         let now = clock::coarse();
         self.armed = None;
-        match self.next() {
+        let next = self.next();
+        match next {
             Some((wait, deadline)) if deadline <= now => Poll::Ready(Lapse::Late(wait)),
             _ => {
-                self.arm(Some(now.after(LOOK_EVERY)));
+                let look = now.after(LOOK_EVERY);
+                self.arm(Some(next.map_or(look, |(_, deadline)| deadline.min(look))));
                 Poll::Ready(Lapse::Look)
             }
         }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::ws::{self, BINARY, Frame};
-use crate::support::{Message, Proxy, Socket, noise};
+use crate::support::{Proxy, Socket, noise};
 
 /// What a request asks of the instance.
 const PATHS: [&str; 9] =
@@ -116,13 +116,13 @@ fn act(socket: &mut Socket, dice: &mut Dice) -> bool {
     if !sent || dice.roll(6) == 0 || path == "/half" {
         return false;
     }
-    match Message::try_answer(socket) {
-        Some(answer) if path == "/ok" && answer.status() == 200 => {
+    match socket.try_answer() {
+        Ok(answer) if path == "/ok" && answer.status() == 200 => {
             assert_eq!(answer.text(), "fine");
             answer.field("connection").as_deref() != Some("close")
         }
-        Some(answer) => answer.field("connection").as_deref() != Some("close"),
-        None => false,
+        Ok(answer) => answer.field("connection").as_deref() != Some("close"),
+        Err(_) => false,
     }
 }
 
@@ -130,7 +130,7 @@ fn talk(socket: &mut Socket, dice: &mut Dice) -> bool {
     if socket.try_send(ws::handshake("/ws", "")).is_err() {
         return false;
     }
-    let Some(answer) = Message::try_answer(socket) else { return false };
+    let Ok(answer) = socket.try_answer() else { return false };
     if answer.status() != 101 {
         return answer.field("connection").as_deref() != Some("close");
     }
@@ -151,7 +151,7 @@ fn talk(socket: &mut Socket, dice: &mut Dice) -> bool {
 
 /// Does what each request asks for.
 fn instance(mut proxy: Socket) {
-    while let Some(head) = proxy.try_head() {
+    while let Ok(head) = proxy.try_head() {
         let path = head.split(' ').nth(1).unwrap().to_owned();
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         let length: usize = length.map_or(0, |length| length.parse().unwrap());

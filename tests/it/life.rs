@@ -109,6 +109,28 @@ fn a_stop_closes_tunnels_with_1012() {
 }
 
 #[test]
+fn a_stop_first_says_so_to_who_asks_and_serves_on() {
+    let (home, instance) = (Home::new(), Answering::start("blue"));
+    let shutdown = "[shutdown]\nready_delay = \"1s\"\nspread = \"0s\"\ndeadline = \"5s\"\n";
+    let mut process = start(&home, &toml("health_path = \"/-/ready\"", &instance, shutdown));
+    let address = process.address();
+    let health = || {
+        let mut client = Socket::connect(address);
+        client.send("GET /-/ready HTTP/1.1\r\nHost: app\r\n\r\n");
+        client.answer().status()
+    };
+    assert_eq!(health(), 200);
+    process.terminate();
+    eventually("the health path says no", || (health() == 503).then_some(()));
+    // A balancer needs a moment to notice; until then clients still come.
+    let mut client = Socket::connect(address);
+    client.send(GET);
+    assert_eq!(client.answer().text(), "blue");
+    assert!(process.end().success());
+    client.is_gone();
+}
+
+#[test]
 fn a_stop_lets_a_running_exchange_end() {
     let (home, instance) = (Home::new(), Instance::start());
     let shutdown = "[shutdown]\nspread = \"0s\"\ndeadline = \"10s\"\n";

@@ -8,6 +8,7 @@ mod headers;
 mod interim;
 mod leaving;
 mod listeners;
+mod mutated;
 mod patience;
 mod refused;
 mod timeouts;

@@ -112,6 +112,18 @@ fn response_head() {
 }
 
 #[test]
+fn response_head_also_between_two_looks_at_a_client_that_pipelined_much() {
+    let (_proxy, instance, mut client) = trio_with("[timeouts]\nresponse_head = \"1400ms\"\n");
+    // The client is looked at once a second: a deadline in between is kept all the same.
+    client.send(get("/").repeat(2000));
+    let mut far = instance.accept();
+    far.request();
+    let begin = Instant::now();
+    assert_eq!(client.answer().status(), 504);
+    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
+}
+
+#[test]
 fn response_head_that_began() {
     let (_proxy, instance, mut client) = with("response_head");
     client.send(get("/"));

@@ -178,8 +178,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 fn converse(mut proxy: Socket, shared: &Shared) {
-    while proxy.has_more() {
-        let request = proxy.request();
+    while let Ok(request) = proxy.try_request() {
         let upgrade = request.field("upgrade").is_some();
         let to_head = request.line().starts_with("HEAD ");
         shared.requests.lock().unwrap().push(request);

@@ -14,61 +14,55 @@ pub(crate) struct Message {
     pub(crate) trailers: Vec<String>,
 }
 
+/// Which message is read, as far as that decides whether it has a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Request,
+    Answer,
+    AnswerToHead,
+}
+
 impl Message {
-    pub(super) fn request(from: &mut Socket) -> Self {
-        let mut message = Message { head: from.head(), body: Vec::new(), trailers: Vec::new() };
-        message.read_body(from, false);
-        message
+    /// The next message; otherwise what came instead.
+    pub(super) fn read(from: &mut Socket, which: Which) -> Result<Self, String> {
+        let mut message = Message { head: from.try_head()?, body: Vec::new(), trailers: Vec::new() };
+        let has_body = match which {
+            Which::Request => true,
+            Which::Answer => message.status() >= 200 && ![204, 304].contains(&message.status()),
+            Which::AnswerToHead => false,
+        };
+        if has_body {
+            message.read_body(from, which)?;
+        }
+        Ok(message)
     }
 
-    pub(super) fn answer(from: &mut Socket, to_head: bool) -> Self {
-        let mut message = Message { head: from.head(), body: Vec::new(), trailers: Vec::new() };
-        let bodyless = to_head || message.status() < 200 || [204, 304].contains(&message.status());
-        if !bodyless {
-            message.read_body(from, true);
-        }
-        message
-    }
-
-    /// An answer, if a whole one comes.
-    pub(crate) fn try_answer(from: &mut Socket) -> Option<Self> {
-        let head = from.try_head()?;
-        let mut message = Message { head, body: Vec::new(), trailers: Vec::new() };
-        if message.field("transfer-encoding").is_none()
-            && let Some(length) = message.field("content-length")
-            && !from.has_at_least(length.parse().unwrap())
-        {
-            return None;
-        }
-        if message.status() >= 200 {
-            message.read_body(from, true);
-        }
-        Some(message)
-    }
-
-    fn read_body(&mut self, from: &mut Socket, until_end: bool) {
+    fn read_body(&mut self, from: &mut Socket, which: Which) -> Result<(), String> {
         if self.field("transfer-encoding").is_some() {
-            self.read_chunks(from);
+            self.read_chunks(from)?;
         } else if let Some(length) = self.field("content-length") {
-            self.body = from.exactly(length.parse().unwrap());
-        } else if until_end {
+            self.body = from.try_exactly(length.parse().map_err(|_| length)?)?;
+        } else if which == Which::Answer {
             self.body = from.rest().0;
         }
+        Ok(())
     }
 
-    fn read_chunks(&mut self, from: &mut Socket) {
+    fn read_chunks(&mut self, from: &mut Socket) -> Result<(), String> {
         loop {
-            let line = from.line();
-            let digits = line.trim_ascii().split(|byte| *byte == b';').next().unwrap();
-            match usize::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap() {
+            let line = from.try_line()?;
+            let size = line.split(';').next().unwrap_or_default().trim_end();
+            match usize::from_str_radix(size, 16).map_err(|error| format!("{error}: {line}"))? {
                 0 => break,
-                size => self.body.extend(from.exactly(size)),
+                size => self.body.extend(from.try_exactly(size)?),
             }
-            from.expect(b"\r\n");
+            if from.try_line()? != "\r\n" {
+                return Err("no end of a chunk".to_owned());
+            }
         }
         loop {
-            match String::from_utf8(from.line()).unwrap().trim_end() {
-                "" => return,
+            match from.try_line()?.trim_end() {
+                "" => return Ok(()),
                 line => self.trailers.push(line.to_owned()),
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::message::Which;
 use super::{DEADLINE, Message};
 
 /// A connected socket whose every wait ends.
@@ -130,24 +131,13 @@ impl Socket {
     // Reading
 
     /// Up to and with the end of a head.
+    #[track_caller]
     pub(crate) fn head(&mut self) -> String {
-        let end = self.until("the end of a head", |unread| {
-            unread.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
-        });
-        let head = self.take(end);
-        String::from_utf8(head).unwrap_or_else(|error| panic!("this is no head: {}", shown(error.as_bytes())))
+        self.try_head().unwrap_or_else(|error| panic!("no head: {error}"))
     }
 
-    /// The same, if it comes before the other side ends.
-    pub(crate) fn try_head(&mut self) -> Option<String> {
-        while !self.unread.windows(4).any(|four| four == b"\r\n\r\n") {
-            match self.fill() {
-                Ok(1..) => {}
-                Err(error) if is_late(&error) => panic!("{error}: {}", shown(&self.unread)),
-                Ok(0) | Err(_) => return None,
-            }
-        }
-        Some(self.head())
+    pub(crate) fn try_head(&mut self) -> Result<String, String> {
+        self.through(b"\r\n\r\n")
     }
 
     /// A head, and not a byte more is read.
@@ -176,16 +166,23 @@ impl Socket {
     }
 
     /// Up to and with CRLF.
-    pub(crate) fn line(&mut self) -> Vec<u8> {
-        let end = self.until("the end of a line", |unread| {
-            unread.windows(2).position(|two| two == b"\r\n").map(|at| at + 2)
-        });
-        self.take(end)
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        self.try_line().unwrap_or_else(|error| panic!("no line: {error}"))
     }
 
+    pub(super) fn try_line(&mut self) -> Result<String, String> {
+        self.through(b"\r\n")
+    }
+
+    #[track_caller]
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
-        self.until("so many bytes", |unread| (unread.len() >= count).then_some(count));
-        self.take(count)
+        self.try_exactly(count).unwrap_or_else(|error| panic!("not {count} bytes: {error}"))
+    }
+
+    pub(super) fn try_exactly(&mut self, count: usize) -> Result<Vec<u8>, String> {
+        self.until(|unread| (unread.len() >= count).then_some(()))?;
+        Ok(self.take(count))
     }
 
     /// The next bytes are these.
@@ -197,18 +194,29 @@ impl Socket {
     }
 
     /// A request with its body.
+    #[track_caller]
     pub(crate) fn request(&mut self) -> Message {
-        Message::request(self)
+        self.try_request().unwrap_or_else(|error| panic!("no request: {error}"))
+    }
+
+    pub(crate) fn try_request(&mut self) -> Result<Message, String> {
+        Message::read(self, Which::Request)
     }
 
     /// An answer with its body.
+    #[track_caller]
     pub(crate) fn answer(&mut self) -> Message {
-        Message::answer(self, false)
+        self.try_answer().unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    pub(crate) fn try_answer(&mut self) -> Result<Message, String> {
+        Message::read(self, Which::Answer)
     }
 
     /// An answer that has no body whatever its head says.
+    #[track_caller]
     pub(crate) fn answer_to_head(&mut self) -> Message {
-        Message::answer(self, true)
+        Message::read(self, Which::AnswerToHead).unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
     /// Everything until the other side ends, and how it ended.
@@ -265,21 +273,33 @@ impl Socket {
     }
 
     /// What `parse` makes of the next bytes, once they are enough; it also tells how many it took.
-    pub(crate) fn parsed<T>(&mut self, what: &str, parse: impl Fn(&[u8]) -> Option<(T, usize)>) -> T {
-        let (parsed, count) = self.until(what, parse);
+    #[track_caller]
+    pub(crate) fn parsed<T>(&mut self, parse: impl Fn(&[u8]) -> Option<(T, usize)>) -> T {
+        let (parsed, count) = self.until(parse).unwrap_or_else(|error| panic!("{error}"));
         self.take(count);
         parsed
     }
 
-    fn until<T>(&mut self, what: &str, found: impl Fn(&[u8]) -> Option<T>) -> T {
+    /// Everything up to and with `end`.
+    fn through(&mut self, end: &[u8]) -> Result<String, String> {
+        let find = |unread: &[u8]| unread.windows(end.len()).position(|part| part == end);
+        let at = self.until(find)?;
+        Ok(String::from_utf8_lossy(&self.take(at + end.len())).into_owned())
+    }
+
+    /// Reads until `found`; otherwise what came instead.
+    fn until<T>(&mut self, found: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
         loop {
             if let Some(found) = found(&self.unread) {
-                return found;
+                return Ok(found);
             }
             match self.fill() {
                 Ok(1..) => {}
-                Ok(0) => panic!("the other side ended before {what}; it sent {}", shown(&self.unread)),
-                Err(error) => panic!("{error} before {what}; it sent {}", shown(&self.unread)),
+                Ok(0) => return Err(format!("it ended after {}", shown(&self.unread))),
+                Err(error) if is_late(&error) => {
+                    panic!("nothing comes any more after {}", shown(&self.unread))
+                }
+                Err(error) => return Err(format!("{error} after {}", shown(&self.unread))),
             }
         }
     }

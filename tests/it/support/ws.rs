@@ -93,7 +93,7 @@ impl Frame {
     /// The next frame.
     #[track_caller]
     pub(crate) fn read(from: &mut Socket) -> Self {
-        from.parsed("the end of a frame", Self::parse)
+        from.parsed(Self::parse)
     }
 
     /// The first frame in `bytes` and its length on the wire.

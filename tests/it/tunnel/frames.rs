@@ -3,8 +3,8 @@
 use std::thread;
 
 use super::tunnel;
-use crate::support::ws::{BINARY, Frame, PING, PONG, TEXT};
-use crate::support::{Socket, noise};
+use crate::support::ws::{self, BINARY, Frame, PING, PONG, TEXT, expect_close};
+use crate::support::{Instance, Proxy, Socket, noise};
 
 /// Frames of every kind that matters here; masked or not.
 fn frames(masked: bool, long: bool) -> Vec<u8> {
@@ -96,8 +96,7 @@ fn a_frame_is_passed_on_before_it_is_whole() {
 #[test]
 fn many_tunnels_do_not_mix() {
     let (proxy, instance, _, _) = tunnel();
-    let mut ends: Vec<(Socket, Socket)> =
-        (0..50).map(|_| crate::support::ws::open(&proxy, &instance)).collect();
+    let mut ends: Vec<(Socket, Socket)> = (0..50).map(|_| ws::open(&proxy, &instance)).collect();
     for round in 0..3 {
         for (number, (client, far)) in ends.iter_mut().enumerate() {
             client.send(Frame::masked(TEXT, format!("{number} up {round}")).bytes());
@@ -120,9 +119,26 @@ fn a_length_that_cannot_be_ends_the_tunnel() {
         let (from, to) = if masked { (&mut client, &mut far) } else { (&mut far, &mut client) };
         from.send([&good[..], &bad].concat());
         to.expect(&good);
-        crate::support::ws::expect_close(to, 1002, masked);
-        crate::support::ws::expect_close(from, 1002, !masked);
+        expect_close(to, 1002, masked);
+        expect_close(from, 1002, !masked);
         drop((client, far));
         proxy.closed_one("protocol_error", "1002");
     }
+}
+
+#[test]
+fn a_length_that_cannot_be_right_behind_the_head_ends_the_tunnel() {
+    let instance = Instance::start();
+    let proxy = Proxy::before(&instance);
+    let mut client = proxy.connect();
+    let bad = [0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 5, 1, 2, 3, 4];
+    client.send([ws::handshake("/ws", "").as_bytes(), &bad].concat());
+    let mut far = instance.accept();
+    far.head();
+    far.send(ws::switch(""));
+    client.head();
+    expect_close(&mut far, 1002, true);
+    expect_close(&mut client, 1002, false);
+    drop((client, far));
+    proxy.closed_one("protocol_error", "1002");
 }
