@@ -133,7 +133,7 @@ impl Connection {
                 Some(true) => {}
                 // Half a head and then the end: nobody is there to be told.
                 Some(false) => return None,
-                None => return Some(Self::late()),
+                None => return Some(Intake::unreadable(Failure::HeadTimeout)),
             }
         }
     }
@@ -146,22 +146,9 @@ impl Connection {
             return None;
         }
         let log = self.ctx.access_log.is_on();
-        let (intake, len) = request::take_in(&self.arrival, &generation, self.ctx.worker, log, unread);
-        if matches!(intake, Intake::Partial) {
-            return None;
-        }
+        let (intake, len) = request::take_in(&self.arrival, &generation, self.ctx.worker, log, unread)?;
         self.wire.consume(len);
         Some(intake)
-    }
-
-    fn late() -> Intake {
-        Intake::Refused {
-            failure: Failure::HeadTimeout,
-            to_head: false,
-            keep_alive: false,
-            notes: None,
-            upstream: None,
-        }
     }
 
     /// Reads more: `Some(true)` = bytes came, `Some(false)` = the client ended, `None` = time is up.

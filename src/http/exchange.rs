@@ -19,13 +19,14 @@ use super::lease::{self, Lease};
 use super::record::{self, Open, Outcome};
 use super::request::{Intake, Request};
 use super::respond::{self, Failure};
+use crate::codec::body::Framing;
 use crate::observe::metrics::Kind;
 
 /// Serves one head.
 pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
     match intake {
         Intake::Request(request) => serve(connection, request).await,
-        Intake::Health { keep_alive, to_head } => Box::pin(health(connection, keep_alive, to_head)).await,
+        Intake::Health { keep_alive, to_head } => Box::pin(health(connection, to_head, keep_alive)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
             let then = Box::pin(tell(connection, failure, to_head, keep_alive)).await;
             record::refused(
@@ -37,7 +38,6 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
             );
             then
         }
-        Intake::Partial => Then::Close,
     }
 }
 
@@ -121,8 +121,7 @@ async fn give_up(
     failure: Failure,
 ) -> Then {
     // A body that nobody read makes the connection's next bytes meaningless.
-    let keep_alive =
-        request.keep_alive && request.framing == crate::codec::body::Framing::None && lease.is_none();
+    let keep_alive = request.keep_alive && request.framing == Framing::None && lease.is_none();
     let then = tell(connection, failure, request.to_head, keep_alive).await;
     let bytes = lease.map_or((0, 0), |(_, bytes)| bytes);
     let outcome = Outcome { bytes, ..Outcome::failed(failure) };
@@ -132,21 +131,30 @@ async fn give_up(
 
 /// Answers with a failure's status.
 async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep_alive: bool) -> Then {
-    let Some((status, phrase)) = failure.status() else { return Then::Reset };
-    let keep_alive = keep_alive && !connection.ctx.stopping.get();
-    let answer = respond::answer(status, phrase, failure.reason(), keep_alive, to_head);
-    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
+    match failure.status() {
+        Some(status) => answer_here(connection, status, failure.reason(), to_head, keep_alive).await,
+        None => Then::Reset,
+    }
 }
 
 /// `health_path`: 200 while new work is welcome.
-async fn health(connection: &mut Connection, keep_alive: bool, to_head: bool) -> Then {
-    let stopping = connection.ctx.stopping.get();
-    let (status, phrase, text) = if stopping || connection.ctx.retiring.get() {
-        (503, "Service Unavailable", "stopping")
-    } else {
-        (200, "OK", "ok")
-    };
-    let keep_alive = keep_alive && !stopping;
+async fn health(connection: &mut Connection, to_head: bool, keep_alive: bool) -> Then {
+    let ctx = &connection.ctx;
+    let leaving = ctx.stopping.get() || ctx.retiring.get();
+    let (status, text) =
+        if leaving { ((503, "Service Unavailable"), "stopping") } else { ((200, "OK"), "ok") };
+    answer_here(connection, status, text, to_head, keep_alive).await
+}
+
+/// An answer of the proxy's own.
+async fn answer_here(
+    connection: &mut Connection,
+    (status, phrase): (u16, &str),
+    text: &str,
+    to_head: bool,
+    keep_alive: bool,
+) -> Then {
+    let keep_alive = keep_alive && !connection.ctx.stopping.get();
     let answer = respond::answer(status, phrase, text, keep_alive, to_head);
     if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }

@@ -115,36 +115,35 @@ pub(super) enum Intake {
         notes: Option<Box<Notes>>,
         upstream: Option<Arc<Upstream>>,
     },
-    /// Not complete.
-    Partial,
 }
 
-/// Takes in the head at the start of `unread`; also tells how many bytes it took.
+impl Intake {
+    /// A head that could not be read: nothing is known of it, and nothing behind it can be trusted.
+    pub(super) fn unreadable(failure: Failure) -> Self {
+        Intake::Refused { failure, to_head: false, keep_alive: false, notes: None, upstream: None }
+    }
+}
+
+/// Takes in the head at the start of `unread`; also tells how many bytes it took. `None`: it is not complete.
 pub(super) fn take_in(
     arrival: &Arrival,
     generation: &Generation,
     worker: usize,
     log: bool,
     unread: &[u8],
-) -> (Intake, usize) {
+) -> Option<(Intake, usize)> {
     let config = &generation.config;
-    let limits = head_limits(config);
     let mut slots = header_slots();
-    let (head, len) = match head::parse(unread, &mut slots, limits) {
-        Ok(Parsed::Partial) => return (Intake::Partial, 0),
+    let (head, len) = match head::parse(unread, &mut slots, head_limits(config)) {
+        Ok(Parsed::Partial) => return None,
         Ok(Parsed::Complete { head, len }) => (head, len),
-        Err(bad) => {
-            let failure = Failure::BadRequest(bad);
-            let refused =
-                Intake::Refused { failure, to_head: false, keep_alive: false, notes: None, upstream: None };
-            return (refused, 0);
-        }
+        Err(bad) => return Some((Intake::unreadable(Failure::BadRequest(bad)), 0)),
     };
     if config.health_path.as_deref() == Some(head.path()) && matches!(head.method, "GET" | "HEAD") {
         let keep_alive = head.keep_alive && head.framing == Framing::None;
-        return (Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len);
+        return Some((Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len));
     }
-    (accept(arrival, generation, worker, log, &head), len)
+    Some((accept(arrival, generation, worker, log, &head), len))
 }
 
 /// The limits of a head.
@@ -162,27 +161,27 @@ fn accept(
     let config = &generation.config;
     let request_id = request_id(head);
     let notes = log.then(|| Box::new(notes(head, &request_id)));
-    let route = route::find(&config.routes, head.host, head.path()).map(|index| &config.routes[index]);
-    let upstream = route.map(|route| &generation.upstreams[route.upstream]);
-    let too_large = |limit: u64| matches!(head.framing, Framing::Length(length) if length > limit);
-    let failure = match route {
-        None => Some(Failure::NoRoute),
-        Some(route) if route.body.is_some_and(too_large) => Some(Failure::BodyTooLarge),
-        Some(_) => None,
+    let Some(route) = route::find(&config.routes, head.host, head.path()).map(|index| &config.routes[index])
+    else {
+        return refuse(head, Failure::NoRoute, None, notes);
     };
-    let (Some(route), Some(upstream), None) = (route, upstream, failure) else {
-        return Intake::Refused {
-            failure: failure.unwrap_or(Failure::NoRoute),
-            to_head: head.method == "HEAD",
-            keep_alive: head.keep_alive && head.framing == Framing::None,
-            notes,
-            upstream: upstream.cloned(),
-        };
-    };
-    let origin = origin(arrival, config, head);
+    let upstream = &generation.upstreams[route.upstream];
+    if matches!((head.framing, route.body), (Framing::Length(length), Some(limit)) if length > limit) {
+        return refuse(head, Failure::BodyTooLarge, Some(upstream), notes);
+    }
+    let began = clock::now();
     let handshake = Handshake::of(head, &config.upgrade_protocols);
-    let mut request = Request {
-        began: clock::now(),
+    let engine_io = engine_io(upstream, head);
+    let origin = Origin {
+        request_id: &request_id,
+        cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
+        ..origin(arrival, config, head)
+    };
+    let mut out = Vec::with_capacity(1024);
+    headers::write_request(head, origin, handshake.as_ref().map(Handshake::protocol), &mut out);
+    let poll = engine_io.sid && engine_io.polling && head.method == "GET";
+    Intake::Request(Box::new(Request {
+        began,
         upstream: upstream.clone(),
         version: head.version,
         to_head: head.method == "HEAD",
@@ -191,33 +190,30 @@ fn accept(
         expects_continue: head.expects_continue,
         limits: head_limits(config),
         body_limit: route.body,
-        retryable: false,
-        kind: Kind::Request,
+        retryable: !engine_io.sid && head.framing == Framing::None && is_idempotent(head.method),
+        kind: if poll { Kind::Poll } else { Kind::Request },
         handshake,
-        head: Vec::with_capacity(1024),
+        head: out,
         client: origin.client,
         https: origin.https,
         binding: binding(upstream, head, worker),
         notes,
-    };
-    let engine_io = engine_io(upstream, head);
-    if engine_io.sid && head.method == "GET" && engine_io.polling {
-        request.kind = Kind::Poll;
+    }))
+}
+
+fn refuse(
+    head: &RequestHead<'_, '_>,
+    failure: Failure,
+    upstream: Option<&Arc<Upstream>>,
+    notes: Option<Box<Notes>>,
+) -> Intake {
+    Intake::Refused {
+        failure,
+        to_head: head.method == "HEAD",
+        keep_alive: head.keep_alive && head.framing == Framing::None,
+        notes,
+        upstream: upstream.cloned(),
     }
-    request.retryable = !engine_io.sid && head.framing == Framing::None && is_idempotent(head.method);
-    let bound_by_cookie = upstream.keys.is_some();
-    let origin = Origin {
-        request_id: &request_id,
-        cookie: bound_by_cookie.then_some(upstream.config.sticky.cookie.name.as_str()),
-        ..origin
-    };
-    headers::write_request(
-        head,
-        origin,
-        request.handshake.as_ref().map(Handshake::protocol),
-        &mut request.head,
-    );
-    Intake::Request(Box::new(request))
 }
 
 /// RFC 9110 section 9.2.2

@@ -1,9 +1,10 @@
 //! One HTTP/1 connection as bytes: what was read and not yet used, what was written and not yet taken.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use crate::local::buffer::{Buffer, Parked};
+use crate::local::buffer::Buffer;
+use crate::local::outbox::Outbox;
 use crate::local::stream::Stream;
 
 /// A socket with its unread and unwritten bytes. At rest it holds no buffer.
@@ -11,7 +12,7 @@ use crate::local::stream::Stream;
 pub(crate) struct Wire {
     stream: Stream,
     input: Input,
-    parked: Option<Box<Parked>>,
+    output: Outbox,
 }
 
 /// What was read and not yet used.
@@ -27,7 +28,7 @@ enum Input {
 
 impl Wire {
     pub(crate) fn new(stream: Stream) -> Self {
-        Wire { stream, input: Input::Empty, parked: None }
+        Wire { stream, input: Input::Empty, output: Outbox::default() }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -87,42 +88,23 @@ impl Wire {
     }
 
     /// Writes what the socket takes at once; the rest waits.
-    pub(crate) fn write(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
-        if self.parked.is_none() {
-            while !bytes.is_empty() {
-                match self.stream.poll_write(cx, bytes) {
-                    Poll::Ready(written) => bytes = &bytes[written?..],
-                    Poll::Pending => break,
-                }
-            }
-        }
-        if !bytes.is_empty() {
-            self.parked.get_or_insert_default().append(bytes);
-        }
-        Ok(())
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        self.output.write(cx, &mut self.stream, bytes)
     }
 
     /// Writes what waits.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(parked) = &mut self.parked {
-            if parked.is_empty() {
-                self.parked = None;
-                break;
-            }
-            let written = ready!(self.stream.poll_write(cx, parked.rest()))?;
-            parked.consume(written);
-        }
-        Poll::Ready(Ok(()))
+        self.output.poll_flush(cx, &mut self.stream)
     }
 
     /// Bytes that wait to be taken.
     pub(crate) fn waiting(&self) -> usize {
-        self.parked.as_ref().map_or(0, |parked| parked.rest().len())
+        self.output.len()
     }
 
     /// Something waits to be taken.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.parked.is_some()
+        !self.output.is_empty()
     }
 
     /// Ends our side.

@@ -1,7 +1,7 @@
 //! Buffers lent to whoever has bytes in hand, and taken back when there are none.
 //!
 //! Nothing at rest holds a buffer: a task that waits gives it back, and keeps at most a small copy of what it could not
-//! finish ([`Parked`]).
+//! finish.
 
 use std::cell::RefCell;
 
@@ -88,35 +88,6 @@ impl Drop for Buffer {
                 free.push(bytes);
             }
         });
-    }
-}
-
-/// The rest of a short write, waiting for its reader.
-#[derive(Debug, Default)]
-pub struct Parked {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Parked {
-    /// What is still to be written.
-    pub fn rest(&self) -> &[u8] {
-        &self.bytes[self.written..]
-    }
-
-    /// `count` more bytes have been written.
-    pub fn consume(&mut self, count: usize) {
-        self.written += count;
-    }
-
-    /// Puts `bytes` behind everything that waits.
-    pub fn append(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.written == self.bytes.len()
     }
 }
 

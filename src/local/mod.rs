@@ -5,6 +5,7 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod outbox;
 pub mod random;
 pub mod stream;
 pub mod timer;

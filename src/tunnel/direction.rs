@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use super::close::CloseFrame;
 use super::frame::{HEADER_MAX, Scanner};
 use super::{Owner, Total, Way};
-use crate::local::buffer::{Buffer, Parked};
-use crate::local::clock::{self, Moment};
+use crate::local::buffer::Buffer;
+use crate::local::clock::Moment;
+use crate::local::outbox::Outbox;
 use crate::local::stream::Stream;
 
 /// Bytes that one direction moves before its neighbours on the worker have their turn.
@@ -42,13 +43,6 @@ pub(super) struct Other {
     pub(super) closed: bool,
 }
 
-/// What waits for a sink that is slower than its source, and since when nothing of it was taken.
-#[derive(Debug)]
-struct Waiting {
-    parked: Parked,
-    since: Moment,
-}
-
 #[derive(Debug)]
 pub(super) struct Direction {
     way: Way,
@@ -62,7 +56,8 @@ pub(super) struct Direction {
     /// The beginning of a frame header that is not complete: held back, so that a Close frame can go before it.
     held: [u8; HEADER_MAX],
     scanner: Scanner,
-    waiting: Option<Box<Waiting>>,
+    /// What waits for a sink that is slower than its source.
+    output: Outbox,
     total: Total,
 }
 
@@ -77,7 +72,7 @@ impl Direction {
             held_len: 0,
             held: [0; HEADER_MAX],
             scanner: Scanner::default(),
-            waiting: None,
+            output: Outbox::default(),
             total: Total::default(),
         }
     }
@@ -93,7 +88,7 @@ impl Direction {
 
     /// An end's Close frame was the last word here, and has gone to the sink.
     pub(super) fn is_closed(&self) -> bool {
-        self.close_seen() && self.waiting.is_none()
+        self.close_seen() && self.output.is_empty()
     }
 
     pub(super) fn close_code(&self) -> Option<u16> {
@@ -102,7 +97,7 @@ impl Direction {
 
     /// Since when the sink has taken nothing of what waits for it.
     pub(super) fn waiting_since(&self) -> Option<Moment> {
-        self.waiting.as_ref().map(|waiting| waiting.since)
+        self.output.since()
     }
 
     /// What the direction against this one wants to know.
@@ -114,7 +109,7 @@ impl Direction {
     pub(super) fn is_over(&self) -> bool {
         match self.sink {
             Sink::Lost | Sink::ShutDown => true,
-            Sink::Open | Sink::Closed => self.source == Source::Lost && self.waiting.is_none(),
+            Sink::Open | Sink::Closed => self.source == Source::Lost && self.output.is_empty(),
         }
     }
 
@@ -162,9 +157,7 @@ impl Direction {
     /// Bytes that were read before the tunnel began.
     pub(super) fn begin_with(&mut self, bytes: &[u8], owner: &impl Owner) -> Result<(), ()> {
         let scanned = self.scan(bytes, owner);
-        if scanned.0 > 0 {
-            self.park(&bytes[..scanned.0]);
-        }
+        self.output.append(&bytes[..scanned.0]);
         if scanned.1 { Err(()) } else { Ok(()) }
     }
 
@@ -222,7 +215,7 @@ impl Direction {
     /// Queues our Close frame when the direction stands between two frames; never behind another Close frame.
     fn close_at_boundary(&mut self, frame: &CloseFrame) {
         if self.sink == Sink::Open && !self.opaque && self.scanner.left() == 0 && !self.close_seen() {
-            self.park(frame.as_bytes());
+            self.output.append(frame.as_bytes());
             self.sink = Sink::Closed;
         }
     }
@@ -240,7 +233,7 @@ impl Direction {
             }
         }
         // Behind our Close the sink hears of the end when the tunnel is over: until then it may answer.
-        if self.source == Source::Ended && self.waiting.is_none() && self.sink == Sink::Open {
+        if self.source == Source::Ended && self.output.is_empty() && self.sink == Sink::Open {
             // When the tunnel is over with this, both sockets are closed at once, which says the same.
             if !(other.over || other.closed && self.is_closed()) {
                 to.shut_down(cx);
@@ -249,45 +242,25 @@ impl Direction {
         }
     }
 
-    fn write(&mut self, cx: &mut Context<'_>, mut bytes: &[u8], to: &mut Stream) {
-        if self.waiting.is_none() {
-            while !bytes.is_empty() {
-                match to.poll_write(cx, bytes) {
-                    Poll::Ready(Ok(count)) => bytes = &bytes[count..],
-                    Poll::Ready(Err(error)) => return self.lose(&error),
-                    Poll::Pending => break,
-                }
-            }
-        }
-        if !bytes.is_empty() {
-            self.park(bytes);
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], to: &mut Stream) {
+        if let Err(error) = self.output.write(cx, to, bytes) {
+            self.lose(&error);
         }
     }
 
     /// Writes what waits; `true`: nothing waits any more.
     fn flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> bool {
-        while let Some(waiting) = &mut self.waiting {
-            if waiting.parked.is_empty() || self.sink == Sink::Lost {
-                self.waiting = None;
-                break;
-            }
-            match to.poll_write(cx, waiting.parked.rest()) {
-                Poll::Ready(Ok(count)) => {
-                    waiting.parked.consume(count);
-                    waiting.since = clock::coarse();
-                }
-                Poll::Ready(Err(error)) => self.lose(&error),
-                Poll::Pending => return false,
-            }
+        if self.sink == Sink::Lost {
+            self.output.clear();
         }
-        true
-    }
-
-    fn park(&mut self, bytes: &[u8]) {
-        let waiting = self
-            .waiting
-            .get_or_insert_with(|| Box::new(Waiting { parked: Parked::default(), since: clock::coarse() }));
-        waiting.parked.append(bytes);
+        match self.output.poll_flush(cx, to) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => {
+                self.lose(&error);
+                true
+            }
+            Poll::Pending => false,
+        }
     }
 
     fn note(&mut self, error: &io::Error) {
@@ -297,6 +270,6 @@ impl Direction {
     fn lose(&mut self, error: &io::Error) {
         self.note(error);
         self.sink = Sink::Lost;
-        self.waiting = None;
+        self.output.clear();
     }
 }
