@@ -81,3 +81,46 @@ impl Outbox {
         self.0 = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// More than the kernel holds for a socket.
+    const MUCH: usize = 4_000_000;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_written_later_arrives_later() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut stream = Stream::Unix(Box::new(tokio::net::UnixStream::from_std(ours).unwrap()));
+        let mut outbox = Outbox::default();
+        let write = async |outbox: &mut Outbox, stream: &mut Stream, bytes: &[u8]| {
+            poll_fn(|cx| Poll::Ready(outbox.write(cx, stream, bytes))).await.unwrap();
+        };
+        write(&mut outbox, &mut stream, &vec![b'a'; MUCH]).await;
+        let waited = outbox.len();
+        assert!(waited > 0 && outbox.since().is_some());
+
+        // There is room again, and the runtime knows: still nothing may overtake what waits.
+        let mut got = vec![0; MUCH - waited];
+        theirs.read_exact(&mut got).unwrap();
+        poll_fn(|cx| stream.poll_write(cx, b"a")).await.unwrap();
+        write(&mut outbox, &mut stream, b"bb").await;
+        assert_eq!(outbox.len(), waited + 2);
+
+        let reader = std::thread::Builder::new().spawn(move || {
+            let mut rest = vec![0; 1 + waited + 2];
+            theirs.read_exact(&mut rest).unwrap();
+            rest
+        });
+        poll_fn(|cx| outbox.poll_flush(cx, &mut stream)).await.unwrap();
+        let rest = reader.unwrap().join().unwrap();
+        assert!(outbox.is_empty() && outbox.since().is_none());
+        assert!(rest.ends_with(b"abb") && rest[..=waited].iter().all(|byte| *byte == b'a'));
+    }
+}
