@@ -44,7 +44,7 @@ fn summary(config: &Config) -> String {
     let listeners = count(config.listeners.len(), "listener");
     match config.upstreams.as_slice() {
         [only] => {
-            let keys: Vec<&str> = only.sticky.by.iter().map(key).collect();
+            let keys: Vec<String> = only.sticky.by.iter().map(key).collect();
             let by = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
             let instances = count(only.instances.len(), "instance");
             format!("{listeners}, upstream {} of {instances}, sticky by {by}", only.name)
@@ -57,9 +57,12 @@ fn summary(config: &Config) -> String {
     }
 }
 
-fn key(key: &StickyKey) -> &'static str {
+fn key(key: &StickyKey) -> String {
     match key {
-        StickyKey::Cookie => "cookie",
-        StickyKey::IpHash => "ip_hash",
+        StickyKey::Sid => "sid".to_owned(),
+        StickyKey::Cookie => "cookie".to_owned(),
+        StickyKey::IpHash => "ip_hash".to_owned(),
+        StickyKey::Header(name) => format!("header:{name}"),
+        StickyKey::Query(name) => format!("query:{name}"),
     }
 }

@@ -89,6 +89,7 @@ pub fn pick(
     for key in policy.by {
         let (instance, by) = match key {
             StickyKey::Cookie => (bound(client, candidates), By::Cookie),
+            StickyKey::Sid | StickyKey::Header(_) | StickyKey::Query(_) => continue,
             StickyKey::IpHash => (hashed(policy.ip_hash, client.address, candidates), By::IpHash),
         };
         if let Some(instance) = instance {
@@ -105,7 +106,7 @@ fn bound(client: Client, candidates: &[Candidate]) -> Option<usize> {
 
 fn hashed(algorithm: IpHash, address: IpAddr, candidates: &[Candidate]) -> Option<usize> {
     match algorithm {
-        IpHash::Rendezvous { ipv4_prefix, ipv6_prefix } => ip_hash::rendezvous(
+        IpHash::Rendezvous { ipv4_prefix, ipv6_prefix, .. } => ip_hash::rendezvous(
             ClientKey::of(address, ipv4_prefix, ipv6_prefix),
             usable(candidates).map(|(index, candidate)| (index, candidate.hash, candidate.weight.max(1))),
         ),

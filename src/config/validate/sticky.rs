@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Cookie, IpHash, SameSite, SecretSource, Secure, Sticky, StickyKey};
+use super::super::model::{Cookie, IpHash, OnDown, SameSite, SecretSource, Secure, Sticky, StickyKey};
 use super::super::raw::{
     Table, Value, Wrong, auto_or, boolean, choice, count, duration, list, nearest, off_or, ratio, text,
 };
@@ -22,34 +22,22 @@ const OF_COOKIE: &[&str] =
 /// The table, and where it names the cookie.
 pub(super) fn read(upstream: &mut Table<'_>, name: &str) -> (Sticky, Option<Range<usize>>) {
     let mut table = upstream.table_or_off("sticky", Some("{ by = [] } for clients that stay nowhere"));
-    let default = vec![Key::Now(StickyKey::Cookie), Key::Now(StickyKey::IpHash)];
-    let now = |key| match key {
-        Key::Now(key) => Some(key),
-        Key::Later => None,
-    };
-    let by: Vec<StickyKey> = table.get("by", default, by).into_iter().filter_map(now).collect();
+    let by = table.get("by", vec![StickyKey::Sid, StickyKey::Cookie, StickyKey::IpHash], by);
     let named = table.value_span("cookie");
     let cookie = cookie(&mut table, name);
-    table.get("on_down", "rebind", choice(&[("rebind", "rebind"), ("fail", "fail")]));
+    let on_down =
+        table.get("on_down", OnDown::Rebind, choice(&[("rebind", OnDown::Rebind), ("fail", OnDown::Fail)]));
     let secret = table.get("secret_file", None, auto_or(text(names::file)));
     let ip_hash = ip_hash(table.table("ip_hash"));
     check_attributes(&table, &cookie);
     check_use(&table, &by);
     table.finish();
     let secret = secret.map_or(SecretSource::Auto, SecretSource::File);
-    (Sticky { by, cookie, ip_hash, secret }, named)
-}
-
-/// One entry of `by`.
-#[derive(PartialEq)]
-enum Key {
-    Now(StickyKey),
-    /// One that the model does not know yet.
-    Later,
+    (Sticky { by, cookie, ip_hash, on_down, secret }, named)
 }
 
 /// The keys in their order.
-fn by(value: &Value<'_>) -> Option<Vec<Key>> {
+fn by(value: &Value<'_>) -> Option<Vec<StickyKey>> {
     if let DeValue::String(text) = value.inner() {
         let write = if matches!(text.as_ref(), "off" | "none" | "") {
             "[]".to_owned()
@@ -71,21 +59,22 @@ fn by(value: &Value<'_>) -> Option<Vec<Key>> {
     given
 }
 
-fn key(value: &Value<'_>) -> Option<Key> {
-    let key = text(|text| match text {
-        "cookie" => Ok(Key::Now(StickyKey::Cookie)),
-        "ip_hash" => Ok(Key::Now(StickyKey::IpHash)),
-        "sid" => Ok(Key::Later),
-        _ => match text.strip_prefix("header:").or(text.strip_prefix("query:")) {
-            Some(name) if names::is_token(name) => Ok(Key::Later),
-            Some(_) => Err(Wrong::new("must name a field behind the colon", {
+fn key(value: &Value<'_>) -> Option<StickyKey> {
+    text(|text| match text {
+        "sid" => Ok(StickyKey::Sid),
+        "cookie" => Ok(StickyKey::Cookie),
+        "ip_hash" => Ok(StickyKey::IpHash),
+        _ => match text.split_once(':') {
+            Some(("header", name)) if names::is_token(name) => {
+                Ok(StickyKey::Header(name.to_ascii_lowercase()))
+            }
+            Some(("query", name)) if names::is_token(name) => Ok(StickyKey::Query(name.to_owned())),
+            Some(("header" | "query", _)) => Err(Wrong::new("must name a field behind the colon", {
                 "write for example \"header:x-user\" or \"query:user\""
             })),
-            None => Err(unknown_key(text)),
+            _ => Err(unknown_key(text)),
         },
-    })(value)?;
-    value.check_available(&value.span());
-    Some(key)
+    })(value)
 }
 
 fn unknown_key(text: &str) -> Wrong {
@@ -176,13 +165,19 @@ fn check_use(table: &Table<'_>, by: &[StickyKey]) {
     }
 }
 
+/// Of a ratio between 1.01 and 100; rounded, so that placement needs no floating point.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "101 to 10 000")]
+fn hundredths(ratio: f64) -> u32 {
+    (ratio * 100.0).round() as u32
+}
+
 fn ip_hash(mut table: Table<'_>) -> IpHash {
     let nginx = table.get("algorithm", false, choice(&[("rendezvous", false), ("nginx", true)]));
     let rendezvous = IpHash::Rendezvous {
         ipv4_prefix: table.get("ipv4_prefix", 32, count::<u8>(0..=32)),
         ipv6_prefix: table.get("ipv6_prefix", 64, count::<u8>(0..=128)),
+        bound: table.get("bound", None, off_or(ratio(1.01..=100.0))).map(hundredths),
     };
-    table.get("bound", None, off_or(ratio(1.01..=100.0)));
     if nginx {
         for key in ["ipv4_prefix", "ipv6_prefix", "bound"] {
             if let Some(span) = table.key_span(key) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Balance, Instance, StickyKey, Timeouts, Upstream};
+use super::super::model::{Balance, Instance, InstanceState, StickyKey, Timeouts, Upstream};
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
@@ -89,7 +89,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     let source = table.get("source", vec![], list(spanned(text(address::source))));
     let source = without_twins(&table, source);
     let engine_io_paths = table.get("engine_io_path", vec!["/socket.io/".to_owned()], engine_io_paths);
-    table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
+    let max_handshakes = table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
     let (sticky, cookie) = sticky::read(&mut table, name.get_ref());
     if let (true, Some(span)) = (sticky.by.contains(&StickyKey::IpHash), table.key_span("balance")) {
         let title = format!(
@@ -100,6 +100,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         table.walk().report_if_whole(Problem::warning(span, title, label));
     }
     later::read_upstream(&mut table);
+    let rest = later::rebalance(&mut table);
     let timeouts::Read { timeouts, spans } = timeouts::overrides(&mut table, base);
     table.finish();
     Read {
@@ -113,7 +114,9 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
             balance,
             source,
             engine_io_paths,
+            max_handshakes,
             sticky,
+            rest,
             timeouts,
         },
     }
@@ -179,25 +182,29 @@ fn instance(value: &Value<'_>) -> Option<Spanned<Instance>> {
         };
         let written = string(value)?;
         let (host, port) = text(address::instance)(value)?;
-        let instance = Instance { name: written.to_owned(), host, port, weight: 1 };
-        return Some(Spanned::new(value.span(), instance));
+        return Some(Spanned::new(value.span(), Instance::plain(written.to_owned(), host, port)));
     };
     let address = table.need("address", "address = \"instance-1:3000\"", |value| {
         Some((string(value)?.to_owned(), text(address::instance)(value)?))
     });
     let name = table.get("name", None, |value| text(names::name)(value).map(Some));
     let weight = table.get("weight", 1, count::<u32>(1..=1000));
-    table.get("max_tunnels", None, off_or(count::<u32>(1..=10_000_000)));
-    table.get("backup", false, boolean);
-    table.get(
+    let max_tunnels = table.get("max_tunnels", None, off_or(count::<u32>(1..=10_000_000)));
+    let backup = table.get("backup", false, boolean);
+    let state = table.get(
         "state",
-        "ready",
-        choice(&[("ready", "ready"), ("cordon", "cordon"), ("drain", "drain"), ("maintain", "maintain")]),
+        InstanceState::Ready,
+        choice(&[
+            ("ready", InstanceState::Ready),
+            ("cordon", InstanceState::Cordon),
+            ("drain", InstanceState::Drain),
+            ("maintain", InstanceState::Maintain),
+        ]),
     );
     table.finish();
     let (written, (host, port)) = address?;
-    let name = name.unwrap_or(written);
-    Some(Spanned::new(value.span(), Instance { name, host, port, weight }))
+    let plain = Instance::plain(name.unwrap_or(written), host, port);
+    Some(Spanned::new(value.span(), Instance { weight, max_tunnels, backup, state, ..plain }))
 }
 
 /// How instances are spoken to over TLS.

@@ -6,7 +6,7 @@ use super::{By, Candidate, Choice, Client, Policy, pick};
 use crate::affinity::ip_hash::InstanceHash;
 use crate::config::model::{Balance, IpHash, StickyKey};
 
-const RENDEZVOUS: IpHash = IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64 };
+const RENDEZVOUS: IpHash = IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64, bound: None };
 
 /// Weight, load, usable.
 fn candidates(of: &[(u32, u64, bool)]) -> Vec<Candidate> {
@@ -115,7 +115,7 @@ fn prefixes_and_nginx() {
         )
     };
     let ten = weighted(&[1; 10]);
-    let wide = IpHash::Rendezvous { ipv4_prefix: 24, ipv6_prefix: 64 };
+    let wide = IpHash::Rendezvous { ipv4_prefix: 24, ipv6_prefix: 64, bound: None };
     assert_eq!(choose(wide, "192.0.2.1", &ten), choose(wide, "::ffff:192.0.2.254", &ten));
     assert_ne!(choose(RENDEZVOUS, "192.0.2.1", &ten), choose(RENDEZVOUS, "192.0.2.2", &ten));
 
