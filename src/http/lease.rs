@@ -113,9 +113,9 @@ fn choose(ctx: &Context, request: &Request, tried: &[usize]) -> Option<Choice> {
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| Candidate {
         hash: instance.hash,
-        weight: instance.weight,
+        weight: instance.config.weight,
         usable: !tried.contains(&index),
-        load: if by_load { instance.load() } else { 0 },
+        load: if by_load { u64::from(instance.load.total()) } else { 0 },
     }));
     let client = pick::Client { address: request.client, bound: request.binding.instance() };
     let turn = if config.balance == Balance::RoundRobin { upstream.next_turn() } else { 0 };
