@@ -273,13 +273,10 @@ fn expose<'g>(
     limit: usize,
     started: SystemTime,
 ) -> String {
-    let instances = |upstream: &'g Upstream| {
-        upstream.instances.iter().map(|instance| (instance.name.clone(), instance.shards())).collect()
-    };
     let upstreams = generation.upstreams.iter().map(|upstream| UpstreamView {
         name: upstream.config.name.clone(),
         shards: upstream.shards(),
-        instances: instances(upstream),
+        instances: upstream.instances.iter().map(|instance| view(instance)).collect(),
     });
     metrics::render(&Exposition {
         listeners: doors.iter().map(|door| (door.name.clone(), door.counters.iter().collect())).collect(),

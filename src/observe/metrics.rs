@@ -23,7 +23,7 @@ pub use labels::{
     Refused,
 };
 pub use process::ProcessStats;
-pub use render::{Exposition, ProcessView, UpstreamView, render};
+pub use render::{Exposition, ProcessView, InstanceView, UpstreamView, render};
 pub use text::CONTENT_TYPE;
 
 #[cfg(test)]
