@@ -134,10 +134,8 @@ impl Instance {
 
     /// It carries more than it may, with the handshake that asks. `in_session`: an upgrade of a session that counts already.
     fn is_beyond(&self, in_session: bool) -> bool {
-        let carried = || match in_session {
-            true => self.load.tunnels().saturating_add(self.load.handshakes()),
-            false => self.load.total(),
-        };
-        self.config.max_tunnels.is_some_and(|most| carried() > most)
+        let Some(most) = self.config.max_tunnels else { return false };
+        let others = || self.load.tunnels().saturating_add(self.load.handshakes());
+        most < if in_session { others() } else { self.load.total() }
     }
 }

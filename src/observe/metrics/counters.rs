@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::{
-    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin, RebindReason,
-    Refused, close_code,
+    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
+    RebindReason, Refused, close_code,
 };
 use crate::observe::count::{Count, Gauge, Histogram};
 

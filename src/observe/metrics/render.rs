@@ -140,14 +140,14 @@ fn requests(text: &mut Text, exposition: &Exposition<'_>) {
     histogram(text, table::CONNECT_SECONDS, upstreams, CONNECT_BOUNDS, |shard| &shard.connect_seconds);
     histogram(text, table::UPGRADE_SECONDS, upstreams, UPGRADE_BOUNDS, |shard| &shard.upgrade_seconds);
     let mut samples = text.family(table::REQUESTS_OPEN);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for kind in Kind::ALL {
             let open = level(shards, |shard| shard.requests_open(*kind).get());
             samples.int(&[upstream, instance, kind.as_str()], open);
         }
     }
     let mut samples = text.family(table::CONNECT_ERRORS);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for kind in ConnectError::ALL {
             let count = sum(shards, |shard| shard.connect_errors(*kind));
             samples.int(&[upstream, instance, kind.as_str()], count);
@@ -165,7 +165,7 @@ struct Tunnels<'c> {
 
 fn tunnels(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     let mut all = Vec::new();
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         let mut tunnels = Tunnels { upstream, instance, opened: 0, closed: BTreeMap::new() };
         for shard in shards {
             let (opened, closed) = shard.tunnels();
@@ -194,14 +194,14 @@ fn tunnels(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     }
     histogram(text, table::TUNNEL_SECONDS, upstreams, TUNNEL_BOUNDS, |shard| &shard.tunnel_seconds);
     let mut samples = text.family(table::TUNNEL_BYTES);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for direction in Direction::ALL {
             let bytes = sum(shards, |shard| shard.bytes(*direction));
             samples.int(&[upstream, instance, direction.as_str()], bytes);
         }
     }
     let mut samples = text.family(table::TUNNEL_FRAMES);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for direction in Direction::ALL {
             let frames = sum(shards, |shard| shard.frames(*direction));
             samples.int(&[upstream, instance, direction.as_str()], frames);
@@ -258,24 +258,20 @@ fn sessions(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
 }
 
 fn handshakes(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
-    let all = || {
-        let of = |upstream: &'_ UpstreamView<'_>| upstream.instances.iter();
-        upstreams.iter().flat_map(move |upstream| of(upstream).map(move |instance| (&upstream.name, instance)))
-    };
     let mut samples = text.family(table::UPGRADES_QUEUED);
-    for (upstream, instance) in all() {
+    for (upstream, instance) in instances(upstreams) {
         samples.int(&[upstream, &instance.name], instance.queued);
     }
     let mut samples = text.family(table::UPGRADES_IN_FLIGHT);
-    for (upstream, instance) in all() {
+    for (upstream, instance) in instances(upstreams) {
         samples.int(&[upstream, &instance.name], instance.in_flight);
     }
     let mut samples = text.family(table::UPGRADES_SHED);
-    for (upstream, instance) in all() {
+    for (upstream, instance) in instances(upstreams) {
         samples.int(&[upstream, &instance.name], instance.shed);
     }
     let mut samples = text.family(table::INSTANCE_STATE);
-    for (upstream, instance) in all() {
+    for (upstream, instance) in instances(upstreams) {
         for state in State::ALL {
             let is = u64::from(*state == instance.state);
             samples.int(&[upstream, &instance.name, state.as_str()], is);
@@ -307,16 +303,14 @@ fn process(text: &mut Text, process: &ProcessView) {
     text.family(table::PROCESS_START).float(&[], started.as_secs_f64());
 }
 
-/// Every instance with the names of its labels.
+/// Every instance, with the name of its upstream.
 fn instances<'v, 'c>(
     upstreams: &'v [UpstreamView<'c>],
-) -> impl Iterator<Item = (&'v str, &'v str, &'v [&'c InstanceCounters])> {
-    upstreams.iter().flat_map(|upstream| {
-        upstream
-            .instances
-            .iter()
-            .map(|instance| (upstream.name.as_str(), instance.name.as_str(), instance.shards.as_slice()))
-    })
+) -> impl Iterator<Item = (&'v str, &'v InstanceView<'c>)> {
+    let of = |upstream: &'v UpstreamView<'c>| {
+        upstream.instances.iter().map(|instance| (upstream.name.as_str(), instance))
+    };
+    upstreams.iter().flat_map(of)
 }
 
 /// A histogram of each upstream.
