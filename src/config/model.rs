@@ -115,7 +115,15 @@ pub struct Instance {
 impl Instance {
     /// One of which the file gives nothing but an address.
     pub fn plain(name: String, host: String, port: u16) -> Self {
-        Instance { name, host, port, weight: 1, max_tunnels: None, backup: false, state: InstanceState::Ready }
+        Instance {
+            name,
+            host,
+            port,
+            weight: 1,
+            max_tunnels: None,
+            backup: false,
+            state: InstanceState::Ready,
+        }
     }
 }
 
