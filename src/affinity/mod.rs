@@ -2,7 +2,9 @@
 //! (the one exception is [`cookie::Keys::generate`], which makes a secret).
 
 pub mod cookie;
+pub mod engine_io;
 pub mod ip_hash;
+pub mod value_hash;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -7,11 +7,11 @@ use super::Context;
 use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
-use crate::config::model::{Balance, IpHash, StickyKey};
+use crate::config::model::Balance;
 use crate::local::clock;
 use crate::local::random;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
-use crate::routing::pick::{self, By, Candidate, Choice, Policy};
+use crate::routing::pick::{self, By, Candidate, Choice, Cookie, Health, Need, Outcome, Policy};
 use crate::upstream::connect::{self, Failed};
 use crate::upstream::{Instance, Upstream};
 
@@ -104,29 +104,33 @@ async fn reach(
 
 fn choose(ctx: &Context, request: &Request, tried: &[usize]) -> Option<Choice> {
     let upstream = &request.upstream;
-    let config = &upstream.config;
-    let policy = Policy { by: &config.sticky.by, ip_hash: config.sticky.ip_hash, balance: config.balance };
-    // Loads cost a look at every worker's counters: only where they decide.
-    let by_load = config.balance == Balance::LeastTunnels
-        && (!config.sticky.by.contains(&StickyKey::IpHash) || config.sticky.ip_hash == IpHash::Nginx);
+    let policy = Policy::of(&upstream.config);
+    let need = Need::Plain;
+    let by_load = policy.looks_at_loads(need);
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| Candidate {
-        hash: instance.hash,
-        weight: instance.weight,
-        usable: !tried.contains(&index),
-        load: if by_load { instance.load() } else { 0 },
+        health: if tried.contains(&index) { Health::Down } else { Health::Up },
+        load: if by_load { u64::from(instance.load.total()) } else { 0 },
+        ..Candidate::ready(instance.hash, instance.config.weight)
     }));
-    let client = pick::Client { address: request.client, bound: request.binding.instance() };
-    let turn = if config.balance == Balance::RoundRobin { upstream.next_turn() } else { 0 };
-    pick::pick(policy, client, &candidates, random::next(), turn)
+    let cookie = request.binding.instance().map_or(Cookie::None, Cookie::To);
+    let client = pick::Client { need, address: request.client, cookie, values: &[] };
+    let number = |balance| if balance == Balance::RoundRobin { upstream.next_turn() } else { random::next() };
+    match pick::pick(policy, client, &candidates, number) {
+        Outcome::To(choice) => Some(choice),
+        Outcome::SessionGone | Outcome::Fail | Outcome::Nowhere => None,
+    }
 }
 
 fn count(ctx: &Context, upstream: &Upstream, by: By, rebind: Option<RebindReason>) {
     let counters = upstream.counters(ctx.worker);
     counters.decision(match by {
+        By::Sid => DecisionBy::Sid,
         By::Cookie => DecisionBy::Cookie,
         By::IpHash => DecisionBy::IpHash,
+        By::Header => DecisionBy::Header,
+        By::Query => DecisionBy::Query,
         By::Balance => DecisionBy::Balance,
     });
     if let Some(reason) = rebind {
