@@ -2,6 +2,7 @@
 //! (the one exception is [`cookie::Keys::generate`], which makes a secret).
 
 pub mod cookie;
+pub mod engine_io;
 pub mod ip_hash;
 pub mod value_hash;
 

@@ -7,6 +7,7 @@ pub mod files;
 mod lock;
 pub mod metrics_listener;
 mod run;
+mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;

@@ -179,7 +179,11 @@ mod tests {
         let check = |opened: u64, reason: &str, count: u64| {
             let (seen, closed) = instance.counters(0).tunnels();
             let of: u64 = closed.iter().filter(|((by, _), _)| *by == reason).map(|(_, count)| count).sum();
-            assert_eq!((seen, of, instance.load(), ctx.tunnels.len()), (opened, count, 0, 0), "{closed:?}");
+            assert_eq!(
+                (seen, of, instance.load.total(), ctx.tunnels.len()),
+                (opened, count, 0, 0),
+                "{closed:?}"
+            );
         };
         // Both ends are gone: by itself.
         live(&ctx, &upstream).await;

@@ -111,8 +111,8 @@ fn choose(ctx: &Context, request: &Request, tried: &[usize]) -> Option<Choice> {
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| Candidate {
         health: if tried.contains(&index) { Health::Down } else { Health::Up },
-        load: if by_load { instance.load() } else { 0 },
-        ..Candidate::ready(instance.hash, instance.weight)
+        load: if by_load { u64::from(instance.load.total()) } else { 0 },
+        ..Candidate::ready(instance.hash, instance.config.weight)
     }));
     let cookie = request.binding.instance().map_or(Cookie::None, Cookie::To);
     let client = pick::Client { need, address: request.client, cookie, values: &[] };
