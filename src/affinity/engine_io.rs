@@ -60,6 +60,13 @@ impl<'t> Query<'t> {
     }
 }
 
+/// The value of a parameter of the target's query, decoded; the first counts, an empty one does not.
+pub fn parameter<'t>(target: &'t str, name: &str) -> Option<Cow<'t, str>> {
+    let (_, query) = target.split_once('?')?;
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(known, _)| known == name).map(|(_, value)| value).filter(|value| !value.is_empty())
+}
+
 /// What Engine.IO servers answer (400) to a session that they do not know; clients start a new one.
 pub const SESSION_UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
@@ -115,6 +122,17 @@ mod tests {
         }
         assert_eq!(Query::of("/?EIO=4&sid=a", &[]), None);
         assert_eq!(Query::of("/?EIO=4&sid=a", &["/".to_owned()]).unwrap().sid.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let check =
+            |target, expected: Option<&str>| assert_eq!(parameter(target, "user").as_deref(), expected);
+        check("/?user=anna", Some("anna"));
+        check("/a?x=1&user=anna%20b&user=c", Some("anna b"));
+        check("/?user=", None);
+        check("/?users=anna", None);
+        check("/user=anna", None);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
 use crate::affinity::rest::Who;
+use crate::config::model::Balance;
 use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
-use crate::config::model::Balance;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
 use crate::routing::pick::{self, By, Candidate, Choice, Health, Need, Outcome, Passed, Policy};
 use crate::upstream::connect::{self, Failed};
@@ -151,8 +151,6 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
     let policy = Policy::of(&upstream.config);
     let placing = &request.placing;
     let by_load = policy.looks_at_loads(placing.need);
-    // Nobody who has just begun a session can be away from anywhere, but for those who were sent.
-    let away = (placing.need == Need::Start).then(|| ctx.rest.away(&who(request), clock::coarse().since_boot()));
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| {
@@ -165,9 +163,17 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
             health: if was == Some(Tried::Unreachable) { Health::Down } else { Health::Up },
             full: was == Some(Tried::Full) || instance.is_full(),
             load: if by_load { instance.load.total().into() } else { 0 },
-            away: away.as_ref().is_some_and(|away| away.contains(&instance.id)),
+            away: false,
         }
     }));
+    if !placing.in_session() && !ctx.rest.is_empty() {
+        ctx.rest.each_of(who(request), clock::coarse().since_boot(), |id| {
+            let index = upstream.instances.iter().position(|instance| instance.id == id);
+            if let Some(candidate) = index.map(|index| &mut candidates[index]) {
+                candidate.away = true;
+            }
+        });
+    }
     let client = pick::Client {
         need: placing.need,
         address: request.client,

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
-use crate::affinity::rest::Rest;
+use crate::affinity::rest::{self, Rest};
 use crate::affinity::sid::table::Table;
 use crate::generation::Generation;
 use crate::observe::access_log::AccessLog;
@@ -54,7 +54,7 @@ impl Shared {
     pub fn new(generation: Generation, access_log: AccessLog) -> Self {
         Shared {
             sids: Arc::new(Table::new(generation.config.limits.sids)),
-            rest: Arc::new(Rest::new()),
+            rest: Arc::new(Rest::new(rest::CAPACITY)),
             published: Arc::new(ArcSwap::from_pointee(generation)),
             access_log: Arc::new(access_log),
         }

@@ -32,7 +32,7 @@ pub(super) struct Placing {
     /// The binding that the cookie holds; `None`: it has none that counts.
     pub(super) bound: Option<Bound>,
     /// Values of `header:` and `query:` keys, each at the place of its key; empty where there are no such keys.
-    pub(super) values: Box<[Option<ValueKey>]>,
+    pub(super) values: Vec<Option<ValueKey>>,
     /// The Engine.IO session that it goes on with, when it is known.
     pub(super) session: Option<Box<Session>>,
     /// It is Engine.IO's polling transport, and this is how its packets are written.
@@ -93,7 +93,7 @@ impl Placing {
             need,
             cookie,
             bound,
-            values: values(upstream, head),
+            values: ValueKey::of_request(&upstream.config.sticky.by, head.target, |name| head.header(name)),
             session: session.and_then(|(_, session)| session).map(Box::new),
             polling,
         }
@@ -163,22 +163,6 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
             (index.map_or(Sid::Gone, Sid::At), Some(Session { key, cors, held: Some(held) }))
         }
     }
-}
-
-/// The values of `header:` and `query:` keys.
-fn values(upstream: &Upstream, head: &RequestHead<'_, '_>) -> Box<[Option<ValueKey>]> {
-    let by = &upstream.config.sticky.by;
-    if !by.iter().any(|key| matches!(key, StickyKey::Header(_) | StickyKey::Query(_))) {
-        return Box::default();
-    }
-    let value = |key: &StickyKey| match key {
-        StickyKey::Header(name) => head.header(name).and_then(ValueKey::of),
-        StickyKey::Query(name) => {
-            head.target.split_once('?').and_then(|(_, query)| ValueKey::in_query(query, name))
-        }
-        StickyKey::Sid | StickyKey::Cookie | StickyKey::IpHash => None,
-    };
-    by.iter().map(value).collect()
 }
 
 /// What the access log shows of a sid: people who know one can find its lines, the lines do not tell the sid. The first 16

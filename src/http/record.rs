@@ -203,12 +203,13 @@ pub(super) fn session_closed(ctx: &Context, request: &Request, lease: &Lease, re
 
 /// A client whose tunnel or poll was closed so that it goes elsewhere does not come back for a while.
 fn send_away(ctx: &Context, upstream: &Upstream, instance: &Instance, client: KnownAs) {
-    let until = clock::coarse().since_boot() + upstream.config.rest;
+    let now = clock::coarse().since_boot();
+    let send = |who| ctx.rest.send_away(who, instance.id, now, now + upstream.config.rest);
     if let Some(binding) = client.binding {
-        ctx.rest.send_away(Who::Binding(binding), instance.id, until);
+        send(Who::Binding(binding));
     }
     if !client.shows_it {
-        ctx.rest.send_away(Who::Address(upstream.client_key(client.address)), instance.id, until);
+        send(Who::Address(upstream.client_key(client.address)));
     }
 }
 

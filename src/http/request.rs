@@ -118,12 +118,7 @@ pub(super) fn head_limits(config: &Config) -> HeadLimits {
     HeadLimits { bytes: config.limits.header, headers: config.limits.headers }
 }
 
-fn accept(
-    ctx: &Context,
-    arrival: &Arrival,
-    generation: &Generation,
-    head: &RequestHead<'_, '_>,
-) -> Intake {
+fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &RequestHead<'_, '_>) -> Intake {
     let config = &generation.config;
     let request_id = request_id(head);
     let mut notes = ctx.access_log.is_on().then(|| Box::new(notes(head, &request_id)));

@@ -145,7 +145,8 @@ impl Failure {
 
     /// Nobody could be chosen: because all are full, or for what was found out before.
     pub(super) fn or_full(self, upstream: &Upstream) -> Self {
-        let full = self == Failure::NoInstance && upstream.instances.iter().any(|instance| instance.is_full());
+        let full =
+            self == Failure::NoInstance && upstream.instances.iter().any(|instance| instance.is_full());
         if full { Failure::Full } else { self }
     }
 

@@ -209,7 +209,8 @@ impl<'c> Policy<'c> {
         Policy { by: &sticky.by, ip_hash: sticky.ip_hash, on_down: sticky.on_down, balance: upstream.balance }
     }
 
-    /// Whether [`Candidate::load`] can decide for such a request: to sum it up costs a look at every worker's counters.
+    /// Whether [`Candidate::load`] can decide for such a request: it lies in memory that all workers write to, so nobody should
+    /// look at it for nothing.
     pub fn looks_at_loads(self, need: Need) -> bool {
         let bound = match self.ip_hash {
             _ if !self.by.contains(&StickyKey::IpHash) => None,
