@@ -79,7 +79,7 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if client.is_read_closed() {
+        if handshake.as_ref().is_some_and(|handshake| handshake.waited) && client.is_read_closed() {
             // It left while it waited: what it wanted is not done any more.
             return Err(Failure::ClientGone);
         }

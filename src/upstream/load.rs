@@ -104,6 +104,8 @@ impl Load {
 pub struct Handshake {
     instance: Arc<Instance>,
     _turn: Option<OwnedSemaphorePermit>,
+    /// It had to wait for its turn.
+    pub waited: bool,
 }
 
 impl Handshake {
@@ -112,16 +114,20 @@ impl Handshake {
     /// # Errors
     /// When the instance has no room, or the queue has none.
     pub async fn begin(instance: &Arc<Instance>, in_session: bool) -> Result<Self, Shed> {
+        let mut waited = false;
         let turn = match &instance.load.turns {
             None => None,
             Some(turns) => match turns.clone().try_acquire_owned() {
                 Ok(turn) => Some(turn),
-                // In a box: waiting is rare, and every exchange would have room for it.
-                Err(_) => Some(Box::pin(wait(&instance.load, turns)).await?),
+                Err(_) => {
+                    waited = true;
+                    // In a box: waiting is rare, and every exchange would have room for it.
+                    Some(Box::pin(wait(&instance.load, turns)).await?)
+                }
             },
         };
         instance.load.handshakes.fetch_add(1, Ordering::Relaxed);
-        let handshake = Handshake { instance: instance.clone(), _turn: turn };
+        let handshake = Handshake { instance: instance.clone(), _turn: turn, waited };
         // Counted first, looked at then: of several that come at once none is too many.
         if instance.is_beyond(in_session) { Err(Shed::Full) } else { Ok(handshake) }
     }
