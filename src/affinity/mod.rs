@@ -5,6 +5,7 @@ pub mod cookie;
 pub mod engine_io;
 pub mod ip_hash;
 pub mod rest;
+pub mod sid;
 pub mod value_hash;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

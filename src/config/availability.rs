@@ -44,8 +44,8 @@ const NO_FORGET: &str = "the last address of a name is kept until there is anoth
 const NO_CHECKS: &str =
     "instances are not checked: one that refuses a connection is passed over for that request";
 const NO_DOWN: &str = "a tunnel ends when its instance closes it, at once";
-const NO_DRAIN: &str = "an instance leaves only by a restart without it";
-const NO_REBALANCE: &str = "a client stays where it is until it reconnects";
+const NO_DRAIN: &str = "a drain closes nothing: bound clients leave at their next session start";
+const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
 const NO_RELOAD: &str = "a changed file takes effect at the next start";

@@ -190,6 +190,19 @@ pub enum StickyKey {
     IpHash,
 }
 
+impl StickyKey {
+    /// As the file has it: `header:x-user`.
+    pub fn name(&self) -> String {
+        match self {
+            StickyKey::Sid => "sid".to_owned(),
+            StickyKey::Cookie => "cookie".to_owned(),
+            StickyKey::IpHash => "ip_hash".to_owned(),
+            StickyKey::Header(name) => format!("header:{name}"),
+            StickyKey::Query(name) => format!("query:{name}"),
+        }
+    }
+}
+
 /// Attributes of the affinity cookie (RFC 6265bis).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {

@@ -193,6 +193,68 @@ fn not_sticky_and_nginx() {
 }
 
 #[test]
+fn keys_keep_their_order_and_headers_lose_their_case() {
+    let config = good(
+        "",
+        "sticky = { by = [\"query:User\", \"header:X-User\", \"cookie\", \"sid\"], on_down = \"fail\" }",
+    );
+    let sticky = &config.upstreams[0].sticky;
+    let query = StickyKey::Query("User".into());
+    assert_eq!(sticky.by, [query, StickyKey::Header("x-user".into()), StickyKey::Cookie, StickyKey::Sid]);
+    assert_eq!(sticky.on_down, OnDown::Fail);
+}
+
+#[test]
+fn a_bound_is_hundredths() {
+    let table = [
+        ("1.01", Some(101)),
+        ("1.25", Some(125)),
+        ("1.014", Some(101)),
+        ("1.016", Some(102)),
+        ("2", Some(200)),
+        ("100", Some(10_000)),
+        ("\"off\"", None),
+    ];
+    for (written, expected) in table {
+        let config = good("", &format!("sticky.ip_hash.bound = {written}\n"));
+        let expected = IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64, bound: expected };
+        assert_eq!(config.upstreams[0].sticky.ip_hash, expected, "{written}");
+    }
+    for bad in ["1.005", "1", "1.009", "100.1", "nan", "-1.25"] {
+        assert!(
+            bad_bound(bad).contains("`upstream.socketio.sticky.ip_hash.bound` must be from 1.01 to 100"),
+            "{bad}"
+        );
+    }
+}
+
+fn bad_bound(written: &str) -> String {
+    bad("", &format!("sticky.ip_hash.bound = {written}\n"))
+}
+
+#[test]
+fn instances_and_what_they_take() {
+    let config = parse(
+        "listen = \":80\"\nlimits.sids = 1000\n[upstream.a]\nmax_handshakes = \"off\"\nrebalance.rest = \"0s\"\n\
+         instances = [\"a:1\", { address = \"b:1\", max_tunnels = 7, backup = true, state = \"cordon\" }, \
+         { address = \"c:1\", state = \"drain\" }, { address = \"d:1\", state = \"maintain\", max_tunnels = \"off\" }]\n",
+        "file.toml",
+    )
+    .unwrap()
+    .config;
+    let upstream = &config.upstreams[0];
+    let plain = |host: &str| Instance::plain(format!("{host}:1"), host.to_owned(), 1);
+    let expected = [
+        plain("a"),
+        Instance { max_tunnels: Some(7), backup: true, state: InstanceState::Cordon, ..plain("b") },
+        Instance { state: InstanceState::Drain, ..plain("c") },
+        Instance { state: InstanceState::Maintain, ..plain("d") },
+    ];
+    assert_eq!(upstream.instances, expected);
+    assert_eq!((upstream.max_handshakes, upstream.rest, config.limits.sids), (None, Duration::ZERO, 1000));
+}
+
+#[test]
 fn routes_keep_their_order_and_name_their_upstream() {
     let config = parse(
         "listen = \":80\"\n[upstream.b]\ninstances = [\"b:1\"]\nsticky = { cookie = \"x\" }\n\

@@ -57,10 +57,9 @@ pub(super) fn serve(
 ) -> Result<Metrics, StartError> {
     let address = socket.local_addr().map_err(unavailable)?;
     let (stop, stopped) = oneshot::channel();
-    let (published, access_log, limit) =
-        (running.published.clone(), running.access_log.clone(), running.connections_limit);
+    let (shared, limit) = (running.shared.clone(), running.connections_limit);
     let (started, ready) = (clock::wall(), running.ready.clone());
-    let render = move || expose(&published.load(), &doors, &access_log, limit, started);
+    let render = move || expose(&shared.published.load(), &doors, &shared.access_log, limit, started);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
     let serve = move || {
         runtime.block_on(async move {

@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
-
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
 use super::{files, lock, secrets};
 use crate::config::Config;
 use crate::config::model::{self, StickyKey};
 use crate::generation::Generation;
-use crate::http::Door;
+use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
 use crate::observe::access_log::AccessLog;
@@ -50,8 +48,7 @@ pub(super) fn unavailable(error: impl fmt::Display) -> StartError {
 pub struct Running {
     workers: Vec<Worker>,
     metrics: Option<Metrics>,
-    pub(super) access_log: Arc<AccessLog>,
-    pub(super) published: Arc<ArcSwap<Generation>>,
+    pub(super) shared: Shared,
     listeners: Vec<(String, Option<SocketAddr>)>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
@@ -95,8 +92,7 @@ pub fn start(
     let mut running = Running {
         workers: Vec::new(),
         metrics: None,
-        access_log: Arc::new(access_log),
-        published: Arc::new(ArcSwap::from_pointee(generation)),
+        shared: Shared::new(generation, access_log),
         listeners,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
@@ -108,8 +104,7 @@ pub fn start(
             Worker::start(Parts {
                 number,
                 listeners,
-                published: running.published.clone(),
-                access_log: running.access_log.clone(),
+                shared: running.shared.clone(),
                 permits: permits.clone(),
             })
             .map_err(unavailable)?,
@@ -132,7 +127,7 @@ impl Running {
 
     /// What is in force.
     pub fn generation(&self) -> Arc<Generation> {
-        self.published.load_full()
+        self.shared.published.load_full()
     }
 
     /// The most client connections at a time.
@@ -140,16 +135,16 @@ impl Running {
         self.connections_limit
     }
 
-    /// Closes every open tunnel, for this reason, now.
-    pub fn close_tunnels(&self, reason: Reason) {
+    /// Closes every open tunnel and every Engine.IO session that has a poll parked, for this reason, now.
+    pub fn close(&self, reason: Reason) {
         for worker in &self.workers {
-            worker.order(Command::CloseTunnels(reason));
+            worker.order(Command::Close(reason));
         }
     }
 
     /// Opens the access log's file anew.
     pub fn reopen_logs(&self) {
-        self.access_log.reopen();
+        self.shared.access_log.reopen();
     }
 
     /// Stops as `[shutdown]` says, and returns when everything has ended.
@@ -163,7 +158,7 @@ impl Running {
         if let Some(metrics) = self.metrics {
             metrics.stop();
         }
-        self.access_log.close();
+        self.shared.access_log.close();
         remove_unix_sockets(&self.listeners);
     }
 }

@@ -4,9 +4,11 @@ pub mod connect;
 pub mod load;
 pub mod pool;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::affinity::ClientKey;
 use crate::affinity::cookie::{Binding, InstanceToken, Keys};
 use crate::affinity::ip_hash::InstanceHash;
 use crate::config::model;
@@ -64,6 +66,21 @@ impl Upstream {
     /// The next turn of `round_robin`.
     pub fn next_turn(&self) -> u64 {
         self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The place of an instance; `None`: it is not of this upstream, or was removed.
+    pub fn index(&self, instance: &Instance) -> Option<usize> {
+        self.instances.iter().position(|known| known.id == instance.id)
+    }
+
+    /// The part of an address by which its clients are told apart.
+    pub fn client_key(&self, address: IpAddr) -> ClientKey {
+        match self.config.sticky.ip_hash {
+            model::IpHash::Rendezvous { ipv4_prefix, ipv6_prefix, .. } => {
+                ClientKey::of(address, ipv4_prefix, ipv6_prefix)
+            }
+            model::IpHash::Nginx => ClientKey::of(address, 32, 64),
+        }
     }
 
     /// The instance that a cookie's binding names, if it still exists.
