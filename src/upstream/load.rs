@@ -114,17 +114,14 @@ impl Handshake {
     /// # Errors
     /// When the instance has no room, or the queue has none.
     pub async fn begin(instance: &Arc<Instance>, in_session: bool) -> Result<Self, Shed> {
-        let mut waited = false;
-        let turn = match &instance.load.turns {
-            None => None,
-            Some(turns) => match turns.clone().try_acquire_owned() {
-                Ok(turn) => Some(turn),
-                Err(_) => {
-                    waited = true;
-                    // In a box: waiting is rare, and every exchange would have room for it.
-                    Some(Box::pin(wait(&instance.load, turns)).await?)
-                }
-            },
+        let load = &instance.load;
+        let at_once = load.turns.as_ref().map(|turns| turns.clone().try_acquire_owned());
+        let (turn, waited) = match (at_once, &load.turns) {
+            (Some(Err(_)), Some(turns)) => {
+                // In a box: waiting is rare, and every exchange would have room for it.
+                (Some(Box::pin(wait(load, turns)).await?), true)
+            }
+            (at_once, _) => (at_once.and_then(Result::ok), false),
         };
         instance.load.handshakes.fetch_add(1, Ordering::Relaxed);
         let handshake = Handshake { instance: instance.clone(), _turn: turn, waited };
