@@ -3,6 +3,7 @@
 
 pub mod cookie;
 pub mod ip_hash;
+pub mod sid;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
