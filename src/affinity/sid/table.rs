@@ -1,7 +1,7 @@
 //! The table of learned sids: key to home, bounded, shared by all threads.
 //!
-//! It is full of what clients caused, so what a client can cause is bounded: an entry costs about 150 bytes whatever the
-//! sid's length, keys are hashed with a secret of the table, and the rules by which entries make room (`shard::make_room`) keep honest
+//! It is full of what clients caused, so what a client can cause is bounded: an entry costs about 110 bytes and its home, whatever
+//! the sid's length, keys are hashed with a secret of the table, and the rules by which entries make room (`shard::make_room`) keep honest
 //! sessions while somebody floods it.
 //!
 //! It is cut into shards by key, each behind a lock that is held for some hundred nanoseconds. Homes, which may have a life
