@@ -352,7 +352,7 @@ fn prepare(
     let delivery = Delivery {
         framing,
         connection,
-        upgrade: request.handshake.as_ref().filter(|_| switched).map(Handshake::protocol),
+        upgrade: request.handshake.as_deref().filter(|_| switched).map(Handshake::protocol),
         set_cookie: set_cookie.as_deref(),
     };
     let mut out = Vec::with_capacity(1024);

@@ -30,13 +30,13 @@ pub(super) struct Joined {
     leased: Arc<Instance>,
     known_as: KnownAs,
     /// Counts until the tunnel does.
-    handshake: Option<Handshake>,
+    handshake: Option<Box<Handshake>>,
 }
 
 impl Joined {
     /// Of a request whose handshake the leased instance has answered. `stamped`: the binding that the 101 gave the client.
     pub(super) fn new(request: Request, lease: Lease, stamped: Option<[u8; 8]>) -> Self {
-        let opaque = request.handshake.as_ref().is_some_and(upgrade::Handshake::is_opaque);
+        let opaque = request.handshake.as_deref().is_some_and(upgrade::Handshake::is_opaque);
         let known_as = KnownAs::of(&request, stamped);
         let Lease { instance: leased, wire, handshake, .. } = lease;
         let (instance, early) = wire.into_parts();

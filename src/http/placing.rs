@@ -6,7 +6,6 @@ use aws_lc_rs::digest;
 
 use super::Context;
 use super::request::Notes;
-use super::upgrade::Handshake;
 use crate::affinity::cookie;
 use crate::affinity::engine_io::{self, Dialect};
 use crate::affinity::sid::table::{Held, SidKey};
@@ -32,7 +31,7 @@ pub(super) struct Placing {
     /// The binding that the cookie holds; `None`: it has none that counts.
     pub(super) bound: Option<Bound>,
     /// Values of `header:` and `query:` keys, each at the place of its key; empty where there are no such keys.
-    pub(super) values: Vec<Option<ValueKey>>,
+    pub(super) values: Box<[Option<ValueKey>]>,
     /// The Engine.IO session that it goes on with, when it is known.
     pub(super) session: Option<Box<Session>>,
     /// It is Engine.IO's polling transport, and this is how its packets are written.
@@ -67,12 +66,12 @@ impl Drop for Session {
 }
 
 impl Placing {
-    /// Of a request of `upstream`. `notes` hears of its sid.
+    /// Of a request of `upstream`. `upgrades`: it is a handshake that may become a tunnel. `notes` hears of its sid.
     pub(super) fn of(
         ctx: &Context,
         upstream: &Upstream,
         head: &RequestHead<'_, '_>,
-        handshake: Option<&Handshake>,
+        upgrades: bool,
         notes: Option<&mut Notes>,
     ) -> Self {
         let (cookie, bound) = bound(upstream, head, ctx.worker);
@@ -83,7 +82,7 @@ impl Placing {
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
         let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
-        let starts = handshake.is_some() || (polling.is_some() && head.method == "GET");
+        let starts = upgrades || (polling.is_some() && head.method == "GET");
         let need = match &session {
             Some((sid, _)) => Need::Session(*sid),
             None if starts => Need::Start,
@@ -93,7 +92,8 @@ impl Placing {
             need,
             cookie,
             bound,
-            values: ValueKey::of_request(&upstream.config.sticky.by, head.target, |name| head.header(name)),
+            values: ValueKey::of_request(&upstream.config.sticky.by, head.target, |name| head.header(name))
+                .into(),
             session: session.and_then(|(_, session)| session).map(Box::new),
             polling,
         }
