@@ -117,7 +117,7 @@ fn field(name: &str, good: bool) -> Result<&str, Wrong> {
     }
     Err(Wrong::new(
         format!("must name a field behind the colon: letters, digits, - _ ., at most {LONGEST_NAME}"),
-        { "write for example \"header:x-user\" or \"query:user\"" },
+        "write for example \"header:x-user\" or \"query:user\"",
     ))
 }
 
