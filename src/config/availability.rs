@@ -41,9 +41,8 @@ const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_FD: &str = "stickyd opens its sockets itself: write the address";
 const RESOLVE: &str = "a name is looked up again for a connection when its last answer is 30 s old";
 const NO_FORGET: &str = "the last address of a name is kept until there is another";
-const NO_CHECKS: &str =
-    "instances are not checked: one that refuses a connection is passed over for that request";
-const NO_DOWN: &str = "a tunnel ends when its instance closes it, at once";
+const NO_DOWN: &str =
+    "an instance that is down gets nothing new; a tunnel ends when its instance closes it, at once";
 const NO_DRAIN: &str = "a drain closes nothing: bound clients leave at their next session start";
 const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
@@ -62,16 +61,6 @@ pub(super) const LATER: &[Later] = &[
     row("upstream.NAME.resolve", Only("30s"), RESOLVE),
     row("upstream.NAME.resolve_forget", Nothing, NO_FORGET),
     row("upstream.NAME.expand", Only("false"), "one name is one instance"),
-    row("upstream.NAME.health.check", Only("off"), NO_CHECKS),
-    row("upstream.NAME.health.path", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.expect", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.interval", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.fast_interval", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.timeout", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.rise", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.fall", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.slow_start", Nothing, NO_CHECKS),
-    row("upstream.NAME.health.panic_below", Nothing, NO_CHECKS),
     row("upstream.NAME.down.close", Nothing, NO_DOWN),
     row("upstream.NAME.down.rate", Nothing, NO_DOWN),
     row("upstream.NAME.down.close_code", Nothing, NO_DOWN),

@@ -78,6 +78,16 @@ fn the_defaults_are_those_of_the_schema() {
             on_down: OnDown::Rebind,
             secret: SecretSource::Auto,
         },
+        health: Health {
+            check: Check::Speaks { path: "/socket.io/".into() },
+            interval: s(1),
+            fast_interval: Duration::from_millis(500),
+            timeout: s(1),
+            rise: 2,
+            fall: 3,
+            slow_start: s(10),
+            panic_below: 50,
+        },
         rest: s(600),
         timeouts,
     };
@@ -125,6 +135,8 @@ fn what_is_written_is_what_runs() {
          [upstream.socketio.sticky]\nby = [\"cookie\"]\ncookie = \"c\"\nttl = \"1h30m\"\npath = \"/app\"\n\
          domain = \"Example.com\"\nsame_site = \"strict\"\nsecure = true\nhttp_only = false\npartitioned = true\n\
          secret_file = \"/etc/stickyd/secret\"\n\
+         [upstream.socketio.health]\ncheck = \"http\"\npath = \"/healthz\"\nexpect = \"200, 3xx\"\ninterval = \"5s\"\n\
+         fast_interval = \"1s\"\ntimeout = \"250ms\"\nrise = 1\nfall = 4\nslow_start = \"0s\"\npanic_below = \"0%\"\n\
          [upstream.socketio.timeouts]\nconnect = \"500ms\"\n\
          [timeouts]\nconnect = \"1s\"\nupgrade = \"7s\"\nkeep_alive = \"2m\"\ntunnel_idle = \"2d\"\n\
          [limits]\nsids = 5000\nmax_connections = 500\nheader = \"64k\"\nheaders = 64\nbody = \"off\"\n\
@@ -156,6 +168,17 @@ fn what_is_written_is_what_runs() {
     };
     assert_eq!(upstream.sticky.cookie, cookie);
     assert_eq!(upstream.sticky.secret, SecretSource::File("/etc/stickyd/secret".into()));
+    let health = Health {
+        check: Check::Http { path: "/healthz".into(), expect: vec![200..=200, 300..=399] },
+        interval: s(5),
+        fast_interval: s(1),
+        timeout: Duration::from_millis(250),
+        rise: 1,
+        fall: 4,
+        slow_start: s(0),
+        panic_below: 0,
+    };
+    assert_eq!(upstream.health, health);
     // An upstream's own time-out, then the document's, then the default.
     assert_eq!(upstream.timeouts.connect, Duration::from_millis(500));
     assert_eq!((upstream.timeouts.upgrade, upstream.timeouts.keep_alive), (s(7), s(120)));
@@ -180,6 +203,27 @@ fn a_session_cookie_still_ends_inside() {
     let config = good("", "sticky = { ttl = \"session\" }\n");
     let cookie = &config.upstreams[0].sticky.cookie;
     assert_eq!((cookie.session, cookie.ttl), (true, Duration::from_hours(24)));
+}
+
+#[test]
+fn what_is_asked_of_an_instance() {
+    let path = |path: &str| path.to_owned();
+    let table = [
+        ("", "", Check::Speaks { path: path("/socket.io/") }),
+        ("auto", "engine_io_path = [\"/a/\", \"/b/\"]", Check::Speaks { path: path("/a/") }),
+        ("auto", "engine_io_path = \"off\"", Check::Tcp),
+        ("off", "", Check::Off),
+        ("tcp", "", Check::Tcp),
+        ("http", "", Check::Http { path: path("/"), expect: vec![200..=299] }),
+        ("websocket", "health.path = \"/ws\"", Check::WebSocket { path: path("/ws") }),
+        ("engine_io", "", Check::EngineIo { path: path("/socket.io/") }),
+    ];
+    for (word, rest, expected) in table {
+        let word = if word.is_empty() { String::new() } else { format!("health.check = \"{word}\"\n") };
+        assert_eq!(good("", &format!("{word}{rest}\n")).upstreams[0].health.check, expected, "{word}{rest}");
+    }
+    let report = bad("", "engine_io_path = \"off\"\nhealth.check = \"engine_io\"\n");
+    assert!(report.contains("asks for Engine.IO, and `engine_io_path` is \"off\""), "{report}");
 }
 
 #[test]

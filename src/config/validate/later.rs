@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::super::raw::{
-    Table, Wrong, boolean, choice, count, duration, number_of, off_or, percent, rate, ratio, text,
+    Table, Wrong, boolean, choice, duration, number_of, off_or, percent, rate, ratio, text,
 };
 use super::{address, names};
 
@@ -27,52 +27,8 @@ pub(super) fn read(top: &mut Table<'_>) {
 
 /// An upstream's.
 pub(super) fn read_upstream(upstream: &mut Table<'_>) {
-    health(upstream.table_or_off("health", Some("{ check = \"off\" }")));
     down(upstream.table("down"));
     drain(upstream.table("drain"));
-}
-
-fn health(mut table: Table<'_>) {
-    table.get(
-        "check",
-        "auto",
-        choice(&[
-            ("auto", "auto"),
-            ("off", "off"),
-            ("tcp", "tcp"),
-            ("http", "http"),
-            ("websocket", "websocket"),
-            ("engine_io", "engine_io"),
-        ]),
-    );
-    table.get("path", "/".to_owned(), text(names::path));
-    table.get("expect", vec![(200, 299)], text(expect));
-    table.get("interval", s(1), duration(Duration::from_millis(100)..=HOUR));
-    table.get("fast_interval", Duration::from_millis(500), duration(Duration::from_millis(100)..=HOUR));
-    table.get("timeout", s(1), duration(Duration::from_millis(10)..=s(60)));
-    table.get("rise", 2, count::<u32>(1..=100));
-    table.get("fall", 3, count::<u32>(1..=100));
-    table.get("slow_start", s(10), duration(s(0)..=HOUR));
-    table.get("panic_below", 50, text(percent));
-    table.finish();
-}
-
-/// Status codes: `"200"`, `"2xx"`, `"200-399"`, several with commas.
-fn expect(text: &str) -> Result<Vec<(u16, u16)>, Wrong> {
-    let code =
-        |text: &str| text.parse::<u16>().ok().filter(|code| text.len() == 3 && (100..=599).contains(code));
-    let one = |part: &str| {
-        if let Some(class) = part.strip_suffix("xx") {
-            let class = class.parse::<u16>().ok().filter(|class| (1..=5).contains(class))?;
-            return Some((class * 100, class * 100 + 99));
-        }
-        let (low, high) = part.split_once('-').unwrap_or((part, part));
-        let (low, high) = (code(low)?, code(high)?);
-        (low <= high).then_some((low, high))
-    };
-    text.split(',').map(|part| one(part.trim())).collect::<Option<Vec<_>>>().ok_or_else(|| {
-        Wrong::new("must be status codes", "write for example \"200\", \"2xx\" or \"200-399\"")
-    })
 }
 
 fn down(mut table: Table<'_>) {
@@ -140,15 +96,6 @@ fn per_second(events: u64) -> super::super::raw::Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn status_codes() {
-        assert_eq!(expect("2xx"), Ok(vec![(200, 299)]));
-        assert_eq!(expect("200, 301-302"), Ok(vec![(200, 200), (301, 302)]));
-        for bad in ["", "ok", "6xx", "xx", "99", "600", "399-200", "200,", "+20"] {
-            assert!(expect(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn permissions() {

@@ -5,6 +5,7 @@
 
 mod address;
 mod cross;
+mod health;
 mod later;
 mod limits;
 mod listen;

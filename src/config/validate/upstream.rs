@@ -12,7 +12,7 @@ use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
 use super::super::report::Problem;
-use super::{address, later, names, placement, sticky, timeouts};
+use super::{address, health, later, names, placement, sticky, timeouts};
 
 const MOST_UPSTREAMS: usize = 1000;
 const MOST_INSTANCES: usize = 1000;
@@ -91,6 +91,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     let engine_io_paths = table.get("engine_io_path", vec!["/socket.io/".to_owned()], engine_io_paths);
     let max_handshakes = table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
     let sticky::Read { sticky, cookie, by } = sticky::read(&mut table, name.get_ref());
+    let health = health::read(&mut table, &engine_io_paths);
     later::read_upstream(&mut table);
     let rest = later::rebalance(&mut table);
     let timeouts::Read { timeouts, spans } = timeouts::overrides(&mut table, base);
@@ -103,6 +104,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         engine_io_paths,
         max_handshakes,
         sticky,
+        health,
         rest,
         timeouts,
     };
