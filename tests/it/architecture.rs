@@ -69,6 +69,7 @@ const PURE: &[&str] = &[
     "codec/",
     "routing/",
     "listener/client_address",
+    "upstream/health",
     "tunnel/frame.rs",
     "tunnel/close.rs",
     "http/headers.rs",
