@@ -8,11 +8,13 @@
 //! | [`request`], [`response`] | heads: httparse tokenizes, our rules sit on top |
 //! | `target` | the request target and the authority |
 //! | [`fields`] | rules for header and trailer fields that hold everywhere |
+//! | [`handshake`] | the fields of an upgrade, the answer to a WebSocket's key |
 //! | [`body`] | where a body ends; chunks taken apart and put together again |
 //! | `trailers` | the fields behind the last chunk |
 
 pub mod body;
 pub mod fields;
+pub mod handshake;
 pub mod request;
 pub mod response;
 mod target;

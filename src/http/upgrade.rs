@@ -1,22 +1,16 @@
 //! The handshake of an upgrade, both sides: nothing becomes a tunnel that is not asked for and answered exactly so.
 
-use aws_lc_rs::digest;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
+use crate::codec::Version;
 use crate::codec::body::Framing;
+use crate::codec::handshake::{self, Accept, has_token, is_key, single};
 use crate::codec::request::RequestHead;
 use crate::codec::response::ResponseHead;
-use crate::codec::{Header, Version};
-
-/// RFC 6455 section 1.3
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A handshake that a client offers and that may be tunnelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Handshake {
     /// RFC 6455; holds what `Sec-WebSocket-Accept` must say.
-    WebSocket([u8; 28]),
+    WebSocket(Accept),
     /// One of `upgrade_protocols`, lower-case.
     Other(Box<str>),
 }
@@ -32,7 +26,7 @@ impl Handshake {
             let version = single(head.headers, "sec-websocket-version");
             let key = single(head.headers, "sec-websocket-key").filter(|key| is_key(key))?;
             return (head.method == "GET" && version == Some(b"13"))
-                .then(|| Handshake::WebSocket(accept(key)));
+                .then(|| Handshake::WebSocket(handshake::accept(key)));
         }
         let protocol = str::from_utf8(protocol).ok()?.to_ascii_lowercase();
         protocols.contains(&protocol).then(|| Handshake::Other(protocol.into()))
@@ -53,45 +47,12 @@ impl Handshake {
 
     /// A 101 that answers this handshake, and nothing else.
     pub(super) fn is_answered_by(&self, head: &ResponseHead<'_, '_>) -> bool {
-        let same = single(head.headers, "upgrade")
-            .is_some_and(|protocol| protocol.eq_ignore_ascii_case(self.protocol().as_bytes()));
-        same && has_token(head.headers, "connection", "upgrade")
-            && match self {
-                Handshake::WebSocket(accept) => single(head.headers, "sec-websocket-accept") == Some(accept),
-                Handshake::Other(_) => true,
-            }
+        let accept = match self {
+            Handshake::WebSocket(accept) => Some(accept),
+            Handshake::Other(_) => None,
+        };
+        handshake::switches(head.headers, self.protocol(), accept)
     }
-}
-
-/// `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).
-pub(super) fn accept(key: &[u8]) -> [u8; 28] {
-    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(key);
-    context.update(GUID);
-    let mut accept = [0; 28];
-    STANDARD.encode_slice(context.finish(), &mut accept).expect("20 bytes are 28 characters of base64");
-    accept
-}
-
-/// 16 bytes in base64.
-fn is_key(key: &[u8]) -> bool {
-    let mut bytes = [0; 18];
-    key.len() == 24 && STANDARD.decode_slice(key, &mut bytes) == Ok(16)
-}
-
-/// The value of a field that occurs exactly once.
-fn single<'b>(headers: &[Header<'b>], name: &str) -> Option<&'b [u8]> {
-    let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-    let first = values.next()?;
-    values.next().is_none().then_some(first.value)
-}
-
-fn has_token(headers: &[Header<'_>], name: &str, token: &str) -> bool {
-    headers
-        .iter()
-        .filter(|header| header.name.eq_ignore_ascii_case(name))
-        .flat_map(|header| header.value.split(|byte| *byte == b','))
-        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]
@@ -99,11 +60,6 @@ mod tests {
     use super::*;
     use crate::codec::request;
     use crate::codec::{HeadLimits, Parsed, header_slots};
-
-    #[test]
-    fn the_rfc_s_own_example() {
-        assert_eq!(&accept(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
 
     fn check(line: &str, fields: &[&str], expected: Option<&str>) {
         let text = format!("{line}\r\nHost: a\r\n{}\r\n\r\n", fields.join("\r\n"));

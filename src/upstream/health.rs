@@ -18,8 +18,6 @@
 //! Pure: time is an argument, as the duration since the clock began. Must not: know how a check is made.
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

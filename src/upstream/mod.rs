@@ -4,6 +4,7 @@ pub mod connect;
 pub mod health;
 pub mod load;
 pub mod pool;
+pub mod probe;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,9 @@
+mod properties;
+
 use super::*;
 
 /// The defaults, in milliseconds.
-pub(super) fn rules() -> model::Health {
+fn rules() -> model::Health {
     let ms = Duration::from_millis;
     model::Health {
         check: model::Check::Tcp,
@@ -15,7 +17,7 @@ pub(super) fn rules() -> model::Health {
     }
 }
 
-pub(super) fn ms(ms: u64) -> Duration {
+fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 

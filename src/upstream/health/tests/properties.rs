@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::tests::{ms, rules};
 use super::*;
 
 #[derive(Clone, Debug)]
