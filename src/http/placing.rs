@@ -109,14 +109,20 @@ impl Placing {
         matches!(self.need, Need::Session(_))
     }
 
-    /// A new Engine.IO session by polling: its answer says its sid.
-    pub(super) fn begins_polling(&self) -> bool {
-        self.need == Need::Start && self.polling.is_some()
+    /// A new Engine.IO session by polling, whose sid is to be learned from the answer.
+    pub(super) fn is_learned(&self, upstream: &Upstream) -> bool {
+        let by_sid = upstream.config.sticky.by.contains(&StickyKey::Sid);
+        by_sid && self.need == Need::Start && self.polling.is_some()
     }
 
-    /// The client holds a cookie for `chosen` that need not be renewed yet.
-    pub(super) fn is_good_for(&self, chosen: usize) -> bool {
-        self.cookie == Cookie::To(chosen) && self.bound.is_some_and(|bound| bound.fresh)
+    /// The id of the binding that the client is to be given for `chosen`; `None`: it is given none. `new`: a fresh id.
+    pub(super) fn binding_for(&self, chosen: usize, new: impl FnOnce() -> [u8; 8]) -> Option<[u8; 8]> {
+        match (self.cookie, self.bound) {
+            // A renewed binding is the same binding.
+            (Cookie::To(held), Some(bound)) if held == chosen => (!bound.fresh).then_some(bound.id),
+            // A session belongs to a tab, the cookie to the browser: another tab's binding stays what it is.
+            _ => (!self.in_session()).then(new),
+        }
     }
 }
 
@@ -175,6 +181,30 @@ fn sid_hash(sid: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_given_which_binding() {
+        let (id, new) = ([1; 8], [2; 8]);
+        let check = |need, cookie, fresh, expected: Option<[u8; 8]>| {
+            let bound = (cookie != Cookie::None).then_some(Bound { id, fresh });
+            let placing =
+                Placing { need, cookie, bound, values: Box::default(), session: None, polling: None };
+            assert_eq!(placing.binding_for(0, || new), expected, "{need:?} {cookie:?} {fresh}");
+        };
+        for need in [Need::Start, Need::Plain] {
+            check(need, Cookie::None, true, Some(new));
+            check(need, Cookie::Removed, true, Some(new));
+            check(need, Cookie::To(1), true, Some(new));
+        }
+        for sid in [Sid::Unknown, Sid::At(0)] {
+            check(Need::Session(sid), Cookie::None, true, None);
+            check(Need::Session(sid), Cookie::To(1), false, None);
+        }
+        for need in [Need::Start, Need::Plain, Need::Session(Sid::At(0))] {
+            check(need, Cookie::To(0), true, None);
+            check(need, Cookie::To(0), false, Some(id));
+        }
+    }
 
     #[test]
     fn a_sid_s_hash_is_the_begin_of_its_sha_256() {
