@@ -16,7 +16,7 @@ const SLACK: Duration = Duration::from_secs(10);
 /// No [`lifetime`] is longer.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(2 * TIME_MAX.as_secs() + SLACK.as_secs());
 
-/// How long a session is remembered after its last exchange: `pingInterval + pingTimeout + 10 s` (behaviour.md, Affinity 1).
+/// How long a session is remembered after its last exchange: `pingInterval + pingTimeout + 10 s`.
 /// An instance that has heard nothing for the first two closes it itself, so whoever comes later is answered 400 anyway.
 pub fn lifetime(opened: &Opened) -> Duration {
     opened.ping_interval + opened.ping_timeout + SLACK

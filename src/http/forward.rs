@@ -22,7 +22,6 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::routing::pick::Cookie;
 use crate::tunnel::Seat;
 use crate::upstream::Upstream;
 
@@ -352,7 +351,7 @@ fn prepare(
     let delivery = Delivery {
         framing,
         connection,
-        upgrade: request.handshake.as_ref().filter(|_| switched).map(Handshake::protocol),
+        upgrade: request.handshake.as_deref().filter(|_| switched).map(Handshake::protocol),
         set_cookie: set_cookie.as_deref(),
     };
     let mut out = Vec::with_capacity(1024);
@@ -391,13 +390,10 @@ impl Answer {
 fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<([u8; 8], Vec<u8>)> {
     let upstream: &Upstream = &request.upstream;
     let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
-    let placing = &request.placing;
-    if placing.is_good_for(lease.index) || headers::is_shared(head) {
+    if headers::is_shared(head) {
         return None;
     }
-    // A renewed binding is the same binding.
-    let kept = placing.bound.filter(|_| placing.cookie == Cookie::To(lease.index));
-    let id = kept.map_or_else(random::secret, |bound| bound.id);
+    let id = request.placing.binding_for(lease.index, random::secret)?;
     let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id };
     let mut value = Vec::with_capacity(cookie::VALUE_LEN);
     keys.seal(&upstream.config.name, &binding, &mut value);

@@ -1,5 +1,6 @@
 //! From HTTP to a tunnel: both sockets, and what is remembered of the request, go to a task of their own.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -29,13 +30,13 @@ pub(super) struct Joined {
     leased: Arc<Instance>,
     known_as: KnownAs,
     /// Counts until the tunnel does.
-    handshake: Option<Handshake>,
+    handshake: Option<Box<Handshake>>,
 }
 
 impl Joined {
     /// Of a request whose handshake the leased instance has answered. `stamped`: the binding that the 101 gave the client.
     pub(super) fn new(request: Request, lease: Lease, stamped: Option<[u8; 8]>) -> Self {
-        let opaque = request.handshake.as_ref().is_some_and(upgrade::Handshake::is_opaque);
+        let opaque = request.handshake.as_deref().is_some_and(upgrade::Handshake::is_opaque);
         let known_as = KnownAs::of(&request, stamped);
         let Lease { instance: leased, wire, handshake, .. } = lease;
         let (instance, early) = wire.into_parts();
@@ -71,6 +72,8 @@ pub(super) struct Life {
     pub(super) instance: OpenTunnel,
     pub(super) known_as: KnownAs,
     pub(super) notes: Option<Box<Notes>>,
+    /// Its end is on record. Here, where there is room for it, and not in its task.
+    recorded: Cell<bool>,
 }
 
 impl Owner for Life {
@@ -111,19 +114,18 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         instance: OpenTunnel::begin(leased),
         known_as,
         notes: request.notes,
+        recorded: Cell::new(false),
     };
     // It counts as a tunnel now.
     drop(handshake);
     tokio::task::spawn_local(Live {
         tunnel: Tunnel::new((client, instance), (&sent, &early), opaque, life, seat),
-        recorded: false,
     });
 }
 
 /// A tunnel's task. By hand, because an `async fn` would hold the tunnel twice, for days.
 struct Live {
     tunnel: Tunnel<Life>,
-    recorded: bool,
 }
 
 impl Future for Live {
@@ -131,7 +133,7 @@ impl Future for Live {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
         let ended = ready!(Pin::new(&mut self.tunnel).poll(cx));
-        self.recorded = true;
+        self.tunnel.owner().recorded.set(true);
         record::tunnel_closed(self.tunnel.owner(), &ended);
         Poll::Ready(())
     }
@@ -140,7 +142,7 @@ impl Future for Live {
 impl Drop for Live {
     /// Every end is recorded, also that of a task which is cut at the deadline of a stop, or by a panic.
     fn drop(&mut self) {
-        if !self.recorded {
+        if !self.tunnel.owner().recorded.get() {
             let stopping = self.tunnel.owner().ctx.stopping.get();
             let reason = if stopping { Reason::Shutdown } else { Reason::InternalError };
             record::tunnel_closed(self.tunnel.owner(), &self.tunnel.cut(reason));
@@ -188,10 +190,11 @@ mod tests {
             instance: OpenTunnel::begin(upstream.instances[0].clone()),
             known_as: KnownAs { address: IpAddr::from([127, 0, 0, 1]), binding: None, shows_it: false },
             notes: None,
+            recorded: Cell::new(false),
         };
         upstream.instances[0].counters(0).tunnels_opened.one();
         let tunnel = Tunnel::new((socket(), socket()), (&[], &[]), false, life, ctx.tunnels.seat(None));
-        Live { tunnel, recorded: false }
+        Live { tunnel }
     }
 
     /// The regression: what a panic or the end of the runtime cut short was open for ever.

@@ -35,8 +35,8 @@ pub(super) struct Lease {
     pub(super) reused: bool,
     /// Why a bound client does not get the instance that it was bound to.
     pub(super) rebind: Option<RebindReason>,
-    /// Its turn among the handshakes of the instance, if it is one.
-    pub(super) handshake: Option<Handshake>,
+    /// Its turn among the handshakes of the instance, if it is one. In a box: polls, which wait long, are none.
+    pub(super) handshake: Option<Box<Handshake>>,
 }
 
 /// What came of an instance that was chosen before.
@@ -79,7 +79,7 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if client.is_read_closed() {
+        if handshake.as_ref().is_some_and(|handshake| handshake.waited) && client.is_read_closed() {
             // It left while it waited: what it wanted is not done any more.
             return Err(Failure::ClientGone);
         }
@@ -112,11 +112,12 @@ pub(super) async fn lease(
 }
 
 /// Waits for the instance to have room for one more handshake, if this is one.
-async fn begin(request: &Request, instance: &Arc<Instance>) -> Result<Option<Handshake>, Shed> {
+async fn begin(request: &Request, instance: &Arc<Instance>) -> Result<Option<Box<Handshake>>, Shed> {
     if request.handshake.is_none() && request.placing.need != Need::Start {
         return Ok(None);
     }
-    Handshake::begin(instance, request.placing.session.is_some()).await.map(Some)
+    let handshake = Handshake::begin(instance, request.placing.session.is_some()).await?;
+    Ok(Some(Box::new(handshake)))
 }
 
 /// A connection that waits in the pool, or a new one.

@@ -6,7 +6,6 @@ use aws_lc_rs::digest;
 
 use super::Context;
 use super::request::Notes;
-use super::upgrade::Handshake;
 use crate::affinity::cookie;
 use crate::affinity::engine_io::{self, Dialect};
 use crate::affinity::sid::table::{Held, SidKey};
@@ -32,7 +31,7 @@ pub(super) struct Placing {
     /// The binding that the cookie holds; `None`: it has none that counts.
     pub(super) bound: Option<Bound>,
     /// Values of `header:` and `query:` keys, each at the place of its key; empty where there are no such keys.
-    pub(super) values: Vec<Option<ValueKey>>,
+    pub(super) values: Box<[Option<ValueKey>]>,
     /// The Engine.IO session that it goes on with, when it is known.
     pub(super) session: Option<Box<Session>>,
     /// It is Engine.IO's polling transport, and this is how its packets are written.
@@ -67,12 +66,12 @@ impl Drop for Session {
 }
 
 impl Placing {
-    /// Of a request of `upstream`. `notes` hears of its sid.
+    /// Of a request of `upstream`. `upgrades`: it is a handshake that may become a tunnel. `notes` hears of its sid.
     pub(super) fn of(
         ctx: &Context,
         upstream: &Upstream,
         head: &RequestHead<'_, '_>,
-        handshake: Option<&Handshake>,
+        upgrades: bool,
         notes: Option<&mut Notes>,
     ) -> Self {
         let (cookie, bound) = bound(upstream, head, ctx.worker);
@@ -83,7 +82,7 @@ impl Placing {
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
         let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
-        let starts = handshake.is_some() || (polling.is_some() && head.method == "GET");
+        let starts = upgrades || (polling.is_some() && head.method == "GET");
         let need = match &session {
             Some((sid, _)) => Need::Session(*sid),
             None if starts => Need::Start,
@@ -93,7 +92,8 @@ impl Placing {
             need,
             cookie,
             bound,
-            values: ValueKey::of_request(&upstream.config.sticky.by, head.target, |name| head.header(name)),
+            values: ValueKey::of_request(&upstream.config.sticky.by, head.target, |name| head.header(name))
+                .into(),
             session: session.and_then(|(_, session)| session).map(Box::new),
             polling,
         }
@@ -109,14 +109,20 @@ impl Placing {
         matches!(self.need, Need::Session(_))
     }
 
-    /// A new Engine.IO session by polling: its answer says its sid.
-    pub(super) fn begins_polling(&self) -> bool {
-        self.need == Need::Start && self.polling.is_some()
+    /// A new Engine.IO session by polling, whose sid is to be learned from the answer.
+    pub(super) fn is_learned(&self, upstream: &Upstream) -> bool {
+        let by_sid = upstream.config.sticky.by.contains(&StickyKey::Sid);
+        by_sid && self.need == Need::Start && self.polling.is_some()
     }
 
-    /// The client holds a cookie for `chosen` that need not be renewed yet.
-    pub(super) fn is_good_for(&self, chosen: usize) -> bool {
-        self.cookie == Cookie::To(chosen) && self.bound.is_some_and(|bound| bound.fresh)
+    /// The id of the binding that the client is to be given for `chosen`; `None`: it is given none. `new`: a fresh id.
+    pub(super) fn binding_for(&self, chosen: usize, new: impl FnOnce() -> [u8; 8]) -> Option<[u8; 8]> {
+        match (self.cookie, self.bound) {
+            // A renewed binding is the same binding.
+            (Cookie::To(held), Some(bound)) if held == chosen => (!bound.fresh).then_some(bound.id),
+            // A session belongs to a tab, the cookie to the browser: another tab's binding stays what it is.
+            _ => (!self.in_session()).then(new),
+        }
     }
 }
 
@@ -175,6 +181,30 @@ fn sid_hash(sid: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_given_which_binding() {
+        let (id, new) = ([1; 8], [2; 8]);
+        let check = |need, cookie, fresh, expected: Option<[u8; 8]>| {
+            let bound = (cookie != Cookie::None).then_some(Bound { id, fresh });
+            let placing =
+                Placing { need, cookie, bound, values: Box::default(), session: None, polling: None };
+            assert_eq!(placing.binding_for(0, || new), expected, "{need:?} {cookie:?} {fresh}");
+        };
+        for need in [Need::Start, Need::Plain] {
+            check(need, Cookie::None, true, Some(new));
+            check(need, Cookie::Removed, true, Some(new));
+            check(need, Cookie::To(1), true, Some(new));
+        }
+        for sid in [Sid::Unknown, Sid::At(0)] {
+            check(Need::Session(sid), Cookie::None, true, None);
+            check(Need::Session(sid), Cookie::To(1), false, None);
+        }
+        for need in [Need::Start, Need::Plain, Need::Session(Sid::At(0))] {
+            check(need, Cookie::To(0), true, None);
+            check(need, Cookie::To(0), false, Some(id));
+        }
+    }
 
     #[test]
     fn a_sid_s_hash_is_the_begin_of_its_sha_256() {

@@ -45,7 +45,7 @@ pub(super) struct Request {
     pub(super) retryable: bool,
     pub(super) kind: Kind,
     /// An upgrade that may become a tunnel.
-    pub(super) handshake: Option<Handshake>,
+    pub(super) handshake: Option<Box<Handshake>>,
     /// The head as the instance gets it.
     pub(super) head: Vec<u8>,
     pub(super) client: IpAddr,
@@ -131,17 +131,17 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
         return refuse(head, Failure::BodyTooLarge, Some(upstream), notes);
     }
     let began = clock::now();
-    let handshake = Handshake::of(head, &config.upgrade_protocols);
-    let placing = Placing::of(ctx, upstream, head, handshake.as_ref(), notes.as_deref_mut());
+    let handshake = Handshake::of(head, &config.upgrade_protocols).map(Box::new);
+    let placing = Placing::of(ctx, upstream, head, handshake.is_some(), notes.as_deref_mut());
     let origin = Origin {
         request_id: &request_id,
         // A sid must be read from the answer before it is passed on.
-        identity: placing.begins_polling(),
+        identity: placing.is_learned(upstream),
         cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
         ..origin(arrival, config, head)
     };
     let mut out = Vec::with_capacity(1024);
-    headers::write_request(head, origin, handshake.as_ref().map(Handshake::protocol), &mut out);
+    headers::write_request(head, origin, handshake.as_deref().map(Handshake::protocol), &mut out);
     Intake::Request(Box::new(Request {
         began,
         upstream: upstream.clone(),

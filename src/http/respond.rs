@@ -70,7 +70,7 @@ impl Failure {
         Some(match self {
             Failure::BadRequest(BadRequest::HeadTooLarge) => (431, "Request Header Fields Too Large"),
             Failure::BadRequest(BadRequest::Connect) => (405, "Method Not Allowed"),
-            Failure::BadRequest(_) | Failure::BadBody(_) => (400, "Bad Request"),
+            Failure::BadRequest(_) | Failure::BadBody(_) | Failure::SessionGone => (400, "Bad Request"),
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
@@ -80,7 +80,6 @@ impl Failure {
             | Failure::BoundDown
             | Failure::Full
             | Failure::QueueFull => (503, "Service Unavailable"),
-            Failure::SessionGone => (400, "Bad Request"),
             Failure::SessionClosed(_) => (200, "OK"),
             Failure::InstanceClosed
             | Failure::BadAnswer(_)

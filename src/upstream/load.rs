@@ -104,6 +104,8 @@ impl Load {
 pub struct Handshake {
     instance: Arc<Instance>,
     _turn: Option<OwnedSemaphorePermit>,
+    /// It had to wait for its turn.
+    pub waited: bool,
 }
 
 impl Handshake {
@@ -112,16 +114,17 @@ impl Handshake {
     /// # Errors
     /// When the instance has no room, or the queue has none.
     pub async fn begin(instance: &Arc<Instance>, in_session: bool) -> Result<Self, Shed> {
-        let turn = match &instance.load.turns {
-            None => None,
-            Some(turns) => match turns.clone().try_acquire_owned() {
-                Ok(turn) => Some(turn),
+        let load = &instance.load;
+        let at_once = load.turns.as_ref().map(|turns| turns.clone().try_acquire_owned());
+        let (turn, waited) = match (at_once, &load.turns) {
+            (Some(Err(_)), Some(turns)) => {
                 // In a box: waiting is rare, and every exchange would have room for it.
-                Err(_) => Some(Box::pin(wait(&instance.load, turns)).await?),
-            },
+                (Some(Box::pin(wait(load, turns)).await?), true)
+            }
+            (at_once, _) => (at_once.and_then(Result::ok), false),
         };
         instance.load.handshakes.fetch_add(1, Ordering::Relaxed);
-        let handshake = Handshake { instance: instance.clone(), _turn: turn };
+        let handshake = Handshake { instance: instance.clone(), _turn: turn, waited };
         // Counted first, looked at then: of several that come at once none is too many.
         if instance.is_beyond(in_session) { Err(Shed::Full) } else { Ok(handshake) }
     }

@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "affinity",
         ],
     ),
-    ("worker", &["generation", "http", "listener", "local", "observe", "tunnel", "upstream"]),
+    ("worker", &["http", "listener", "local", "tunnel", "upstream"]),
     ("listener", &["config", "http", "local", "observe", "upstream"]),
     (
         "http",

@@ -33,7 +33,7 @@ pub const BYTES_MAX: usize = 4096;
 pub const SID_MAX: usize = 256;
 
 /// A longer time counts as this one: what an instance says must not keep entries for ever.
-pub const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const TIME_MAX: Duration = Duration::from_hours(24);
 
 /// Engine.IO's own defaults, for a packet that does not say.
 const PING_INTERVAL: Duration = Duration::from_secs(25);

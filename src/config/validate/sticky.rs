@@ -92,25 +92,33 @@ fn key(text: &str) -> Result<StickyKey, Wrong> {
         "cookie" => Ok(StickyKey::Cookie),
         "ip_hash" => Ok(StickyKey::IpHash),
         _ => match text.split_once(':') {
-            Some(("header", name)) => field(name).map(|name| StickyKey::Header(name.to_ascii_lowercase())),
-            Some(("query", name)) if name.contains(['&', '#', '=']) => Err(Wrong::new(
-                "must name a parameter as it stands in a URL, without & # =",
-                "write for example \"query:user\"",
+            Some(("header", name)) => {
+                let name = field(name, names::is_token(name));
+                name.map(|name| StickyKey::Header(name.to_ascii_lowercase()))
+            }
+            // Requests are compared decoded, so a name as it stands in a URL would never be found.
+            Some(("query", name)) if name.contains(['%', '&', '#', '+', '=']) => Err(Wrong::new(
+                "must name a parameter as the application reads it, without % & # + =",
+                "write for example \"query:user\" or \"query:user[id]\"",
             )),
-            Some(("query", name)) => field(name).map(|name| StickyKey::Query(name.to_owned())),
+            Some(("query", name)) => {
+                let good = names::is_token(&name.replace(['[', ']'], "_"));
+                field(name, good).map(|name| StickyKey::Query(name.to_owned()))
+            }
             _ => Err(unknown_key(text)),
         },
     }
 }
 
-/// The name of a header or of a parameter.
-fn field(name: &str) -> Result<&str, Wrong> {
-    if names::is_token(name) && name.len() <= LONGEST_NAME {
+/// The name of a header or of a parameter; `good`: its characters are.
+fn field(name: &str, good: bool) -> Result<&str, Wrong> {
+    if good && name.len() <= LONGEST_NAME {
         return Ok(name);
     }
-    Err(Wrong::new(format!("must name a field of 1 to {LONGEST_NAME} characters behind the colon"), {
-        "write for example \"header:x-user\" or \"query:user\""
-    }))
+    Err(Wrong::new(
+        format!("must name a field behind the colon: letters, digits, - _ ., at most {LONGEST_NAME}"),
+        "write for example \"header:x-user\" or \"query:user\"",
+    ))
 }
 
 fn unknown_key(text: &str) -> Wrong {
@@ -278,15 +286,26 @@ mod tests {
             ("ip_hash", StickyKey::IpHash),
             ("header:X-User", StickyKey::Header("x-user".to_owned())),
             ("query:User", StickyKey::Query("User".to_owned())),
-            ("query:user%5Bid%5D", StickyKey::Query("user%5Bid%5D".to_owned())),
+            ("query:user[id]", StickyKey::Query("user[id]".to_owned())),
         ];
         for (text, expected) in table {
             assert_eq!(key(text), Ok(expected.clone()), "{text}");
             assert_eq!(key(&expected.name()), Ok(expected), "{text}: the name is what the file may say");
         }
         let long = format!("header:{}", "x".repeat(129));
-        for bad in ["header:", "header: x", "header:a:b", "query:", "query:a=b", "query:a#", "query:ä", &long]
-        {
+        for bad in [
+            "header:",
+            "header: x",
+            "header:a:b",
+            "query:",
+            "header:a[b]",
+            "query:a=b",
+            "query:a#",
+            "query:user%5Bid%5D",
+            "query:a+b",
+            "query:ä",
+            &long,
+        ] {
             assert!(key(bad).is_err(), "{bad}");
         }
         assert!(key(&long[..long.len() - 1]).is_ok());
