@@ -30,6 +30,8 @@ Examples:
       Find every mistake of a file before it is used; `stickyd -t` checks /etc/stickyd/config.toml.
   stickyd run
       Serve as /etc/stickyd/config.toml says.
+  stickyd explain --ip 203.0.113.9
+      Say where this client goes, and why.
 
 The smallest file:
   listen = \":80\"

@@ -153,6 +153,7 @@ enum Carried {
 /// What is known about a request of one upstream.
 struct Facts<'c> {
     upstream: &'c Upstream,
+    need: Need,
     address: IpAddr,
     path: &'c str,
     engine_io: bool,
@@ -238,6 +239,7 @@ fn of_upstream(
 
     let facts = Facts {
         upstream,
+        need,
         address: question.address,
         path: head.path(),
         engine_io: query.is_some(),
@@ -255,7 +257,7 @@ fn of_upstream(
     explanation.keys = upstream.sticky.by.iter().zip(keys).map(|(key, said)| facts.key(key, &said)).collect();
     explanation.result = facts.placed(&result);
     explanation.if_down = if_down.map(|placed| facts.placed(&placed));
-    explanation.assumed = facts.assumed(need);
+    explanation.assumed = facts.assumed();
     Ok(())
 }
 

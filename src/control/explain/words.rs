@@ -224,25 +224,26 @@ impl Facts<'_> {
         };
         let sets_cookie = self.sets_cookie(instance);
         let rebind = rebind.map(|why| passed(why).0);
-        let after = match rebind {
-            Some(why) => format!("; its cookie is replaced ({why})"),
-            None if sets_cookie => "; a cookie is set".to_owned(),
-            None => String::new(),
+        let after = match (rebind, sets_cookie) {
+            (Some(why), true) => format!("; its cookie is replaced ({why})"),
+            (Some(why), false) => format!("; its cookie names another ({why})"),
+            (None, true) => "; a cookie is set".to_owned(),
+            (None, false) => String::new(),
         };
         let text = format!("{text}{after}");
         Placed { instance: name, by: Some(by.as_str()), among, rebind, sets_cookie, refused: None, text }
     }
 
-    /// Not for one that holds a good cookie for where it goes.
+    /// Anew for who starts a session or has none, and when half of its time is over.
     fn sets_cookie(&self, instance: usize) -> bool {
         let ttl = self.upstream.sticky.cookie.ttl.as_secs();
-        let is_good = match &self.carried {
-            Carried::Bound { binding, instance: Some(bound) } => {
-                *bound == instance && !binding.is_past_half(self.now, ttl)
+        let sets = match &self.carried {
+            Carried::Bound { binding, instance: Some(bound) } if *bound == instance => {
+                binding.is_past_half(self.now, ttl)
             }
-            _ => false,
+            _ => !matches!(self.need, Need::Session(_)),
         };
-        self.upstream.sticky.by.contains(&StickyKey::Cookie) && !is_good
+        sets && self.upstream.sticky.by.contains(&StickyKey::Cookie)
     }
 
     fn balance(&self) -> &'static str {
@@ -254,16 +255,16 @@ impl Facts<'_> {
     }
 
     /// What the file cannot tell.
-    pub(super) fn assumed(&self, need: Need) -> Vec<String> {
+    pub(super) fn assumed(&self) -> Vec<String> {
         let mut assumed =
             vec!["every instance is up".to_owned(), "the client was not moved away lately".to_owned()];
-        if need == Need::Start
+        if self.need == Need::Start
             && self.upstream.instances.iter().any(|instance| instance.max_tunnels.is_some())
         {
             assumed.push("no instance is full (max_tunnels)".to_owned());
         }
         let bounded = matches!(self.upstream.sticky.ip_hash, IpHash::Rendezvous { bound: Some(_), .. });
-        if need == Need::Start && bounded && self.upstream.sticky.by.contains(&StickyKey::IpHash) {
+        if self.need == Need::Start && bounded && self.upstream.sticky.by.contains(&StickyKey::IpHash) {
             assumed.push("no instance is crowded (ip_hash.bound)".to_owned());
         }
         assumed
