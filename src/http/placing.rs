@@ -18,9 +18,6 @@ use crate::routing::pick::{Cookie, Need, Sid};
 use crate::upstream::Upstream;
 use crate::upstream::load::Home;
 
-/// Cookies of our name that are looked at: each costs a MAC. Browsers send one, or two when a path or domain was changed.
-const COOKIES_MAX: usize = 4;
-
 /// Where a client belongs.
 #[derive(Debug)]
 pub(super) struct Placing {
@@ -82,12 +79,8 @@ impl Placing {
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
         let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
-        let starts = upgrades || (polling.is_some() && head.method == "GET");
-        let need = match &session {
-            Some((sid, _)) => Need::Session(*sid),
-            None if starts => Need::Start,
-            None => Need::Plain,
-        };
+        let polls = polling.is_some() && head.method == "GET";
+        let need = Need::of(session.as_ref().map(|(sid, _)| *sid), upgrades, polls);
         Placing {
             need,
             cookie,
@@ -136,7 +129,7 @@ fn bound(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> (Coo
     let values = fields.flat_map(|header| cookie::values(header.value, &sticky.cookie.name));
     let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
     let mut rejected = None;
-    for value in values.take(COOKIES_MAX) {
+    for value in values.take(cookie::VALUES_MAX) {
         match keys.open(&upstream.config.name, value, now, ttl) {
             Ok(binding) => {
                 let bound = Bound { id: binding.id, fresh: !binding.is_past_half(now, ttl) };
