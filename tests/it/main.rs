@@ -26,5 +26,6 @@ mod config;
 mod differential;
 mod life;
 mod requests;
+mod review;
 mod support;
 mod tunnel;
