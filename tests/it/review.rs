@@ -18,9 +18,7 @@ fn proxy(top: &str, instances: &[&dyn Display], more: &str) -> Proxy {
 
 fn start_session(proxy: &Proxy, fields: &str) -> Socket {
     let mut client = proxy.connect();
-    client.send(format!(
-        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: app\r\n{fields}\r\n"
-    ));
+    client.send(format!("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: app\r\n{fields}\r\n"));
     client
 }
 
@@ -112,7 +110,9 @@ fn an_answer_that_is_no_switch_gives_the_turn_back() {
     greedy.send(ws::handshake("/events", ""));
     let mut far = instance.accept();
     far.request();
-    far.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    far.send(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+    );
     greedy.head();
     assert_eq!(proxy.count("stickyd_upgrades_in_flight", &[]), 0);
 }

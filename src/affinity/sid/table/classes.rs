@@ -102,7 +102,7 @@ impl Classes {
     /// A new class, in the place of one without sessions or behind at most `most`.
     fn add(&mut self, lifetime: u64, most: usize) -> Option<usize> {
         let class = Class { lifetime, sessions: 0, started: List::EMPTY, used: List::EMPTY };
-        if let Some(at) = self.position(|class| class.sessions == 0) {
+        if let Some(at) = self.classes.iter().take(most).position(|class| class.sessions == 0) {
             self.classes[at] = class;
             return Some(at);
         }
@@ -150,5 +150,18 @@ mod tests {
             slots.sort_unstable();
             slots
         }
+    }
+
+    /// The regression: the last class, once it was empty, was given away, and whoever lived longer than all others found none.
+    #[test]
+    fn there_is_a_class_for_every_lifetime_whoever_came_before() {
+        let mut classes = Classes::default();
+        for lifetime in 1..CLASSES_MAX as u64 {
+            classes.join(lifetime);
+        }
+        let last = classes.join(100);
+        classes.leave(last);
+        classes.join(50);
+        classes.join(200);
     }
 }
