@@ -28,5 +28,6 @@ mod differential;
 mod explain;
 mod life;
 mod requests;
+mod review;
 mod support;
 mod tunnel;
