@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use socket2::{Domain, SockRef, Socket as Raw, Type};
 
+use super::socket::{hex, tcp_table};
 use super::{Message, Socket, eventually, ws};
 
 /// An instance that does what the test says.
@@ -50,6 +51,25 @@ impl Instance {
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Lets nobody in until it [opens](Self::opens): the kernel ignores who connects, and who does tries again after a second.
+    pub(crate) fn shuts(&self) {
+        // A queue of one that is full.
+        SockRef::from(&self.listener).listen(0).unwrap();
+        drop(TcpStream::connect(self.address()).unwrap());
+    }
+
+    pub(crate) fn opens(&self) {
+        SockRef::from(&self.listener).listen(128).unwrap();
+        drop(self.accept());
+    }
+
+    /// How many connects to it are not answered yet.
+    pub(crate) fn connecting(&self) -> usize {
+        const SYN_SENT: &str = "02";
+        let address = hex(self.address());
+        tcp_table().iter().filter(|fields| fields[2] == address && fields[3] == SYN_SENT).count()
     }
 
     /// Nobody has connected.
