@@ -22,8 +22,8 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::routing::pick::Cookie;
-use crate::tunnel::Seat;
+use crate::routing::pick::{By, Cookie};
+use crate::tunnel::{Order, Reason, Seat};
 use crate::upstream::Upstream;
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
@@ -93,7 +93,9 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
-        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(None));
+        // Who stops has closed the polls that it saw: one that begins now would be left over.
+        let order = ctx.stopping.get().then_some(Order { reason: Reason::Shutdown });
+        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(order));
         Transfer {
             ctx,
             client,
@@ -156,8 +158,9 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
-        // Once an answer has begun there are packets in it, which nobody else has.
-        if let Some(order) = self.seat.as_ref().filter(|_| !self.answered).and_then(|seat| seat.order(cx)) {
+        // Once an answer has begun there may be packets in it, which nobody else has.
+        let begun = !self.lease.wire.unread().is_empty();
+        if let Some(order) = self.seat.as_ref().filter(|_| !begun).and_then(|seat| seat.order(cx)) {
             return Poll::Ready(Err(Failure::SessionClosed(order.reason)));
         }
         let mut moved = false;
@@ -392,7 +395,9 @@ fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Optio
     let upstream: &Upstream = &request.upstream;
     let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
     let placing = &request.placing;
-    if placing.is_good_for(lease.index) || headers::is_shared(head) {
+    // Of what is left of a session after its browser was bound anew: the cookie of now is not to be undone.
+    let left_over = lease.by == By::Sid && placing.is_bound_elsewhere(lease.index);
+    if left_over || placing.is_good_for(lease.index) || headers::is_shared(head) {
         return None;
     }
     // A renewed binding is the same binding.

@@ -11,7 +11,6 @@ use crate::affinity::sid;
 use crate::affinity::sid::open_packet::{Found, Learner, Opened};
 use crate::codec::Header;
 use crate::codec::response::ResponseHead;
-use crate::config::model::StickyKey;
 use crate::local::clock;
 use crate::upstream::load::Home;
 use crate::upstream::{Instance, Upstream};
@@ -39,8 +38,7 @@ impl Learning {
         lease: &Lease,
         head: &ResponseHead<'_, '_>,
     ) -> Option<Box<Self>> {
-        let learned = request.upstream.config.sticky.by.contains(&StickyKey::Sid);
-        if !learned || !request.placing.begins_polling() || head.status != 200 {
+        if !request.placing.is_to_be_learned(&request.upstream) || head.status != 200 {
             return None;
         }
         let mut learning = Box::new(Learning {

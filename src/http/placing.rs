@@ -109,9 +109,16 @@ impl Placing {
         matches!(self.need, Need::Session(_))
     }
 
-    /// A new Engine.IO session by polling: its answer says its sid.
-    pub(super) fn begins_polling(&self) -> bool {
-        self.need == Need::Start && self.polling.is_some()
+    /// A new Engine.IO session by polling whose sid is to be learned from its answer.
+    pub(super) fn is_to_be_learned(&self, upstream: &Upstream) -> bool {
+        self.need == Need::Start
+            && self.polling.is_some()
+            && upstream.config.sticky.by.contains(&StickyKey::Sid)
+    }
+
+    /// The client holds a cookie for another one than `chosen`.
+    pub(super) fn is_bound_elsewhere(&self, chosen: usize) -> bool {
+        matches!(self.cookie, Cookie::To(bound) if bound != chosen)
     }
 
     /// The client holds a cookie for `chosen` that need not be renewed yet.
