@@ -71,6 +71,8 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
             }
             Err(broken) => {
                 let bytes = transfer.bytes_up();
+                // How long the client takes to hear of it is none of the instance's business.
+                lease.handshake = None;
                 return Box::pin(fail(connection, &request, &lease, &broken, (bytes, 0))).await;
             }
         };

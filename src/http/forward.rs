@@ -25,6 +25,7 @@ use crate::observe::metrics::Kind;
 use crate::routing::pick::{By, Cookie};
 use crate::tunnel::{Order, Reason, Seat};
 use crate::upstream::Upstream;
+use crate::upstream::load::Handshake as Turn;
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
 const INTERIMS_MAX: u8 = 16;
@@ -309,7 +310,11 @@ impl<'x> Transfer<'x> {
                 }
                 continue;
             }
-            let answer = prepare(self.ctx, self.request, self.lease, &head, self.up.is_ended());
+            // How long the client takes for its answer is none of the instance's business.
+            self.lease.handshake.iter_mut().for_each(|handshake| handshake.answered());
+            let beginning = if head.status == 101 { None } else { self.lease.handshake.take() };
+            let whole = self.up.is_ended();
+            let answer = prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
             self.lease.wire.consume(len);
             return Ok(Some(answer));
         }
@@ -335,6 +340,7 @@ fn prepare(
     lease: &Lease,
     head: &ResponseHead<'_, '_>,
     request_is_whole: bool,
+    handshake: Option<Box<Turn>>,
 ) -> Answer {
     let switched = head.status == 101;
     let http11 = request.version == Version::Http11;
@@ -372,7 +378,7 @@ fn prepare(
         instance_keeps: head.keep_alive,
         client_keeps,
         stamped,
-        learning: Learning::of(ctx, request, lease, head),
+        learning: Learning::of(ctx, request, lease, head, handshake),
         head: out,
     }
 }

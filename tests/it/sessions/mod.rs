@@ -1,6 +1,7 @@
 //! Engine.IO sessions through the proxy, as raw bytes: how they are learned, kept, ended, placed and limited.
 
 mod gone;
+mod handshakes;
 mod learning;
 mod parked;
 mod using;
