@@ -12,7 +12,7 @@ use crate::affinity::rest::Who;
 use crate::local::clock;
 use crate::observe::access_log::{Entry, Event};
 use crate::observe::metrics::{AnsweredBy, Kind, Origin, RebindReason, UpstreamCounters};
-use crate::tunnel::{Ended, Reason};
+use crate::tunnel::Ended;
 use crate::upstream::{Instance, Upstream};
 
 /// Counts an exchange among the open ones until it is dropped.
@@ -191,12 +191,14 @@ pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     });
 }
 
-/// The proxy has closed an Engine.IO session.
-pub(super) fn session_closed(ctx: &Context, request: &Request, lease: &Lease, reason: Reason) {
+/// An Engine.IO session is over as far as its client is concerned: it will not use the sid again.
+pub(super) fn session_ended(ctx: &Context, request: &Request, lease: Option<&Lease>, failure: Failure) {
     if let Some(session) = &request.placing.session {
         ctx.sids.forget(session.key);
     }
-    if reason.sends_away() {
+    if let (Failure::SessionClosed(reason), Some(lease)) = (failure, lease)
+        && reason.sends_away()
+    {
         send_away(ctx, &request.upstream, &lease.instance, KnownAs::of(request, None));
     }
 }
