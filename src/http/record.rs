@@ -12,7 +12,7 @@ use crate::affinity::rest::Who;
 use crate::local::clock;
 use crate::observe::access_log::{Entry, Event};
 use crate::observe::metrics::{AnsweredBy, Kind, Origin, RebindReason, UpstreamCounters};
-use crate::tunnel::Ended;
+use crate::tunnel::{Ended, Reason};
 use crate::upstream::{Instance, Upstream};
 
 /// Counts an exchange among the open ones until it is dropped.
@@ -165,12 +165,16 @@ fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
     }
 }
 
+/// The proxy closes a tunnel: its client may be here again before the other end has said goodbye.
+pub(super) fn tunnel_closes(life: &Life, reason: Reason) {
+    if reason.sends_away() {
+        send_away(&life.ctx, &life.upstream, &life.instance, life.known_as);
+    }
+}
+
 /// A tunnel has ended.
 pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     let ctx = &life.ctx;
-    if ended.reason.sends_away() {
-        send_away(ctx, &life.upstream, &life.instance, life.known_as);
-    }
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());

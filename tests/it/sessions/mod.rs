@@ -3,6 +3,7 @@
 mod gone;
 mod handshakes;
 mod learning;
+mod moved;
 mod parked;
 mod using;
 
