@@ -46,6 +46,7 @@ fn an_upgrade_of_an_unknown_session_to_a_full_instance_is_refused() {
 }
 
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn a_poll_of_a_known_session_does_not_rewrite_the_cookie_of_another_tab() {
     let (blue, green) = (Instance::start(), Instance::start());
     let proxy = proxy("", &[&blue, &green], "[upstream.app.sticky]\nby = [\"sid\", \"cookie\"]");
@@ -58,7 +59,7 @@ fn a_poll_of_a_known_session_does_not_rewrite_the_cookie_of_another_tab() {
     far.send(open_packet(""));
     client.answer();
     // Another tab's cookie, for the other instance.
-    let other = if std::ptr::eq(home, &blue) { &green } else { &blue };
+    let other = if home.address() == blue.address() { &green } else { &blue };
     let cookie = loop {
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
@@ -87,6 +88,7 @@ fn a_poll_of_a_known_session_does_not_rewrite_the_cookie_of_another_tab() {
 }
 
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn a_client_without_cookies_is_not_stamped_with_every_poll() {
     let blue = Instance::start();
     let proxy = proxy("", &[&blue], "");
@@ -103,6 +105,7 @@ fn a_client_without_cookies_is_not_stamped_with_every_poll() {
 
 /// One client with `max_handshakes` connections and no traffic keeps everybody out, for as long as it likes.
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn an_answer_that_is_no_switch_gives_the_turn_back() {
     let instance = Instance::start();
     let proxy = proxy("", &[&instance], "max_handshakes = 1");
@@ -119,6 +122,7 @@ fn an_answer_that_is_no_switch_gives_the_turn_back() {
 
 /// The same with a slow reader of anything long below the path of Engine.IO, such as Node's /socket.io/socket.io.js.
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn a_slow_reader_of_a_file_below_the_path_holds_no_turn() {
     let instance = Instance::start();
     let proxy = proxy("", &[&instance], "max_handshakes = 1");
@@ -141,6 +145,7 @@ fn a_slow_reader_of_a_file_below_the_path_holds_no_turn() {
 }
 
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn who_leaves_the_queue_gives_up_its_place() {
     let instance = Instance::start();
     let proxy = proxy("", &[&instance], "max_handshakes = 1");
@@ -159,6 +164,7 @@ fn who_leaves_the_queue_gives_up_its_place() {
 
 /// The instance does not answer the Close within the half second in which the client is back.
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn a_client_that_was_moved_is_known_as_soon_as_it_is_told() {
     let (blue, green) = (Instance::start(), Instance::start());
     let proxy = proxy("", &[&blue, &green], "[upstream.app.sticky]\nby = [\"cookie\"]\n");
@@ -186,6 +192,7 @@ fn a_client_that_was_moved_is_known_as_soon_as_it_is_told() {
 
 /// A client that was moved from its first choice keeps away from it, also when its second one goes.
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn a_moved_client_rests_although_it_is_bound_anew() {
     let mut instances = ["a", "b", "c"].map(Answering::start);
     let all: Vec<&dyn Display> = instances.iter().map(|instance| instance as &dyn Display).collect();
@@ -219,6 +226,7 @@ fn a_moved_client_rests_although_it_is_bound_anew() {
 
 /// HTTP/1.0 asks for what it is to be told.
 #[test]
+#[ignore = "a finding of the review that is open"]
 fn our_own_answer_to_http_1_0_says_whether_the_connection_is_kept() {
     let mut blue = Answering::start("blue");
     let proxy = proxy("", &[&blue], "");
@@ -248,4 +256,74 @@ fn a_poll_that_is_closed_ends_at_the_instance() {
     assert_eq!(answer.field("access-control-allow-origin").as_deref(), Some("https://a.example"));
     far.is_gone();
     proxy.counts("stickyd_requests_open", &[], 0);
+}
+
+/// Behind two proxies: where the session began and where the other proxy looks for it are the same instance.
+#[test]
+#[ignore = "a finding of the review that is open"]
+fn an_unknown_session_is_looked_for_where_a_new_one_would_begin() {
+    let (blue, green) = (Answering::start("blue"), Answering::start("green"));
+    let proxy = Proxy::start(&format!(
+        "trusted_proxies = [\"127.0.0.1\"]\n[upstream.app]\ninstances = [{{ address = \"{blue}\", state = \"cordon\" }}, \"{green}\"]\n"
+    ));
+    let mut lost = 0;
+    for number in 0..40 {
+        let fields = format!("X-Forwarded-For: 203.0.113.{number}\r\n");
+        let begun = proxy.get("/socket.io/?EIO=4&transport=polling", &fields);
+        let looked = proxy.get("/socket.io/?EIO=4&transport=polling&sid=of-the-other-proxy", &fields);
+        lost += u32::from(begun.text() != looked.text());
+    }
+    assert_eq!(lost, 0, "of 40 clients");
+}
+
+/// A page that is loaded again leaves no place taken.
+#[test]
+#[ignore = "a finding of the review that is open"]
+fn a_session_that_its_instance_does_not_know_any_more_takes_no_place() {
+    let instance = Instance::start();
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\ninstances = [{{ address = \"{instance}\", max_tunnels = 1 }}]\n"
+    ));
+    let mut client = start_session(&proxy, "");
+    let mut far = instance.accept();
+    far.request();
+    far.send(open_packet(""));
+    client.answer();
+    client.send(poll(""));
+    far.request();
+    far.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 41\r\n\r\n{\"code\":1,\"message\":\"Session ID unknown\"}");
+    assert_eq!(client.answer().status(), 400);
+    let mut again = start_session(&proxy, "");
+    // On the kept connection if anywhere.
+    if far.has_at_once(1) {
+        far.request();
+        far.send(open_packet(""));
+    }
+    assert_eq!(again.answer().status(), 200);
+}
+
+/// The same when the client drops its poll: the instance closes such a session.
+#[test]
+#[ignore = "a finding of the review that is open"]
+fn a_session_whose_client_dropped_its_poll_takes_no_place() {
+    let instance = Instance::start();
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\ninstances = [{{ address = \"{instance}\", max_tunnels = 1 }}]\n"
+    ));
+    let mut client = start_session(&proxy, "");
+    let mut far = instance.accept();
+    far.request();
+    far.send(open_packet(""));
+    client.answer();
+    client.send(poll(""));
+    far.request();
+    client.close();
+    far.is_gone();
+    let mut again = start_session(&proxy, "");
+    std::thread::sleep(Duration::from_millis(100));
+    if let Some(mut far) = instance.try_accept() {
+        far.request();
+        far.send(open_packet(""));
+    }
+    assert_eq!(again.answer().status(), 200);
 }
