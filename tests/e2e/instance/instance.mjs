@@ -15,8 +15,9 @@ const http = createServer((request, response) => {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'x-instance': NAME }).end(page);
   } else if (request.url === '/sessions') {
     // For the scenarios, which ask here without the proxy: what this instance knows that a client cannot see.
+    const parked = Object.values(io.engine.clients).filter(({ transport }) => transport.name === 'polling' && transport.writable);
     response.writeHead(200, { 'content-type': 'application/json' })
-      .end(JSON.stringify({ open: Object.keys(io.engine.clients), closed: Object.fromEntries(closed) }));
+      .end(JSON.stringify({ parked: parked.map(({ id }) => id), closed: Object.fromEntries(closed) }));
   } else {
     response.writeHead(404).end();
   }
@@ -31,7 +32,8 @@ const io = new Server(http, {
   adapter: createAdapter(publisher, subscriber),
   // Short, so that heartbeats cross the proxy while a scenario idles.
   pingInterval: 1_000,
-  pingTimeout: 5_000,
+  // Long: machines that run tests are busy.
+  pingTimeout: 20_000,
   // Large messages use a reserved bit of the frame header, which a proxy must leave alone.
   perMessageDeflate: { threshold: 1_024 },
   // Clients of version 2, and pages of any other origin.
@@ -53,6 +55,7 @@ io.on('connection', (socket) => {
     forwardedFor: socket.handshake.headers['x-forwarded-for'] ?? null,
     cookie: socket.handshake.headers.cookie ?? null,
   }));
+  socket.on('hang-up', () => socket.conn.close());
   socket.on('heartbeats', (count, answer) => {
     let left = count;
     const beat = () => {

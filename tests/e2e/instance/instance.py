@@ -13,7 +13,7 @@ from engineio.packet import PONG
 NAME, PORT = os.environ["NAME"], int(os.environ["PORT"])
 
 # Heartbeats as short as those of instance.mjs.
-sio = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", ping_interval=1, ping_timeout=5)
+sio = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", always_connect=True, ping_interval=1, ping_timeout=20)
 
 
 @sio.event
@@ -31,7 +31,7 @@ async def whoami(sid):
 
 @sio.on("echo")
 async def echo(_sid, *values):
-    return values if len(values) > 1 else values[0]
+    return values
 
 
 @sio.on("keep")

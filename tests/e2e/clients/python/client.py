@@ -11,7 +11,9 @@ import logging
 import os
 import sys
 import threading
+import time
 
+import requests
 import socketio
 
 # One answer to a poll may carry 16 packets at most, or the client gives up.
@@ -36,20 +38,25 @@ class Words(logging.Handler):
         self.said.append(record.getMessage())
 
 
+class Lost(Exception):
+    """What an application sees when a session goes wrong before it has begun."""
+
+
 def connect(number, url, transports, address, reconnection):
     words = Words()
     logger = logging.Logger(f"client-{number}")
     logger.addHandler(words)
-    client = socketio.Client(reconnection=reconnection, logger=logger, engineio_logger=logger)
-    client.words = words
-    client.answers = {}
-    client.hello = threading.Event()
+    # The headers of connect() go with the handshake only; those of the session with every poll.
+    http = requests.Session()
+    http.headers["x-forwarded-for"] = address
+    client = socketio.Client(reconnection=reconnection, logger=logger, engineio_logger=logger, http_session=http)
+    hello = threading.Event()
 
     @client.on("hello")
     def on_hello(instance):
         client.instance = instance
-        tell(number, "hello", instance=instance, cookies=client.eio.http.cookies.get_dict() if client.eio.http else {})
-        client.hello.set()
+        tell(number, "hello", instance=instance, cookies=http.cookies.get_dict())
+        hello.set()
 
     @client.on("disconnect")
     def on_disconnect(reason):
@@ -63,8 +70,15 @@ def connect(number, url, transports, address, reconnection):
         url,
         headers={"x-forwarded-for": address},
         transports=None if transports == "default" else transports.split(","),
-        wait_timeout=10,
+        # It would wait for a second, or for ever.
+        wait=False,
     )
+    deadline = time.monotonic() + 20
+    while not hello.wait(0.05):
+        if words.said:
+            raise Lost("; ".join(words.said))
+        if time.monotonic() > deadline:
+            raise Lost("the instance did not say hello")
     return client
 
 
@@ -112,11 +126,8 @@ def exchange(client):
 
 
 def run(mode, number, url, transports, address):
-    client = None
     try:
         client = connect(number, url, transports, address, reconnection=mode == "stay")
-        if not client.hello.wait(20):
-            raise AssertionError("the instance did not say hello")
         if mode == "stay":
             threading.Event().wait()
         home = client.instance
@@ -130,9 +141,8 @@ def run(mode, number, url, transports, address):
         tell(number, "done", instance=home, transport=now["transport"])
         # Without a goodbye: a polling client would wait for its parked poll.
         return True
-    except Exception as error:  # noqa: BLE001: whatever it is, the runner has to know
-        said = [] if client is None else client.words.said
-        tell(number, "failed", reason=f"{type(error).__name__}: {error}; {'; '.join(said)}")
+    except Exception as error:  # whatever it is, the runner has to know
+        tell(number, "failed", reason=f"{type(error).__name__}: {error}")
         return False
 
 
