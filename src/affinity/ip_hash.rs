@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::ClientKey;
 
 /// "stickyd1"
-const SEED: u64 = u64::from_be_bytes(*b"stickyd1");
+pub(super) const SEED: u64 = u64::from_be_bytes(*b"stickyd1");
 
 /// An instance's identity (upstream and instance name) as the hash sees it; computed once per generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +39,19 @@ impl InstanceHash {
         identity.extend_from_slice(instance.as_bytes());
         Self(xxh3_64_with_seed(&identity, SEED))
     }
+}
 
-    /// This client's lot at this instance, evenly spread over all numbers.
-    fn draw(self, client: ClientKey) -> u64 {
+/// What is mapped to an instance: an address here, a value in `value_hash.rs`.
+pub trait Lot: Copy {
+    /// Its lot at this instance, evenly spread over all numbers.
+    fn draw(self, instance: InstanceHash) -> u64;
+}
+
+impl Lot for ClientKey {
+    fn draw(self, instance: InstanceHash) -> u64 {
         let mut lot = [0; 24];
-        lot[..8].copy_from_slice(&self.0.to_le_bytes());
-        lot[8..].copy_from_slice(&match client.0 {
+        lot[..8].copy_from_slice(&instance.0.to_le_bytes());
+        lot[8..].copy_from_slice(&match self.0 {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
             IpAddr::V6(v6) => v6.octets(),
         });
@@ -52,16 +59,16 @@ impl InstanceHash {
     }
 }
 
-/// Weighted rendezvous hashing: the index of the candidate with the best score for this client. A change of the set
+/// Weighted rendezvous hashing: the index of the candidate with the best score for this key. A change of the set
 /// moves only that instance's share. Integer arithmetic only. A weight of 0 is never chosen.
 /// Candidates that may not be used are left out by the caller (index = position in the whole list).
 pub fn rendezvous(
-    client: ClientKey,
+    key: impl Lot,
     candidates: impl Iterator<Item = (usize, InstanceHash, u32)>,
 ) -> Option<usize> {
     let mut best: Option<(Score, usize)> = None;
     for (index, hash, weight) in candidates.filter(|(_, _, weight)| *weight > 0) {
-        let score = Score { cost: log2::negative_log2(hash.draw(client)), weight, hash };
+        let score = Score { cost: log2::negative_log2(key.draw(hash)), weight, hash };
         if best.as_ref().is_none_or(|(other, _)| score.beats(other)) {
             best = Some((score, index));
         }

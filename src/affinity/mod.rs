@@ -2,13 +2,17 @@
 //! (the one exception is [`cookie::Keys::generate`], which makes a secret).
 
 pub mod cookie;
+pub mod engine_io;
 pub mod ip_hash;
+pub mod rest;
+pub mod sid;
+pub mod value_hash;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The part of a client's address by which clients are told apart: IPv4-mapped IPv6 is IPv4, the bits behind the
 /// prefix are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(pub(crate) IpAddr);
 
 impl ClientKey {

@@ -17,25 +17,34 @@ pub(super) fn run(args: &ValidateArgs) -> ExitCode {
         }
     };
     print(&loaded.warnings);
-    if let Err(problem) = secrets(&loaded.config) {
-        let _ = writeln!(std::io::stderr(), "error: {problem}");
-        return ExitCode::from(BAD_CONFIGURATION);
-    }
-    let line = format!("ok: {}: {}\n", args.file.display(), summary(&loaded.config));
-    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    let secrets = match secrets(&loaded.config) {
+        Ok(secrets) => secrets,
+        Err(problem) => {
+            let _ = writeln!(std::io::stderr(), "error: {problem}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let lines = format!("ok: {}: {}\n{secrets}", args.file.display(), summary(&loaded.config));
+    let _ = std::io::stdout().lock().write_all(lines.as_bytes());
     ExitCode::SUCCESS
 }
 
 /// What the files that the configuration names have to say: secrets (and, later, certificates), read as a start reads
-/// them. Nothing is made here.
-fn secrets(config: &Config) -> Result<(), String> {
+/// them. Nothing is made here. A line for each file, whose fingerprint must be the same on every proxy.
+fn secrets(config: &Config) -> Result<String, String> {
+    let mut lines: Vec<String> = Vec::new();
     for upstream in &config.upstreams {
-        if let SecretSource::File(path) = &upstream.sticky.secret {
+        let sealed = upstream.sticky.by.contains(&StickyKey::Cookie);
+        if let (true, SecretSource::File(path)) = (sealed, &upstream.sticky.secret) {
             let read = control::secrets::read(path);
-            read.map_err(|problem| format!("`upstream.{}.sticky`: {problem}", upstream.name))?;
+            let keys = read.map_err(|problem| format!("`upstream.{}.sticky`: {problem}", upstream.name))?;
+            let line = format!("secret {} of {}\n", keys.fingerprint(), path.display());
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
-    Ok(())
+    Ok(lines.concat())
 }
 
 /// What the configuration comes to, in one line.
@@ -44,7 +53,7 @@ fn summary(config: &Config) -> String {
     let listeners = count(config.listeners.len(), "listener");
     match config.upstreams.as_slice() {
         [only] => {
-            let keys: Vec<&str> = only.sticky.by.iter().map(key).collect();
+            let keys: Vec<String> = only.sticky.by.iter().map(StickyKey::name).collect();
             let by = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
             let instances = count(only.instances.len(), "instance");
             format!("{listeners}, upstream {} of {instances}, sticky by {by}", only.name)
@@ -54,12 +63,5 @@ fn summary(config: &Config) -> String {
             let (upstreams, instances) = (count(several.len(), "upstream"), count(instances, "instance"));
             format!("{listeners}, {upstreams}, {instances}, {}", count(config.routes.len(), "route"))
         }
-    }
-}
-
-fn key(key: &StickyKey) -> &'static str {
-    match key {
-        StickyKey::Cookie => "cookie",
-        StickyKey::IpHash => "ip_hash",
     }
 }

@@ -44,13 +44,9 @@ const NO_FORGET: &str = "the last address of a name is kept until there is anoth
 const NO_CHECKS: &str =
     "instances are not checked: one that refuses a connection is passed over for that request";
 const NO_DOWN: &str = "a tunnel ends when its instance closes it, at once";
-const NO_DRAIN: &str = "an instance leaves only by a restart without it";
-const NO_REBALANCE: &str = "a client stays where it is until it reconnects";
+const NO_DRAIN: &str = "a drain closes nothing: bound clients leave at their next session start";
+const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
-const NO_SIDS: &str = "Engine.IO session ids are not learned: clients are kept by cookie and address";
-const NO_FIELDS: &str = "only \"cookie\" and \"ip_hash\" place clients";
-const NO_FAIL: &str = "a client of a dead instance is bound to another one";
-const NO_BOUND: &str = "ip_hash does not look at how full an instance is";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
 const NO_RELOAD: &str = "a changed file takes effect at the next start";
 const NO_UPGRADE: &str = "a new binary takes over by a restart";
@@ -66,14 +62,6 @@ pub(super) const LATER: &[Later] = &[
     row("upstream.NAME.resolve", Only("30s"), RESOLVE),
     row("upstream.NAME.resolve_forget", Nothing, NO_FORGET),
     row("upstream.NAME.expand", Only("false"), "one name is one instance"),
-    row("upstream.NAME.max_handshakes", Only("off"), "handshakes in flight are not limited"),
-    row("upstream.NAME.instances.max_tunnels", Only("off"), "the tunnels of an instance are not limited"),
-    row("upstream.NAME.instances.backup", Only("false"), "every instance takes clients"),
-    row("upstream.NAME.instances.state", Only("ready"), "every instance takes clients"),
-    row("upstream.NAME.sticky.by", Without(&["sid"]), NO_SIDS),
-    row("upstream.NAME.sticky.by", Without(&["header:", "query:"]), NO_FIELDS),
-    row("upstream.NAME.sticky.on_down", Only("rebind"), NO_FAIL),
-    row("upstream.NAME.sticky.ip_hash.bound", Only("off"), NO_BOUND),
     row("upstream.NAME.health.check", Only("off"), NO_CHECKS),
     row("upstream.NAME.health.path", Nothing, NO_CHECKS),
     row("upstream.NAME.health.expect", Nothing, NO_CHECKS),
@@ -94,7 +82,6 @@ pub(super) const LATER: &[Later] = &[
     row("upstream.NAME.drain.deadline", Nothing, NO_DRAIN),
     row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
     row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),
-    row("upstream.NAME.rebalance.rest", Nothing, NO_REBALANCE),
     row("upstream.NAME.timeouts.ping", Only("off"), "the proxy sends no pings"),
     row("timeouts.tls_handshake", Nothing, NO_TLS),
     row("timeouts.ping", Only("off"), "the proxy sends no pings"),
@@ -104,7 +91,6 @@ pub(super) const LATER: &[Later] = &[
     row("limits.exempt", Only("[]"), NO_IP_LIMITS),
     row("limits.deny", Only("[]"), "every address is served"),
     row("limits.mode", Only("enforce"), "limits are enforced"),
-    row("limits.sids", Nothing, NO_SIDS),
     row("limits.message", Only("off"), "messages of any size pass"),
     row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
     row("admin.socket", Nothing, NO_ADMIN),

@@ -13,6 +13,9 @@ const SEEDS: &[&str] = &[
     include_str!("../../tests/configs/valid/everything-off.toml"),
     include_str!("../../tests/configs/valid/dotted-and-quoted-keys.toml"),
     include_str!("../../tests/configs/valid/warnings.toml"),
+    include_str!("../../tests/configs/valid/warnings-of-placement.toml"),
+    include_str!("../../tests/configs/valid/sticky-every-key.toml"),
+    include_str!("../../tests/configs/valid/instances.toml"),
     include_str!("../../tests/configs/invalid/limits-later.toml"),
     include_str!("../../tests/configs/invalid/listen-later.toml"),
     include_str!("../../tests/configs/invalid/instances-tables.toml"),
@@ -76,6 +79,10 @@ const PIECES: &[&str] = &[
     "[[route]]\n",
     "sticky.",
     "by = ",
+    "\"sid\", ",
+    "\"ip_hash\", ",
+    "header:",
+    "query:",
 ];
 
 #[derive(Clone, Debug)]
@@ -132,6 +139,7 @@ fn check(text: &str) {
             loaded.warnings.render(Style::Colour);
             assert!(!loaded.config.listeners.is_empty() && !loaded.config.routes.is_empty());
             assert!(loaded.config.upstreams.iter().all(|upstream| !upstream.instances.is_empty()));
+            loaded.config.upstreams.iter().for_each(|upstream| check_sticky(&upstream.sticky));
             let upstreams = loaded.config.upstreams.len();
             assert!(loaded.config.routes.iter().all(|route| route.upstream < upstreams));
         }
@@ -142,6 +150,20 @@ fn check(text: &str) {
             assert!(plain.ends_with("in file.toml\n"));
             assert!(!plain.contains('\u{1b}'));
         }
+    }
+}
+
+/// What placement relies on.
+fn check_sticky(sticky: &model::Sticky) {
+    assert!(sticky.by.len() <= 16);
+    for (index, key) in sticky.by.iter().enumerate() {
+        assert!(!sticky.by[..index].contains(key), "twice: {}", key.name());
+        if let model::StickyKey::Header(name) = key {
+            assert!(!name.is_empty() && !name.bytes().any(|c| c.is_ascii_uppercase()));
+        }
+    }
+    if let model::IpHash::Rendezvous { bound, .. } = sticky.ip_hash {
+        assert!(bound.is_none_or(|bound| (101..=10_000).contains(&bound)));
     }
 }
 
@@ -207,6 +229,8 @@ fn hostile_shapes_end_in_time() {
         repeat("\""),
         repeat("“"),
         format!("listen = [{}]", repeat("\"x\",")),
+        format!("listen = \":80\"\n[upstream.x]\nsticky.by = [{}]", repeat("\"query:a\",")),
+        numbered(&|n| format!("{}\"query:{n}\",", if n == 0 { "upstream.x.sticky.by = [" } else { "" })),
         format!("x = {}", repeat("9")),
         format!("{} = 1", repeat("k")),
         format!("[upstream.{}]", repeat("k")),

@@ -83,8 +83,12 @@ pub struct Upstream {
     pub source: Vec<IpAddr>,
     /// Paths at which Engine.IO is spoken; empty = nowhere.
     pub engine_io_paths: Vec<String>,
+    /// Upgrades and new Engine.IO sessions in flight per instance; `None` = no limit.
+    pub max_handshakes: Option<u32>,
     /// `[upstream.NAME.sticky]`
     pub sticky: Sticky,
+    /// `[upstream.NAME.rebalance] rest`: a client that was moved does not come back for so long.
+    pub rest: Duration,
     /// `[timeouts]` with this upstream's overrides.
     pub timeouts: Timeouts,
 }
@@ -100,6 +104,40 @@ pub struct Instance {
     pub port: u16,
     /// 1 to 1000; the share of clients relative to the other instances.
     pub weight: u32,
+    /// Tunnels that it takes, 1 to 10 000 000; `None` = no limit.
+    pub max_tunnels: Option<u32>,
+    /// Takes clients only when no other instance can.
+    pub backup: bool,
+    /// What the file wants of it.
+    pub state: InstanceState,
+}
+
+impl Instance {
+    /// One of which the file gives nothing but an address.
+    pub fn plain(name: String, host: String, port: u16) -> Self {
+        Instance {
+            name,
+            host,
+            port,
+            weight: 1,
+            max_tunnels: None,
+            backup: false,
+            state: InstanceState::Ready,
+        }
+    }
+}
+
+/// The administrator's axis of an instance's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Takes clients.
+    Ready,
+    /// No new clients; those that are bound to it still come.
+    Cordon,
+    /// Bound clients go elsewhere at their next session start; what runs goes on.
+    Drain,
+    /// Nothing goes there.
+    Maintain,
 }
 
 /// Placement of a client that no key places.
@@ -122,17 +160,47 @@ pub struct Sticky {
     pub cookie: Cookie,
     /// How addresses are mapped.
     pub ip_hash: IpHash,
+    /// What a client that is bound to a dead instance gets.
+    pub on_down: OnDown,
     /// Where the cookie's secrets come from.
     pub secret: SecretSource,
+}
+
+/// What a client that is bound to a dead instance gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDown {
+    /// Another instance, and a new binding.
+    Rebind,
+    /// 503
+    Fail,
 }
 
 /// One entry of `sticky.by`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StickyKey {
+    /// A learned Engine.IO session id.
+    Sid,
+    /// The value of this request header (lower-case name).
+    Header(String),
+    /// The value of this parameter of the query.
+    Query(String),
     /// The sealed load-balancer cookie.
     Cookie,
     /// The client's address.
     IpHash,
+}
+
+impl StickyKey {
+    /// As the file has it: `header:x-user`.
+    pub fn name(&self) -> String {
+        match self {
+            StickyKey::Sid => "sid".to_owned(),
+            StickyKey::Cookie => "cookie".to_owned(),
+            StickyKey::IpHash => "ip_hash".to_owned(),
+            StickyKey::Header(name) => format!("header:{name}"),
+            StickyKey::Query(name) => format!("query:{name}"),
+        }
+    }
 }
 
 /// Attributes of the affinity cookie (RFC 6265bis).
@@ -196,6 +264,8 @@ pub enum IpHash {
         ipv4_prefix: u8,
         /// 0 to 128
         ipv6_prefix: u8,
+        /// Hundredths, 101 to 10 000: an instance with this times its fair share gets no new client; `None` = it does.
+        bound: Option<u32>,
     },
     /// The mapping of nginx's `ip_hash`.
     Nginx,
@@ -259,6 +329,8 @@ pub struct Timeouts {
 /// `[limits]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Learned Engine.IO sessions that are remembered, 1000 to 100 000 000.
+    pub sids: usize,
     /// Client connections at a time; `None` = from the open-file limit.
     pub max_connections: Option<usize>,
     /// Bytes of a request's or answer's head.

@@ -45,16 +45,24 @@ fn the_defaults_are_those_of_the_schema() {
         close_wait: s(2),
         unacked: s(60),
     };
-    let instance =
-        |name: &str, host: &str, port| Instance { name: name.into(), host: host.into(), port, weight: 1 };
+    let instance = |name: &str, host: &str, port| Instance {
+        name: name.into(),
+        host: host.into(),
+        port,
+        weight: 1,
+        max_tunnels: None,
+        backup: false,
+        state: InstanceState::Ready,
+    };
     let upstream = Upstream {
         name: "socketio".into(),
         instances: vec![instance("instance-1:3000", "instance-1", 3000), instance("[::1]:3001", "::1", 3001)],
         balance: Balance::LeastTunnels,
         source: vec![],
         engine_io_paths: vec!["/socket.io/".into()],
+        max_handshakes: Some(64),
         sticky: Sticky {
-            by: vec![StickyKey::Cookie, StickyKey::IpHash],
+            by: vec![StickyKey::Sid, StickyKey::Cookie, StickyKey::IpHash],
             cookie: Cookie {
                 name: "stickyd-socketio".into(),
                 ttl: s(86_400),
@@ -66,9 +74,11 @@ fn the_defaults_are_those_of_the_schema() {
                 http_only: true,
                 partitioned: false,
             },
-            ip_hash: IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64 },
+            ip_hash: IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64, bound: None },
+            on_down: OnDown::Rebind,
             secret: SecretSource::Auto,
         },
+        rest: s(600),
         timeouts,
     };
     let expected = Config {
@@ -85,7 +95,13 @@ fn the_defaults_are_those_of_the_schema() {
             upstream: 0,
             body: Some(10 << 20),
         }],
-        limits: Limits { max_connections: None, header: 32 << 10, headers: 128, body: Some(10 << 20) },
+        limits: Limits {
+            sids: 1_000_000,
+            max_connections: None,
+            header: 32 << 10,
+            headers: 128,
+            body: Some(10 << 20),
+        },
         metrics: Some("127.0.0.1:9117".parse().unwrap()),
         log: Log {
             level: "info".into(),
@@ -111,7 +127,7 @@ fn what_is_written_is_what_runs() {
          secret_file = \"/etc/stickyd/secret\"\n\
          [upstream.socketio.timeouts]\nconnect = \"500ms\"\n\
          [timeouts]\nconnect = \"1s\"\nupgrade = \"7s\"\nkeep_alive = \"2m\"\ntunnel_idle = \"2d\"\n\
-         [limits]\nmax_connections = 500\nheader = \"64k\"\nheaders = 64\nbody = \"off\"\n\
+         [limits]\nsids = 5000\nmax_connections = 500\nheader = \"64k\"\nheaders = 64\nbody = \"off\"\n\
          [metrics]\naddress = \"[::1]:9000\"\n\
          [log]\nlevel = \"info,stickyd::tunnel=debug\"\nformat = \"json\"\naccess = \"/var/log/a.log\"\n\
          access_format = \"combined\"\n\
@@ -145,7 +161,7 @@ fn what_is_written_is_what_runs() {
     assert_eq!((upstream.timeouts.upgrade, upstream.timeouts.keep_alive), (s(7), s(120)));
     assert_eq!((config.timeouts.connect, config.timeouts.tunnel_idle), (s(1), s(172_800)));
     assert_eq!(upstream.timeouts.send, s(60));
-    let limits = Limits { max_connections: Some(500), header: 64 << 10, headers: 64, body: None };
+    let limits = Limits { sids: 5000, max_connections: Some(500), header: 64 << 10, headers: 64, body: None };
     assert_eq!(config.limits, limits);
     assert_eq!(config.routes[0].body, None);
     assert_eq!(config.metrics, Some("[::1]:9000".parse().unwrap()));
@@ -172,8 +188,70 @@ fn not_sticky_and_nginx() {
     let nginx = good("", "sticky = { ip_hash = { algorithm = \"nginx\" } }\n");
     assert_eq!(nginx.upstreams[0].sticky.ip_hash, IpHash::Nginx);
     let coarse = good("", "sticky = { ip_hash = { ipv4_prefix = 24, ipv6_prefix = 48 } }\n");
-    let expected = IpHash::Rendezvous { ipv4_prefix: 24, ipv6_prefix: 48 };
+    let expected = IpHash::Rendezvous { ipv4_prefix: 24, ipv6_prefix: 48, bound: None };
     assert_eq!(coarse.upstreams[0].sticky.ip_hash, expected);
+}
+
+#[test]
+fn keys_keep_their_order_and_headers_lose_their_case() {
+    let config = good(
+        "",
+        "sticky = { by = [\"query:User\", \"header:X-User\", \"cookie\", \"sid\"], on_down = \"fail\" }",
+    );
+    let sticky = &config.upstreams[0].sticky;
+    let query = StickyKey::Query("User".into());
+    assert_eq!(sticky.by, [query, StickyKey::Header("x-user".into()), StickyKey::Cookie, StickyKey::Sid]);
+    assert_eq!(sticky.on_down, OnDown::Fail);
+}
+
+#[test]
+fn a_bound_is_hundredths() {
+    let table = [
+        ("1.01", Some(101)),
+        ("1.25", Some(125)),
+        ("1.014", Some(101)),
+        ("1.016", Some(102)),
+        ("2", Some(200)),
+        ("100", Some(10_000)),
+        ("\"off\"", None),
+    ];
+    for (written, expected) in table {
+        let config = good("", &format!("sticky.ip_hash.bound = {written}\n"));
+        let expected = IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64, bound: expected };
+        assert_eq!(config.upstreams[0].sticky.ip_hash, expected, "{written}");
+    }
+    for bad in ["1.005", "1", "1.009", "100.1", "nan", "-1.25"] {
+        assert!(
+            bad_bound(bad).contains("`upstream.socketio.sticky.ip_hash.bound` must be from 1.01 to 100"),
+            "{bad}"
+        );
+    }
+}
+
+fn bad_bound(written: &str) -> String {
+    bad("", &format!("sticky.ip_hash.bound = {written}\n"))
+}
+
+#[test]
+fn instances_and_what_they_take() {
+    let config = parse(
+        "listen = \":80\"\nlimits.sids = 1000\n[upstream.a]\nmax_handshakes = \"off\"\nrebalance.rest = \"0s\"\n\
+         instances = [\"a:1\", { address = \"b:1\", max_tunnels = 7, backup = true, state = \"cordon\" }, \
+         { address = \"c:1\", state = \"drain\" }, { address = \"d:1\", state = \"maintain\", max_tunnels = \"off\" }]\n",
+        "file.toml",
+    )
+    .unwrap()
+    .config;
+    let upstream = &config.upstreams[0];
+    let plain = |host: &str| Instance::plain(format!("{host}:1"), host.to_owned(), 1);
+    let expected = [
+        plain("a"),
+        Instance { max_tunnels: Some(7), backup: true, state: InstanceState::Cordon, ..plain("b") },
+        Instance { state: InstanceState::Drain, ..plain("c") },
+        Instance { state: InstanceState::Maintain, ..plain("d") },
+    ];
+    assert_eq!(upstream.instances, expected);
+    assert_eq!((upstream.max_handshakes, upstream.rest, config.limits.sids), (None, Duration::ZERO, 1000));
 }
 
 #[test]
@@ -190,7 +268,7 @@ fn routes_keep_their_order_and_name_their_upstream() {
     .config;
     let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["b", "a"], "the order of the document");
-    let one = Instance { name: "one".into(), host: "a".into(), port: 1, weight: 7 };
+    let one = Instance { weight: 7, ..Instance::plain("one".into(), "a".into(), 1) };
     assert_eq!(config.upstreams[1].instances, [one]);
     let route = |host, path, upstream, body| Route { host, path, upstream, body };
     let expected = [

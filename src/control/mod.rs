@@ -3,10 +3,12 @@
 //! Stages are types: a [`Config`](crate::config::Config) is bound, what is bound runs. Nothing is listened on before
 //! every secret is loaded, nothing is served before every address is bound.
 
+pub mod explain;
 pub mod files;
 mod lock;
 pub mod metrics_listener;
 mod run;
+mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;

@@ -4,24 +4,18 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
-
+use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
-use super::{files, lock, metrics_listener, secrets};
+use super::{files, lock, secrets};
 use crate::config::Config;
 use crate::config::model::{self, StickyKey};
 use crate::generation::Generation;
-use crate::http::Door;
+use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
-use crate::local::clock;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::{self, Exposition, ListenerCounters, ProcessStats, ProcessView, UpstreamView};
-use crate::observe::panics;
+use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::Reason;
 use crate::upstream::Upstream;
 use crate::worker::{Command, Parts, Worker};
@@ -45,7 +39,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-fn unavailable(error: impl fmt::Display) -> StartError {
+pub(super) fn unavailable(error: impl fmt::Display) -> StartError {
     StartError::Unavailable(error.to_string())
 }
 
@@ -54,19 +48,11 @@ fn unavailable(error: impl fmt::Display) -> StartError {
 pub struct Running {
     workers: Vec<Worker>,
     metrics: Option<Metrics>,
-    access_log: Arc<AccessLog>,
-    published: Arc<ArcSwap<Generation>>,
+    pub(super) shared: Shared,
     listeners: Vec<(String, Option<SocketAddr>)>,
-    connections_limit: usize,
-    ready: Arc<AtomicBool>,
+    pub(super) connections_limit: usize,
+    pub(super) ready: Arc<AtomicBool>,
     _lock: Option<lock::Lock>,
-}
-
-#[derive(Debug)]
-struct Metrics {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 /// Starts to serve. `identity`: what the lock against a second start is about; `None` takes no lock.
@@ -97,7 +83,7 @@ pub fn start(
         .map(|listener| bind::bind(listener, workers, unacked))
         .collect::<Result<_, _>>()
         .map_err(unavailable)?;
-    let metrics_socket = config.metrics.map(bind_metrics).transpose()?;
+    let metrics_socket = config.metrics.map(scrape::bind).transpose()?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
@@ -106,8 +92,7 @@ pub fn start(
     let mut running = Running {
         workers: Vec::new(),
         metrics: None,
-        access_log: Arc::new(access_log),
-        published: Arc::new(ArcSwap::from_pointee(generation)),
+        shared: Shared::new(generation, access_log),
         listeners,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
@@ -119,14 +104,13 @@ pub fn start(
             Worker::start(Parts {
                 number,
                 listeners,
-                published: running.published.clone(),
-                access_log: running.access_log.clone(),
+                shared: running.shared.clone(),
                 permits: permits.clone(),
             })
             .map_err(unavailable)?,
         );
     }
-    running.metrics = metrics_socket.map(|socket| serve_metrics(socket, &running, doors)).transpose()?;
+    running.metrics = metrics_socket.map(|socket| scrape::serve(socket, &running, doors)).transpose()?;
     Ok(running)
 }
 
@@ -143,7 +127,7 @@ impl Running {
 
     /// What is in force.
     pub fn generation(&self) -> Arc<Generation> {
-        self.published.load_full()
+        self.shared.published.load_full()
     }
 
     /// The most client connections at a time.
@@ -151,16 +135,16 @@ impl Running {
         self.connections_limit
     }
 
-    /// Closes every open tunnel, for this reason, now.
-    pub fn close_tunnels(&self, reason: Reason) {
+    /// Closes every open tunnel and every Engine.IO session that has a poll parked, for this reason, now.
+    pub fn close(&self, reason: Reason) {
         for worker in &self.workers {
-            worker.order(Command::CloseTunnels(reason));
+            worker.order(Command::Close(reason));
         }
     }
 
     /// Opens the access log's file anew.
     pub fn reopen_logs(&self) {
-        self.access_log.reopen();
+        self.shared.access_log.reopen();
     }
 
     /// Stops as `[shutdown]` says, and returns when everything has ended.
@@ -171,12 +155,10 @@ impl Running {
         std::thread::sleep(ready_delay);
         self.workers.iter().for_each(|worker| worker.order(Command::Stop { spread, deadline }));
         self.workers.into_iter().for_each(Worker::join);
-        if let Some(Metrics { stop, thread, .. }) = self.metrics {
-            // Whoever no longer listens has ended.
-            let _ = stop.send(());
-            let _ = thread.join();
+        if let Some(metrics) = self.metrics {
+            metrics.stop();
         }
-        self.access_log.close();
+        self.shared.access_log.close();
         remove_unix_sockets(&self.listeners);
     }
 }
@@ -227,70 +209,4 @@ fn hand_out(bound: Vec<Bound>, workers: usize) -> (Named, Vec<Arc<Door>>, PerWor
         doors.push(door);
     }
     (listeners, doors, per_worker)
-}
-
-fn bind_metrics(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    let listener = std::net::TcpListener::bind(address)
-        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))?;
-    listener.set_nonblocking(true).map_err(unavailable)?;
-    Ok(listener)
-}
-
-/// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
-fn serve_metrics(
-    socket: std::net::TcpListener,
-    running: &Running,
-    doors: Vec<Arc<Door>>,
-) -> Result<Metrics, StartError> {
-    let address = socket.local_addr().map_err(unavailable)?;
-    let (stop, stopped) = oneshot::channel();
-    let (published, access_log, limit) =
-        (running.published.clone(), running.access_log.clone(), running.connections_limit);
-    let (started, ready) = (clock::wall(), running.ready.clone());
-    let render = move || expose(&published.load(), &doors, &access_log, limit, started);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
-    let serve = move || {
-        runtime.block_on(async move {
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
-                        .await;
-                }
-                Err(error) => tracing::error!(%error, "metrics cannot be shown"),
-            }
-        });
-    };
-    let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(serve).map_err(unavailable)?;
-    Ok(Metrics { address, stop, thread })
-}
-
-/// The text of a scrape.
-fn expose<'g>(
-    generation: &'g Generation,
-    doors: &[Arc<Door>],
-    access_log: &AccessLog,
-    limit: usize,
-    started: SystemTime,
-) -> String {
-    let instances = |upstream: &'g Upstream| {
-        upstream.instances.iter().map(|instance| (instance.name.clone(), instance.shards())).collect()
-    };
-    let upstreams = generation.upstreams.iter().map(|upstream| UpstreamView {
-        name: upstream.config.name.clone(),
-        shards: upstream.shards(),
-        instances: instances(upstream),
-    });
-    metrics::render(&Exposition {
-        listeners: doors.iter().map(|door| (door.name.clone(), door.counters.iter().collect())).collect(),
-        upstreams: upstreams.collect(),
-        process: ProcessView {
-            connections_limit: limit as u64,
-            log_lines_dropped: access_log.dropped(),
-            panics: panics::count(),
-            processes: 1,
-            started,
-            stats: ProcessStats::read(),
-        },
-    })
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::learn::Learning;
 use super::wire::Wire;
 use crate::codec::body::{BadBody, Decoder, Framing, Piece, encode_chunk, encode_last_chunk};
 
@@ -28,6 +29,8 @@ pub(super) struct Pump {
     bytes: u64,
     /// The source's connection may have been broken without a word: its end says nothing of the body's end.
     doubtful: bool,
+    /// Looks at the content before it is passed on.
+    learning: Option<Box<Learning>>,
 }
 
 /// What one turn has to write.
@@ -68,7 +71,13 @@ impl Pump {
             limit: limit.unwrap_or(u64::MAX),
             bytes: 0,
             doubtful: false,
+            learning: None,
         }
+    }
+
+    /// Shows the content to `learning` before it is passed on.
+    pub(super) fn learn(&mut self, learning: Option<Box<Learning>>) {
+        self.learning = learning;
     }
 
     /// From now on the end of the source's connection is no end of the body.
@@ -140,10 +149,13 @@ impl Pump {
                     if self.bytes > self.limit {
                         return Err(Stop::TooLarge);
                     }
+                    if let Some(learning) = &mut self.learning {
+                        learning.look(data);
+                    }
                     self.pass(cx, data, &mut out, to).map_err(|_| Stop::Sink)?;
                 }
                 Ok(Some(Piece::End(trailers))) => {
-                    self.ended = true;
+                    self.end();
                     if self.chunked {
                         encode_last_chunk(&trailers, &mut out.bytes);
                     }
@@ -178,13 +190,20 @@ impl Pump {
         Ok(())
     }
 
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(mut learning) = self.learning.take() {
+            learning.end();
+        }
+    }
+
     /// The source ended its connection: that may be the body's end.
     fn source_ended(&mut self, cx: &mut Context<'_>, to: &mut Wire) -> Result<(), Stop> {
         if self.doubtful {
             return Err(Stop::Source);
         }
         self.decoder.eof().map_err(|_| Stop::Source)?;
-        self.ended = true;
+        self.end();
         if self.chunked {
             let mut out = Vec::new();
             encode_last_chunk(&[], &mut out);

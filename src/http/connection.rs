@@ -145,8 +145,7 @@ impl Connection {
         if seen > 0 && !codec::worth_parsing(unread, seen, request::head_limits(&generation.config)) {
             return None;
         }
-        let log = self.ctx.access_log.is_on();
-        let (intake, len) = request::take_in(&self.arrival, &generation, self.ctx.worker, log, unread)?;
+        let (intake, len) = request::take_in(&self.ctx, &self.arrival, &generation, unread)?;
         self.wire.consume(len);
         Some(intake)
     }

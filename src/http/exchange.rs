@@ -21,6 +21,7 @@ use super::request::{Intake, Request};
 use super::respond::{self, Failure};
 use crate::codec::body::Framing;
 use crate::observe::metrics::Kind;
+use crate::upstream::load::Home;
 
 /// Serves one head.
 pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
@@ -28,7 +29,8 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
         Intake::Request(request) => serve(connection, request).await,
         Intake::Health { keep_alive, to_head } => Box::pin(health(connection, to_head, keep_alive)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
-            let then = Box::pin(tell(connection, failure, to_head, keep_alive)).await;
+            let answer = failure.status().map(|status| respond::Answer::text(status, failure.reason()));
+            let then = Box::pin(tell(connection, answer, to_head, keep_alive)).await;
             record::refused(
                 &connection.ctx,
                 &connection.arrival,
@@ -47,7 +49,7 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let ctx = connection.ctx.clone();
     let mut fresh = request.handshake.is_some();
     loop {
-        let mut lease = match Box::pin(lease::lease(&ctx, &request, fresh)).await {
+        let mut lease = match Box::pin(lease::lease(&ctx, &request, connection.wire.stream(), fresh)).await {
             Ok(lease) => lease,
             Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
         };
@@ -59,7 +61,7 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
         let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
         let mut open = Open::begin(&lease.instance, ctx.worker, request.kind);
         let mut transfer =
-            Transfer::new((&mut connection.wire, &connection.timer), &mut lease, &request, head);
+            Transfer::new(&ctx, (&mut connection.wire, &connection.timer), &mut lease, &request, head);
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
             // The instance was ending a connection that had served before: it cannot have acted on this request.
@@ -121,20 +123,31 @@ async fn give_up(
     failure: Failure,
 ) -> Then {
     // A body that nobody read makes the connection's next bytes meaningless.
-    let keep_alive = request.keep_alive && request.framing == Framing::None && lease.is_none();
-    let then = tell(connection, failure, request.to_head, keep_alive).await;
+    let whole = lease.is_none() || request.kind == Kind::Poll;
+    let keep_alive = request.keep_alive && request.framing == Framing::None && whole;
+    let answer = respond::Answer::to(request, failure);
+    let status = answer.as_ref().map(|answer| answer.status);
+    let then = tell(connection, answer, request.to_head, keep_alive).await;
+    if let (Failure::SessionClosed(reason), Some((lease, _))) = (failure, lease) {
+        record::session_closed(&connection.ctx, request, lease, reason);
+    }
     let bytes = lease.map_or((0, 0), |(_, bytes)| bytes);
-    let outcome = Outcome { bytes, ..Outcome::failed(failure) };
+    let outcome = Outcome { bytes, ..Outcome::failed(failure, status) };
     record::exchange(&connection.ctx, &connection.arrival, request, lease.map(|(lease, _)| lease), outcome);
     then
 }
 
-/// Answers with a failure's status.
-async fn tell(connection: &mut Connection, failure: Failure, to_head: bool, keep_alive: bool) -> Then {
-    match failure.status() {
-        Some(status) => answer_here(connection, status, failure.reason(), to_head, keep_alive).await,
-        None => Then::Reset,
-    }
+/// Gives an answer of the proxy's own; `None`: there is nobody to hear it.
+async fn tell(
+    connection: &mut Connection,
+    answer: Option<respond::Answer<'_>>,
+    to_head: bool,
+    keep_alive: bool,
+) -> Then {
+    let Some(answer) = answer else { return Then::Reset };
+    let keep_alive = keep_alive && !connection.ctx.stopping.get();
+    let answer = answer.render(keep_alive, to_head);
+    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }
 
 /// `health_path`: 200 while new work is welcome.
@@ -143,30 +156,21 @@ async fn health(connection: &mut Connection, to_head: bool, keep_alive: bool) ->
     let leaving = ctx.stopping.get() || ctx.retiring.get();
     let (status, text) =
         if leaving { ((503, "Service Unavailable"), "stopping") } else { ((200, "OK"), "ok") };
-    answer_here(connection, status, text, to_head, keep_alive).await
-}
-
-/// An answer of the proxy's own.
-async fn answer_here(
-    connection: &mut Connection,
-    (status, phrase): (u16, &str),
-    text: &str,
-    to_head: bool,
-    keep_alive: bool,
-) -> Then {
-    let keep_alive = keep_alive && !connection.ctx.stopping.get();
-    let answer = respond::answer(status, phrase, text, keep_alive, to_head);
-    if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
+    tell(connection, Some(respond::Answer::text(status, text)), to_head, keep_alive).await
 }
 
 /// The instance has answered the handshake: the client hears it, and both sockets leave HTTP behind.
 async fn switch(connection: &mut Connection, request: Request, lease: Lease, answer: Answer) -> Then {
+    let stamped = answer.stamped;
     if !connection.say(&answer.into_head()).await {
-        let outcome = Outcome::failed(Failure::ClientGone);
+        let outcome = Outcome::failed(Failure::ClientGone, None);
         record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
         return Then::Reset;
     }
     let outcome = Outcome { kind: Kind::Request, ..Outcome::answered(101) };
     record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
-    Then::Tunnel(Box::new(Joined::new(request, lease)))
+    if let Some(session) = &request.placing.session {
+        connection.ctx.sids.with(session.key, Home::upgraded);
+    }
+    Then::Tunnel(Box::new(Joined::new(request, lease, stamped)))
 }

@@ -1,10 +1,13 @@
 //! One request to one instance and its answer back: both bodies stream, both ends are watched, every wait has an end.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context as Poller, Poll, ready};
 
+use super::Context;
 use super::body::{Pump, Stop};
 use super::headers::{self, Delivery};
+use super::learn::Learning;
 use super::lease::Lease;
 use super::patience::{Expected, Lapse, Patience, Wait};
 use super::request::Request;
@@ -19,6 +22,7 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
+use crate::tunnel::Seat;
 use crate::upstream::Upstream;
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
@@ -38,6 +42,10 @@ pub(super) struct Answer {
     instance_keeps: bool,
     /// The client's connection can be kept.
     pub(super) client_keeps: bool,
+    /// The binding that its cookie gives the client.
+    pub(super) stamped: Option<[u8; 8]>,
+    /// The sid of a new session is in it.
+    learning: Option<Box<Learning>>,
     /// As it goes to the client.
     head: Vec<u8>,
 }
@@ -55,6 +63,7 @@ pub(super) struct Broken {
 /// One request on its way to one instance, and the answer on its way back.
 #[derive(Debug)]
 pub(super) struct Transfer<'x> {
+    ctx: &'x Rc<Context>,
     client: &'x mut Wire,
     pub(super) lease: &'x mut Lease,
     request: &'x Request,
@@ -68,11 +77,14 @@ pub(super) struct Transfer<'x> {
     seen: usize,
     /// Interim answers so far.
     interims: u8,
+    /// A poll can be told to end.
+    seat: Option<Seat>,
 }
 
 impl<'x> Transfer<'x> {
     /// Sends `head` and what follows of the request over the lease.
     pub(super) fn new(
+        ctx: &'x Rc<Context>,
         (client, timer): (&'x mut Wire, &'x Timer),
         lease: &'x mut Lease,
         request: &'x Request,
@@ -80,7 +92,9 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
+        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(None));
         Transfer {
+            ctx,
             client,
             lease,
             request,
@@ -90,6 +104,7 @@ impl<'x> Transfer<'x> {
             answered: false,
             seen: 0,
             interims: 0,
+            seat,
         }
     }
 
@@ -126,6 +141,7 @@ impl<'x> Transfer<'x> {
         let client_chunked = self.request.version == Version::Http11
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
         let mut down = Pump::new(head, answer.framing, client_chunked, None, self.request.limits.bytes);
+        down.learn(answer.learning.take());
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
         let reusable =
             answer.instance_keeps && self.instance_took_all() && self.lease.wire.unread().is_empty();
@@ -139,6 +155,10 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
+        // Once an answer has begun there are packets in it, which nobody else has.
+        if let Some(order) = self.seat.as_ref().filter(|_| !self.answered).and_then(|seat| seat.order(cx)) {
+            return Poll::Ready(Err(Failure::SessionClosed(order.reason)));
+        }
         let mut moved = false;
         let uploading = self.poll_upload(cx, &mut moved)?;
         // What the client does not take of interim answers is not read from the instance either.
@@ -285,7 +305,7 @@ impl<'x> Transfer<'x> {
                 }
                 continue;
             }
-            let answer = prepare(self.request, self.lease, &head, self.up.is_ended());
+            let answer = prepare(self.ctx, self.request, self.lease, &head, self.up.is_ended());
             self.lease.wire.consume(len);
             return Ok(Some(answer));
         }
@@ -305,7 +325,13 @@ fn broken_answer(stop: &Stop) -> Failure {
 }
 
 /// The final answer as the client gets it.
-fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>, request_is_whole: bool) -> Answer {
+fn prepare(
+    ctx: &Rc<Context>,
+    request: &Request,
+    lease: &Lease,
+    head: &ResponseHead<'_, '_>,
+    request_is_whole: bool,
+) -> Answer {
     let switched = head.status == 101;
     let http11 = request.version == Version::Http11;
     let framing = match head.framing {
@@ -321,11 +347,11 @@ fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>, reques
         (true, false) => Some("keep-alive"),
         (true, true) => None,
     };
-    let set_cookie = stamp(request, lease, head);
+    let (stamped, set_cookie) = stamp(request, lease, head).unzip();
     let delivery = Delivery {
         framing,
         connection,
-        upgrade: request.handshake.as_ref().filter(|_| switched).map(Handshake::protocol),
+        upgrade: request.handshake.as_deref().filter(|_| switched).map(Handshake::protocol),
         set_cookie: set_cookie.as_deref(),
     };
     let mut out = Vec::with_capacity(1024);
@@ -341,6 +367,8 @@ fn prepare(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>, reques
         framing: head.framing,
         instance_keeps: head.keep_alive,
         client_keeps,
+        stamped,
+        learning: Learning::of(ctx, request, lease, head),
         head: out,
     }
 }
@@ -357,17 +385,19 @@ impl Answer {
     }
 }
 
-/// The cookie that binds the client to the instance it got, unless it has a good one or others could get it from a cache.
-fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<Vec<u8>> {
+/// The cookie that binds the client to the instance it got, and the binding in it; `None` if it has a good one or others
+/// could get it from a cache.
+fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<([u8; 8], Vec<u8>)> {
     let upstream: &Upstream = &request.upstream;
     let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
-    if request.binding.is_good_for(lease.index) || headers::is_shared(head) {
+    if headers::is_shared(head) {
         return None;
     }
-    let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id: random::secret() };
+    let id = request.placing.binding_for(lease.index, random::secret)?;
+    let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id };
     let mut value = Vec::with_capacity(cookie::VALUE_LEN);
     keys.seal(&upstream.config.name, &binding, &mut value);
     let mut field = Vec::with_capacity(192);
     cookie::set_cookie(&upstream.config.sticky.cookie, request.https, &value, &mut field);
-    Some(field)
+    Some((id, field))
 }

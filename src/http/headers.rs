@@ -26,6 +26,8 @@ pub(super) struct Origin<'a> {
     pub(super) https: bool,
     /// `X-Request-ID`, made or kept.
     pub(super) request_id: &'a [u8],
+    /// The answer is to come uncompressed.
+    pub(super) identity: bool,
     /// Name of the affinity cookie, which is the proxy's own business.
     pub(super) cookie: Option<&'a str>,
 }
@@ -38,6 +40,7 @@ enum Field {
     /// Concerns this connection only, or is written anew.
     Dropped,
     Cookie,
+    AcceptEncoding,
     Expect,
     XForwardedFor,
     /// Passed on from a trusted peer, otherwise written anew.
@@ -57,6 +60,7 @@ fn field(name: &str) -> Field {
         9 if is("x-real-ip") => Field::Dropped,
         12 if is("x-request-id") => Field::Dropped,
         14 if is("content-length") => Field::Dropped,
+        15 if is("accept-encoding") => Field::AcceptEncoding,
         15 if is("x-forwarded-for") => Field::XForwardedFor,
         16 if is("x-forwarded-host") => Field::XForwardedHost,
         17 if is("x-forwarded-proto") => Field::XForwardedProto,
@@ -157,6 +161,7 @@ pub(super) fn write_request(
                 put_cookie(out, header, origin.cookie);
                 false
             }
+            Field::AcceptEncoding => !origin.identity && !named.contains(header.name),
             Field::Expect => head.version == Version::Http11,
             Field::XForwardedProto => {
                 proto |= believed;
@@ -171,6 +176,9 @@ pub(super) fn write_request(
         if pass {
             put_field(out, header.name, header.value);
         }
+    }
+    if origin.identity {
+        put_field(out, "Accept-Encoding", b"identity");
     }
     put_framing(out, head.framing);
     if let Some(protocol) = upgrade {

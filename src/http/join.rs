@@ -1,5 +1,6 @@
 //! From HTTP to a tunnel: both sockets, and what is remembered of the request, go to a task of their own.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,10 +12,11 @@ use super::connection::{Arrival, Connection};
 use super::lease::Lease;
 use super::record;
 use super::request::{Notes, Request};
-use super::upgrade::Handshake;
+use super::upgrade;
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
 use crate::tunnel::{Limits, Order, Owner, Reason, Tunnel, Way};
+use crate::upstream::load::{Handshake, OpenTunnel};
 use crate::upstream::{Instance, Upstream};
 
 /// A tunnel that is about to begin.
@@ -26,14 +28,37 @@ pub(super) struct Joined {
     opaque: bool,
     request: Request,
     leased: Arc<Instance>,
+    known_as: KnownAs,
+    /// Counts until the tunnel does.
+    handshake: Option<Box<Handshake>>,
 }
 
 impl Joined {
-    /// Of a request whose handshake the leased instance has answered.
-    pub(super) fn new(request: Request, lease: Lease) -> Self {
-        let opaque = request.handshake.as_ref().is_some_and(Handshake::is_opaque);
-        let (instance, early) = lease.wire.into_parts();
-        Joined { instance, early, opaque, request, leased: lease.instance }
+    /// Of a request whose handshake the leased instance has answered. `stamped`: the binding that the 101 gave the client.
+    pub(super) fn new(request: Request, lease: Lease, stamped: Option<[u8; 8]>) -> Self {
+        let opaque = request.handshake.as_deref().is_some_and(upgrade::Handshake::is_opaque);
+        let known_as = KnownAs::of(&request, stamped);
+        let Lease { instance: leased, wire, handshake, .. } = lease;
+        let (instance, early) = wire.into_parts();
+        Joined { instance, early, opaque, request, leased, known_as, handshake }
+    }
+}
+
+/// By what a client is known when it comes again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownAs {
+    pub(super) address: IpAddr,
+    /// The binding of its cookie.
+    pub(super) binding: Option<[u8; 8]>,
+    /// It has shown its cookie; one that was just given may be dropped, as clients other than browsers do.
+    pub(super) shows_it: bool,
+}
+
+impl KnownAs {
+    /// Of a request; `stamped`: the binding that its answer gave the client.
+    pub(super) fn of(request: &Request, stamped: Option<[u8; 8]>) -> Self {
+        let shown = request.placing.bound.map(|bound| bound.id);
+        KnownAs { address: request.client, binding: stamped.or(shown), shows_it: shown.is_some() }
     }
 }
 
@@ -44,9 +69,11 @@ pub(super) struct Life {
     pub(super) arrival: Arrival,
     pub(super) began: Moment,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) instance: Arc<Instance>,
-    pub(super) client: IpAddr,
+    pub(super) instance: OpenTunnel,
+    pub(super) known_as: KnownAs,
     pub(super) notes: Option<Box<Notes>>,
+    /// Its end is on record. Here, where there is room for it, and not in its task.
+    recorded: Cell<bool>,
 }
 
 impl Owner for Life {
@@ -73,7 +100,7 @@ impl Owner for Life {
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
 pub(super) fn join(connection: Connection, joined: Joined) {
     let Connection { ctx, arrival, wire, .. } = connection;
-    let Joined { instance, early, opaque, request, leased } = joined;
+    let Joined { instance, early, opaque, request, leased, known_as, handshake } = joined;
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
     // Who stops has closed the tunnels that it saw: one that begins now would be left over.
@@ -84,20 +111,21 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         arrival,
         began: clock::now(),
         upstream: request.upstream,
-        instance: leased,
-        client: request.client,
+        instance: OpenTunnel::begin(leased),
+        known_as,
         notes: request.notes,
+        recorded: Cell::new(false),
     };
+    // It counts as a tunnel now.
+    drop(handshake);
     tokio::task::spawn_local(Live {
         tunnel: Tunnel::new((client, instance), (&sent, &early), opaque, life, seat),
-        recorded: false,
     });
 }
 
 /// A tunnel's task. By hand, because an `async fn` would hold the tunnel twice, for days.
 struct Live {
     tunnel: Tunnel<Life>,
-    recorded: bool,
 }
 
 impl Future for Live {
@@ -105,7 +133,7 @@ impl Future for Live {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
         let ended = ready!(Pin::new(&mut self.tunnel).poll(cx));
-        self.recorded = true;
+        self.tunnel.owner().recorded.set(true);
         record::tunnel_closed(self.tunnel.owner(), &ended);
         Poll::Ready(())
     }
@@ -114,7 +142,7 @@ impl Future for Live {
 impl Drop for Live {
     /// Every end is recorded, also that of a task which is cut at the deadline of a stop, or by a panic.
     fn drop(&mut self) {
-        if !self.recorded {
+        if !self.tunnel.owner().recorded.get() {
             let stopping = self.tunnel.owner().ctx.stopping.get();
             let reason = if stopping { Reason::Shutdown } else { Reason::InternalError };
             record::tunnel_closed(self.tunnel.owner(), &self.tunnel.cut(reason));
@@ -124,9 +152,7 @@ impl Drop for Live {
 
 #[cfg(test)]
 mod tests {
-    use arc_swap::ArcSwap;
-
-    use super::super::Door;
+    use super::super::{Door, Shared};
     use super::*;
     use crate::config;
     use crate::generation::Generation;
@@ -141,8 +167,7 @@ mod tests {
         let log = AccessLog::open(&config.log.access, config.log.access_format, None).unwrap();
         let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
         let generation = Generation { config, upstreams: vec![upstream.clone()] };
-        let ctx = Context::new(0, Arc::new(ArcSwap::from_pointee(generation)), Arc::new(log));
-        (Rc::new(ctx), upstream)
+        (Rc::new(Context::new(0, Shared::new(generation, log))), upstream)
     }
 
     fn live(ctx: &Rc<Context>, upstream: &Arc<Upstream>) -> Live {
@@ -162,13 +187,14 @@ mod tests {
             arrival,
             began: clock::now(),
             upstream: upstream.clone(),
-            instance: upstream.instances[0].clone(),
-            client: IpAddr::from([127, 0, 0, 1]),
+            instance: OpenTunnel::begin(upstream.instances[0].clone()),
+            known_as: KnownAs { address: IpAddr::from([127, 0, 0, 1]), binding: None, shows_it: false },
             notes: None,
+            recorded: Cell::new(false),
         };
         upstream.instances[0].counters(0).tunnels_opened.one();
         let tunnel = Tunnel::new((socket(), socket()), (&[], &[]), false, life, ctx.tunnels.seat(None));
-        Live { tunnel, recorded: false }
+        Live { tunnel }
     }
 
     /// The regression: what a panic or the end of the runtime cut short was open for ever.
@@ -179,7 +205,11 @@ mod tests {
         let check = |opened: u64, reason: &str, count: u64| {
             let (seen, closed) = instance.counters(0).tunnels();
             let of: u64 = closed.iter().filter(|((by, _), _)| *by == reason).map(|(_, count)| count).sum();
-            assert_eq!((seen, of, instance.load(), ctx.tunnels.len()), (opened, count, 0, 0), "{closed:?}");
+            assert_eq!(
+                (seen, of, instance.load.total(), ctx.tunnels.len()),
+                (opened, count, 0, 0),
+                "{closed:?}"
+            );
         };
         // Both ends are gone: by itself.
         live(&ctx, &upstream).await;

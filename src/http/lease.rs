@@ -1,5 +1,6 @@
-//! A connected instance: pick, connect, and re-pick when that fails. The one place that fails over.
+//! A connected instance: pick, wait for a turn, connect, and re-pick when that fails. The one place that fails over.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use super::Context;
 use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
-use crate::config::model::{Balance, IpHash, StickyKey};
+use crate::affinity::rest::Who;
+use crate::config::model::Balance;
 use crate::local::clock;
 use crate::local::random;
+use crate::local::stream::Stream;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
-use crate::routing::pick::{self, By, Candidate, Choice, Policy};
+use crate::routing::pick::{self, By, Candidate, Choice, Health, Need, Outcome, Passed, Policy};
 use crate::upstream::connect::{self, Failed};
+use crate::upstream::load::{Handshake, Shed};
 use crate::upstream::{Instance, Upstream};
 
 /// A client waits for at most this many times `timeouts.connect` while instances that say nothing are tried in turn.
@@ -31,30 +35,61 @@ pub(super) struct Lease {
     pub(super) reused: bool,
     /// Why a bound client does not get the instance that it was bound to.
     pub(super) rebind: Option<RebindReason>,
+    /// Its turn among the handshakes of the instance, if it is one. In a box: polls, which wait long, are none.
+    pub(super) handshake: Option<Box<Handshake>>,
+}
+
+/// What came of an instance that was chosen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// It cannot be reached.
+    Unreachable,
+    /// It had no room.
+    Full,
 }
 
 /// Connects to the instance that the client belongs to, or to the next best while that fails. `fresh`: on no connection
 /// that has served before.
-pub(super) async fn lease(ctx: &Context, request: &Request, fresh: bool) -> Result<Lease, Failure> {
+pub(super) async fn lease(
+    ctx: &Rc<Context>,
+    request: &Request,
+    client: &Stream,
+    fresh: bool,
+) -> Result<Lease, Failure> {
     let upstream = &request.upstream;
     let began = clock::coarse();
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
     let mut tried = Vec::new();
     let mut failure = Failure::NoInstance;
-    while let Some(choice) = choose(ctx, request, &tried) {
+    loop {
+        let choice = match choose(ctx, request, &tried) {
+            Outcome::To(choice) => choice,
+            Outcome::SessionGone => return Err(Failure::SessionGone),
+            Outcome::Fail => return Err(Failure::BoundDown),
+            Outcome::Nowhere => return Err(failure.or_full(upstream)),
+        };
         let instance = &upstream.instances[choice.instance];
+        let handshake = match begin(request, instance).await {
+            Ok(handshake) => handshake,
+            Err(Shed::Queue) => return Err(Failure::QueueFull),
+            // Nowhere else is its session known; it goes on by polling.
+            Err(Shed::Full) if choice.by == By::Sid => return Err(Failure::Full),
+            Err(Shed::Full) => {
+                tried.push((choice.instance, Tried::Full));
+                continue;
+            }
+        };
+        if handshake.as_ref().is_some_and(|handshake| handshake.waited) && client.is_read_closed() {
+            // It left while it waited: what it wanted is not done any more.
+            return Err(Failure::ClientGone);
+        }
         match reach(ctx, upstream, instance, fresh).await {
             Ok((wire, reused)) => {
-                let rebind = request.binding.rebind(choice.instance);
+                let instance = instance.clone();
+                let rebind = choice.rebind.map(reason);
                 count(ctx, upstream, choice.by, rebind);
-                return Ok(Lease {
-                    instance: instance.clone(),
-                    index: choice.instance,
-                    by: choice.by,
-                    wire,
-                    reused,
-                    rebind,
-                });
+                let Choice { instance: index, by, .. } = choice;
+                return Ok(Lease { instance, index, by, wire, reused, rebind, handshake });
             }
             Err(failed) => {
                 instance.counters(ctx.worker).connect_error(failed.kind);
@@ -62,17 +97,27 @@ pub(super) async fn lease(ctx: &Context, request: &Request, fresh: bool) -> Resu
                 match failed.kind {
                     // Another instance would not help.
                     ConnectError::Files => return Err(Failure::NoFiles),
+                    // That is never a verdict on the instance: the session may well be there.
+                    ConnectError::NoLocalPort if choice.by == By::Sid => return Err(Failure::NoLocalPort),
                     ConnectError::NoLocalPort => failure = Failure::NoLocalPort,
                     _ => {}
                 }
-                tried.push(choice.instance);
+                tried.push((choice.instance, Tried::Unreachable));
             }
         }
-        if clock::coarse().since(began) > patience {
-            break;
+        if clock::coarse().since(began) > patience && choice.by != By::Sid {
+            return Err(failure);
         }
     }
-    Err(failure)
+}
+
+/// Waits for the instance to have room for one more handshake, if this is one.
+async fn begin(request: &Request, instance: &Arc<Instance>) -> Result<Option<Box<Handshake>>, Shed> {
+    if request.handshake.is_none() && request.placing.need != Need::Start {
+        return Ok(None);
+    }
+    let handshake = Handshake::begin(instance, request.placing.session.is_some()).await?;
+    Ok(Some(Box::new(handshake)))
 }
 
 /// A connection that waits in the pool, or a new one.
@@ -102,31 +147,71 @@ async fn reach(
     Ok((Wire::new(stream), false))
 }
 
-fn choose(ctx: &Context, request: &Request, tried: &[usize]) -> Option<Choice> {
+fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome {
     let upstream = &request.upstream;
-    let config = &upstream.config;
-    let policy = Policy { by: &config.sticky.by, ip_hash: config.sticky.ip_hash, balance: config.balance };
-    // Loads cost a look at every worker's counters: only where they decide.
-    let by_load = config.balance == Balance::LeastTunnels
-        && (!config.sticky.by.contains(&StickyKey::IpHash) || config.sticky.ip_hash == IpHash::Nginx);
+    let policy = Policy::of(&upstream.config);
+    let placing = &request.placing;
+    let by_load = policy.looks_at_loads(placing.need);
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
-    candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| Candidate {
-        hash: instance.hash,
-        weight: instance.weight,
-        usable: !tried.contains(&index),
-        load: if by_load { instance.load() } else { 0 },
+    candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| {
+        let was = tried.iter().find(|(tried, _)| *tried == index).map(|(_, was)| *was);
+        Candidate {
+            hash: instance.hash,
+            weight: instance.config.weight,
+            backup: instance.config.backup,
+            state: instance.config.state,
+            health: if was == Some(Tried::Unreachable) { Health::Down } else { Health::Up },
+            full: was == Some(Tried::Full) || instance.is_full(),
+            load: if by_load { instance.load.total().into() } else { 0 },
+            away: false,
+        }
     }));
-    let client = pick::Client { address: request.client, bound: request.binding.instance() };
-    let turn = if config.balance == Balance::RoundRobin { upstream.next_turn() } else { 0 };
-    pick::pick(policy, client, &candidates, random::next(), turn)
+    if !placing.in_session() && !ctx.rest.is_empty() {
+        ctx.rest.each_of(who(request), clock::coarse().since_boot(), |id| {
+            let index = upstream.instances.iter().position(|instance| instance.id == id);
+            if let Some(candidate) = index.map(|index| &mut candidates[index]) {
+                candidate.away = true;
+            }
+        });
+    }
+    let client = pick::Client {
+        need: placing.need,
+        address: request.client,
+        cookie: placing.cookie,
+        values: &placing.values,
+    };
+    let number = |balance| if balance == Balance::RoundRobin { upstream.next_turn() } else { random::next() };
+    pick::pick(policy, client, &candidates, number)
+}
+
+/// As whom a client is sent away, and is known when it comes again: its binding, or the address of one that has none.
+fn who(request: &Request) -> Who {
+    match request.placing.bound {
+        Some(bound) => Who::Binding(bound.id),
+        None => Who::Address(request.upstream.client_key(request.client)),
+    }
+}
+
+fn reason(passed: Passed) -> RebindReason {
+    match passed {
+        Passed::Removed => RebindReason::Removed,
+        Passed::Down => RebindReason::Down,
+        Passed::Drain => RebindReason::Drain,
+        Passed::Full => RebindReason::Full,
+        Passed::Maintenance => RebindReason::Maintenance,
+        Passed::Moved => RebindReason::Moved,
+    }
 }
 
 fn count(ctx: &Context, upstream: &Upstream, by: By, rebind: Option<RebindReason>) {
     let counters = upstream.counters(ctx.worker);
     counters.decision(match by {
+        By::Sid => DecisionBy::Sid,
         By::Cookie => DecisionBy::Cookie,
         By::IpHash => DecisionBy::IpHash,
+        By::Header => DecisionBy::Header,
+        By::Query => DecisionBy::Query,
         By::Balance => DecisionBy::Balance,
     });
     if let Some(reason) = rebind {

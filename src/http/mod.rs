@@ -7,8 +7,10 @@ mod forward;
 mod headers;
 mod idle;
 mod join;
+mod learn;
 mod lease;
 mod patience;
+mod placing;
 mod record;
 mod request;
 mod respond;
@@ -22,14 +24,42 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::affinity::rest::{self, Rest};
+use crate::affinity::sid::table::Table;
 use crate::generation::Generation;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::routing::pick::Candidate;
 use crate::tunnel::Registry;
+use crate::upstream::load::Home;
 use crate::upstream::pool::Pool;
 
 pub use connection::{Arrival, serve};
+
+/// What all workers share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What is in force.
+    pub published: Arc<ArcSwap<Generation>>,
+    /// The access log.
+    pub access_log: Arc<AccessLog>,
+    /// Learned Engine.IO sessions, and where they live.
+    pub sids: Arc<Table<Home>>,
+    /// Clients that were moved away from an instance.
+    pub rest: Arc<Rest>,
+}
+
+impl Shared {
+    /// Of a process that begins.
+    pub fn new(generation: Generation, access_log: AccessLog) -> Self {
+        Shared {
+            sids: Arc::new(Table::new(generation.config.limits.sids)),
+            rest: Arc::new(Rest::new(rest::CAPACITY)),
+            published: Arc::new(ArcSwap::from_pointee(generation)),
+            access_log: Arc::new(access_log),
+        }
+    }
+}
 
 /// What all exchanges of one worker share, without a lock.
 #[derive(Debug)]
@@ -40,8 +70,14 @@ pub struct Context {
     pub pool: Pool,
     /// Open tunnels.
     pub tunnels: Rc<Registry>,
+    /// Parked polls of Engine.IO sessions.
+    pub polls: Rc<Registry>,
     /// The process's access log.
     pub access_log: Arc<AccessLog>,
+    /// The process's Engine.IO sessions.
+    pub sids: Arc<Table<Home>>,
+    /// The process's clients that must not come back to an instance yet.
+    pub rest: Arc<Rest>,
     /// Kept connections between two requests.
     pub(crate) idle: Rc<idle::Idle>,
     /// `health_path` says 503, everything else goes on.
@@ -66,13 +102,17 @@ struct Published {
 
 impl Context {
     /// For worker number `worker`.
-    pub fn new(worker: usize, published: Arc<ArcSwap<Generation>>, access_log: Arc<AccessLog>) -> Self {
+    pub fn new(worker: usize, shared: Shared) -> Self {
+        let Shared { published, access_log, sids, rest } = shared;
         let current = Rc::new(published.load_full());
         Context {
             worker,
             pool: Pool::default(),
             tunnels: Rc::default(),
+            polls: Rc::default(),
             access_log,
+            sids,
+            rest,
             idle: Rc::default(),
             retiring: Cell::new(false),
             stopping: Cell::new(false),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::Context;
 use super::connection::Arrival;
-use super::join::Life;
+use super::join::{KnownAs, Life};
 use super::lease::Lease;
 use super::request::{Notes, Request};
 use super::respond::Failure;
+use crate::affinity::rest::Who;
 use crate::local::clock;
 use crate::observe::access_log::{Entry, Event};
-use crate::observe::metrics::{Kind, Origin, RebindReason};
-use crate::tunnel::Ended;
+use crate::observe::metrics::{AnsweredBy, Kind, Origin, RebindReason, UpstreamCounters};
+use crate::tunnel::{Ended, Reason};
 use crate::upstream::{Instance, Upstream};
 
 /// Counts an exchange among the open ones until it is dropped.
@@ -67,9 +68,8 @@ impl Outcome {
         }
     }
 
-    /// The proxy had to answer itself.
-    pub(super) fn failed(failure: Failure) -> Self {
-        let status = failure.status().map(|(status, _)| status);
+    /// The proxy had to answer itself, with this status if there was anybody to hear it.
+    pub(super) fn failed(failure: Failure, status: Option<u16>) -> Self {
         Outcome { status, origin: Origin::Proxy, failure: Some(failure), bytes: (0, 0), kind: Kind::Request }
     }
 }
@@ -92,6 +92,7 @@ pub(super) fn exchange(
         None => counters.request_unplaced(status),
     }
     count_refused(ctx, arrival, outcome.failure);
+    count_unknown(request, counters, outcome);
     let took = clock::now().since(request.began);
     match (outcome.status, outcome.kind) {
         (Some(101), _) => counters.upgrade_seconds.observe(took.as_secs_f64()),
@@ -143,6 +144,17 @@ pub(super) fn refused(
     }
 }
 
+/// A session that its client believes in, and nobody else.
+fn count_unknown(request: &Request, counters: &UpstreamCounters, outcome: Outcome) {
+    match (outcome.origin, outcome.status, outcome.failure) {
+        (Origin::Proxy, _, Some(Failure::SessionGone)) => counters.unknown_session(AnsweredBy::Proxy),
+        (Origin::Instance, Some(400), _) if request.placing.in_session() => {
+            counters.unknown_session(AnsweredBy::Instance);
+        }
+        _ => {}
+    }
+}
+
 fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
     let counters = &arrival.door.counters[ctx.worker];
     if let Some(reason) = failure.and_then(Failure::refused) {
@@ -156,12 +168,15 @@ fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
 /// A tunnel has ended.
 pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     let ctx = &life.ctx;
+    if ended.reason.sends_away() {
+        send_away(ctx, &life.upstream, &life.instance, life.known_as);
+    }
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());
     let Some(notes) = &life.notes else { return };
     ctx.access_log.line(&Entry {
-        client: Some(life.client),
+        client: Some(life.known_as.address),
         upstream: Some(&life.upstream.config.name),
         instance: Some(&life.instance.name),
         reason: Some(ended.reason.as_str()),
@@ -174,6 +189,28 @@ pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
         frames_down: Some(ended.down.frames),
         ..entry(Event::WsClose, &life.arrival, notes)
     });
+}
+
+/// The proxy has closed an Engine.IO session.
+pub(super) fn session_closed(ctx: &Context, request: &Request, lease: &Lease, reason: Reason) {
+    if let Some(session) = &request.placing.session {
+        ctx.sids.forget(session.key);
+    }
+    if reason.sends_away() {
+        send_away(ctx, &request.upstream, &lease.instance, KnownAs::of(request, None));
+    }
+}
+
+/// A client whose tunnel or poll was closed so that it goes elsewhere does not come back for a while.
+fn send_away(ctx: &Context, upstream: &Upstream, instance: &Instance, client: KnownAs) {
+    let now = clock::coarse().since_boot();
+    let send = |who| ctx.rest.send_away(who, instance.id, now, now + upstream.config.rest);
+    if let Some(binding) = client.binding {
+        send(Who::Binding(binding));
+    }
+    if !client.shows_it {
+        send(Who::Address(upstream.client_key(client.address)));
+    }
 }
 
 /// What every line has.
@@ -189,6 +226,7 @@ fn entry<'a>(event: Event, arrival: &'a Arrival, notes: &'a Notes) -> Entry<'a> 
         protocol: Some("HTTP/1.1"),
         referer: notes.referer.as_deref(),
         user_agent: notes.user_agent.as_deref(),
+        sid_hash: notes.sid_hash,
         ..Entry::new(event, clock::wall())
     }
 }

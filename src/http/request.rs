@@ -4,20 +4,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Context;
 use super::connection::Arrival;
 use super::headers::{self, Origin};
+use super::placing::Placing;
 use super::respond::Failure;
 use super::upgrade::Handshake;
-use crate::affinity::cookie;
 use crate::codec::body::Framing;
 use crate::codec::request::{self as head, RequestHead};
 use crate::codec::{HeadLimits, Parsed, Version, header_slots};
-use crate::config::model::{ClientIpHeader, Config, StickyKey};
+use crate::config::model::{ClientIpHeader, Config};
 use crate::generation::Generation;
 use crate::listener::client_address::{self, Peer, Scheme};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
-use crate::observe::metrics::{CookieRejection, Kind, RebindReason};
+use crate::observe::metrics::Kind;
 use crate::routing::route;
 use crate::upstream::Upstream;
 
@@ -44,49 +45,15 @@ pub(super) struct Request {
     pub(super) retryable: bool,
     pub(super) kind: Kind,
     /// An upgrade that may become a tunnel.
-    pub(super) handshake: Option<Handshake>,
+    pub(super) handshake: Option<Box<Handshake>>,
     /// The head as the instance gets it.
     pub(super) head: Vec<u8>,
     pub(super) client: IpAddr,
     pub(super) https: bool,
-    pub(super) binding: Binding,
+    /// What it says of where the client belongs.
+    pub(super) placing: Placing,
     /// What only the access log wants; `None`: it is off.
     pub(super) notes: Option<Box<Notes>>,
-}
-
-/// What the client's cookie says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Binding {
-    /// Nothing that counts.
-    None,
-    /// It belongs to an instance that there is no more.
-    Removed,
-    /// It belongs to this one; `fresh`: not yet past half of its time.
-    To { instance: usize, fresh: bool },
-}
-
-impl Binding {
-    /// The instance that the client belongs to.
-    pub(super) fn instance(self) -> Option<usize> {
-        match self {
-            Binding::To { instance, .. } => Some(instance),
-            Binding::None | Binding::Removed => None,
-        }
-    }
-
-    /// Why a client that was given `chosen` does not go where it belongs.
-    pub(super) fn rebind(self, chosen: usize) -> Option<RebindReason> {
-        match self {
-            Binding::Removed => Some(RebindReason::Removed),
-            Binding::To { instance, .. } if instance != chosen => Some(RebindReason::Down),
-            Binding::None | Binding::To { .. } => None,
-        }
-    }
-
-    /// The client holds a cookie for `chosen` that need not be renewed yet.
-    pub(super) fn is_good_for(self, chosen: usize) -> bool {
-        self == Binding::To { instance: chosen, fresh: true }
-    }
 }
 
 /// What only the access log wants to know of a request.
@@ -98,6 +65,7 @@ pub(super) struct Notes {
     pub(super) request_id: Box<[u8]>,
     pub(super) referer: Option<Box<[u8]>>,
     pub(super) user_agent: Option<Box<[u8]>>,
+    pub(super) sid_hash: Option<u64>,
 }
 
 /// What a head turned out to be.
@@ -126,10 +94,9 @@ impl Intake {
 
 /// Takes in the head at the start of `unread`; also tells how many bytes it took. `None`: it is not complete.
 pub(super) fn take_in(
+    ctx: &Context,
     arrival: &Arrival,
     generation: &Generation,
-    worker: usize,
-    log: bool,
     unread: &[u8],
 ) -> Option<(Intake, usize)> {
     let config = &generation.config;
@@ -143,7 +110,7 @@ pub(super) fn take_in(
         let keep_alive = head.keep_alive && head.framing == Framing::None;
         return Some((Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len));
     }
-    Some((accept(arrival, generation, worker, log, &head), len))
+    Some((accept(ctx, arrival, generation, &head), len))
 }
 
 /// The limits of a head.
@@ -151,16 +118,10 @@ pub(super) fn head_limits(config: &Config) -> HeadLimits {
     HeadLimits { bytes: config.limits.header, headers: config.limits.headers }
 }
 
-fn accept(
-    arrival: &Arrival,
-    generation: &Generation,
-    worker: usize,
-    log: bool,
-    head: &RequestHead<'_, '_>,
-) -> Intake {
+fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &RequestHead<'_, '_>) -> Intake {
     let config = &generation.config;
     let request_id = request_id(head);
-    let notes = log.then(|| Box::new(notes(head, &request_id)));
+    let mut notes = ctx.access_log.is_on().then(|| Box::new(notes(head, &request_id)));
     let Some(route) = route::find(&config.routes, head.host, head.path()).map(|index| &config.routes[index])
     else {
         return refuse(head, Failure::NoRoute, None, notes);
@@ -170,16 +131,17 @@ fn accept(
         return refuse(head, Failure::BodyTooLarge, Some(upstream), notes);
     }
     let began = clock::now();
-    let handshake = Handshake::of(head, &config.upgrade_protocols);
-    let engine_io = engine_io(upstream, head);
+    let handshake = Handshake::of(head, &config.upgrade_protocols).map(Box::new);
+    let placing = Placing::of(ctx, upstream, head, handshake.is_some(), notes.as_deref_mut());
     let origin = Origin {
         request_id: &request_id,
+        // A sid must be read from the answer before it is passed on.
+        identity: placing.is_learned(upstream),
         cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
         ..origin(arrival, config, head)
     };
     let mut out = Vec::with_capacity(1024);
-    headers::write_request(head, origin, handshake.as_ref().map(Handshake::protocol), &mut out);
-    let poll = engine_io.sid && engine_io.polling && head.method == "GET";
+    headers::write_request(head, origin, handshake.as_deref().map(Handshake::protocol), &mut out);
     Intake::Request(Box::new(Request {
         began,
         upstream: upstream.clone(),
@@ -190,13 +152,13 @@ fn accept(
         expects_continue: head.expects_continue,
         limits: head_limits(config),
         body_limit: route.body,
-        retryable: !engine_io.sid && head.framing == Framing::None && is_idempotent(head.method),
-        kind: if poll { Kind::Poll } else { Kind::Request },
+        retryable: !placing.in_session() && head.framing == Framing::None && is_idempotent(head.method),
+        kind: if placing.is_poll(head.method) { Kind::Poll } else { Kind::Request },
         handshake,
         head: out,
         client: origin.client,
         https: origin.https,
-        binding: binding(upstream, head, worker),
+        placing,
         notes,
     }))
 }
@@ -244,69 +206,9 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
         believed,
         https,
         request_id: b"",
+        identity: false,
         cookie: None,
     }
-}
-
-/// What the client's cookies say; what does not count is counted.
-fn binding(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> Binding {
-    let sticky = &upstream.config.sticky;
-    let Some(keys) = upstream.keys.as_ref().filter(|_| sticky.by.contains(&StickyKey::Cookie)) else {
-        return Binding::None;
-    };
-    let fields = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cookie"));
-    let values = fields.flat_map(|header| cookie::values(header.value, &sticky.cookie.name));
-    let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
-    let mut rejected = None;
-    for value in values.take(COOKIES_MAX) {
-        match keys.open(&upstream.config.name, value, now, ttl) {
-            Ok(binding) => {
-                return upstream.bound(&binding).map_or(Binding::Removed, |instance| Binding::To {
-                    instance,
-                    fresh: !binding.is_past_half(now, ttl),
-                });
-            }
-            Err(reason) => rejected = Some(reason),
-        }
-    }
-    if let Some(rejected) = rejected {
-        upstream.counters(worker).cookie_rejected(match rejected {
-            cookie::Rejected::Expired => CookieRejection::Expired,
-            cookie::Rejected::Forged => CookieRejection::Forged,
-            cookie::Rejected::Foreign => CookieRejection::Foreign,
-            cookie::Rejected::Version => CookieRejection::Version,
-        });
-    }
-    Binding::None
-}
-
-/// Cookies of our name that are looked at: each costs a MAC. Browsers send one, or two when a path or domain was changed.
-const COOKIES_MAX: usize = 4;
-
-/// What a request is to Engine.IO.
-#[derive(Clone, Copy, Debug, Default)]
-struct EngineIo {
-    /// It belongs to a session.
-    sid: bool,
-    /// It is a poll (or a post) of the polling transport.
-    polling: bool,
-}
-
-fn engine_io(upstream: &Upstream, head: &RequestHead<'_, '_>) -> EngineIo {
-    let path = head.path();
-    let spoken = upstream.config.engine_io_paths.iter().any(|spoken| {
-        path.strip_prefix(spoken.trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
-    let Some(query) = head.target.get(path.len() + 1..).filter(|_| spoken) else {
-        return EngineIo::default();
-    };
-    let mut found = EngineIo::default();
-    for parameter in query.split('&') {
-        found.sid |= parameter.strip_prefix("sid=").is_some_and(|sid| !sid.is_empty());
-        found.polling |= parameter == "transport=polling";
-    }
-    found
 }
 
 /// The client's own `X-Request-ID` when it is one, else a new one.
@@ -338,5 +240,6 @@ fn notes(head: &RequestHead<'_, '_>, request_id: &[u8]) -> Notes {
         request_id: request_id.into(),
         referer: head.header("referer").map(Into::into),
         user_agent: head.header("user-agent").map(Into::into),
+        sid_hash: None,
     }
 }

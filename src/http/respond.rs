@@ -1,9 +1,15 @@
 //! The one place where a failure becomes a status.
 
+use std::borrow::Cow;
+
+use super::request::Request;
+use crate::affinity::engine_io;
 use crate::codec::body::BadBody;
 use crate::codec::request::BadRequest;
 use crate::codec::response::BadResponse;
-use crate::observe::metrics::{Limit, Refused};
+use crate::observe::metrics::{Kind, Limit, Refused};
+use crate::tunnel::Reason;
+use crate::upstream::Upstream;
 
 /// Why an exchange came to no answer of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,16 @@ pub(super) enum Failure {
     NoRoute,
     /// No instance can be reached.
     NoInstance,
+    /// The instance that it is bound to is down (`on_down = "fail"`).
+    BoundDown,
+    /// Every instance that may take it carries as many tunnels as it may.
+    Full,
+    /// The instance has too many handshakes in flight, and its queue is full or too slow.
+    QueueFull,
+    /// The instance of its Engine.IO session is gone: no other knows the session.
+    SessionGone,
+    /// The proxy closes its Engine.IO session while a poll is parked.
+    SessionClosed(Reason),
     /// No file descriptor is left to connect with.
     NoFiles,
     /// No local port is left to connect from.
@@ -54,11 +70,17 @@ impl Failure {
         Some(match self {
             Failure::BadRequest(BadRequest::HeadTooLarge) => (431, "Request Header Fields Too Large"),
             Failure::BadRequest(BadRequest::Connect) => (405, "Method Not Allowed"),
-            Failure::BadRequest(_) | Failure::BadBody(_) => (400, "Bad Request"),
+            Failure::BadRequest(_) | Failure::BadBody(_) | Failure::SessionGone => (400, "Bad Request"),
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
-            Failure::NoInstance | Failure::NoLocalPort | Failure::NoFiles => (503, "Service Unavailable"),
+            Failure::NoInstance
+            | Failure::NoLocalPort
+            | Failure::NoFiles
+            | Failure::BoundDown
+            | Failure::Full
+            | Failure::QueueFull => (503, "Service Unavailable"),
+            Failure::SessionClosed(_) => (200, "OK"),
             Failure::InstanceClosed
             | Failure::BadAnswer(_)
             | Failure::BadAnswerBody(_)
@@ -81,6 +103,11 @@ impl Failure {
             Failure::BodyTimeout => "the request's body did not come in time",
             Failure::NoRoute => "no route",
             Failure::NoInstance => "no instance can be reached",
+            Failure::BoundDown => "the instance of this client is down",
+            Failure::Full => "every instance is full",
+            Failure::QueueFull => "too many handshakes in flight",
+            Failure::SessionGone => "the session's instance is gone",
+            Failure::SessionClosed(reason) => reason.as_str(),
             Failure::NoLocalPort => "no local port",
             Failure::NoFiles => "no file descriptor",
             Failure::InstanceClosed => "the instance ended the connection",
@@ -97,7 +124,11 @@ impl Failure {
 
     /// How it counts among the refused, if it does.
     pub(super) fn refused(self) -> Option<Refused> {
-        matches!(self, Failure::BadRequest(_) | Failure::BadBody(_)).then_some(Refused::BadRequest)
+        match self {
+            Failure::BadRequest(_) | Failure::BadBody(_) => Some(Refused::BadRequest),
+            Failure::QueueFull => Some(Refused::QueueFull),
+            _ => None,
+        }
     }
 
     /// The limit that it hit, if it did.
@@ -105,24 +136,86 @@ impl Failure {
         match self {
             Failure::BadRequest(BadRequest::HeadTooLarge) => Some(Limit::Header),
             Failure::BodyTooLarge => Some(Limit::Body),
+            Failure::QueueFull => Some(Limit::MaxHandshakes),
+            Failure::Full => Some(Limit::MaxTunnels),
             _ => None,
         }
     }
+
+    /// Nobody could be chosen: because all are full, or for what was found out before.
+    pub(super) fn or_full(self, upstream: &Upstream) -> Self {
+        let full =
+            self == Failure::NoInstance && upstream.instances.iter().any(|instance| instance.is_full());
+        if full { Failure::Full } else { self }
+    }
+
+    /// It ends an Engine.IO session that has a poll parked: what was to come will not, and no other instance has it.
+    fn ends_a_poll(self) -> bool {
+        matches!(self, Failure::SessionClosed(_) | Failure::InstanceClosed)
+    }
 }
 
-/// A whole answer of the proxy's own, ready to be written. `body` is left out for HEAD.
-pub(super) fn answer(status: u16, phrase: &str, reason: &str, keep_alive: bool, to_head: bool) -> Vec<u8> {
-    let connection = if keep_alive { "" } else { "Connection: close\r\n" };
-    // Clients of a dead upstream come back on their own; the hint keeps machines from hammering.
-    let retry = if status == 503 { "Retry-After: 1\r\n" } else { "" };
-    let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
-    let length = reason.len() + 1;
-    let body = if to_head { String::new() } else { format!("{reason}\n") };
-    format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
-         Cache-Control: no-store\r\n{retry}{allow}{connection}\r\n{body}"
-    )
-    .into_bytes()
+/// An answer of the proxy's own.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    phrase: &'static str,
+    content_type: &'static str,
+    /// Fields that go with it, each with its line's end.
+    fields: &'a [u8],
+    body: Cow<'static, str>,
+}
+
+impl<'a> Answer<'a> {
+    /// A line of text.
+    pub(super) fn text((status, phrase): (u16, &'static str), line: &str) -> Self {
+        Answer {
+            status,
+            phrase,
+            content_type: "text/plain; charset=utf-8",
+            fields: b"",
+            body: format!("{line}\n").into(),
+        }
+    }
+
+    /// What the client of a failed request is told, in words that it understands; `None`: there is nobody to tell.
+    pub(super) fn to(request: &'a Request, failure: Failure) -> Option<Self> {
+        let (status, phrase) = failure.status()?;
+        let cors = || request.placing.session.as_ref().and_then(|session| session.cors.as_deref());
+        match (failure, request.placing.polling) {
+            (Failure::SessionGone, _) => Some(Answer {
+                content_type: "application/json",
+                fields: cors().unwrap_or_default(),
+                body: engine_io::SESSION_UNKNOWN.into(),
+                ..Answer::text((status, phrase), "")
+            }),
+            (_, Some(dialect)) if request.kind == Kind::Poll && failure.ends_a_poll() => Some(Answer {
+                status: 200,
+                phrase: "OK",
+                content_type: dialect.content_type(),
+                fields: cors().unwrap_or_default(),
+                body: engine_io::close_packet(dialect),
+            }),
+            _ => Some(Answer::text((status, phrase), failure.reason())),
+        }
+    }
+
+    /// Its bytes. The body is left out for HEAD.
+    pub(super) fn render(&self, keep_alive: bool, to_head: bool) -> Vec<u8> {
+        let Answer { status, phrase, content_type, fields, body } = self;
+        let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+        // Clients of a dead upstream come back on their own; the hint keeps machines from hammering.
+        let retry = if *status == 503 { "Retry-After: 1\r\n" } else { "" };
+        let allow =
+            if *status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
+        let head = format!(
+            "HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\n{retry}{allow}{connection}",
+            body.len()
+        );
+        let body: &[u8] = if to_head { b"" } else { body.as_bytes() };
+        [head.as_bytes(), fields, b"\r\n", body].concat()
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +234,8 @@ mod tests {
 
     #[test]
     fn an_answer_to_head_has_the_length_and_no_body() {
-        let text = String::from_utf8(answer(503, "Service Unavailable", "no", false, true)).unwrap();
+        let text = Answer::text((503, "Service Unavailable"), "no").render(false, true);
+        let text = String::from_utf8(text).unwrap();
         assert!(
             text.contains("Content-Length: 3\r\n") && text.ends_with("Connection: close\r\n\r\n"),
             "{text}"

@@ -20,6 +20,11 @@ impl Moment {
         Moment(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The time since the clock began: for what counts in durations and knows no clock.
+    pub fn since_boot(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
     /// Whole milliseconds of the clock.
     pub fn millis(self) -> u64 {
         self.0 / 1_000_000

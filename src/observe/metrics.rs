@@ -19,11 +19,11 @@ mod text;
 
 pub use counters::{InstanceCounters, ListenerCounters, UpstreamCounters};
 pub use labels::{
-    CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin, RebindReason,
-    Refused,
+    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
+    RebindReason, Refused, State,
 };
 pub use process::ProcessStats;
-pub use render::{Exposition, ProcessView, UpstreamView, render};
+pub use render::{Exposition, InstanceView, ProcessView, UpstreamView, render};
 pub use text::CONTENT_TYPE;
 
 #[cfg(test)]

@@ -112,6 +112,11 @@ impl Reason {
         }
     }
 
+    /// It was closed so that its client goes elsewhere: to come back at once would be in vain.
+    pub const fn sends_away(self) -> bool {
+        matches!(self, Reason::Drained | Reason::Rebalanced | Reason::Command)
+    }
+
     /// Its name in the access log and in `stickyd_tunnels_closed_total{reason}`.
     pub const fn as_str(self) -> &'static str {
         self.row().0

@@ -69,7 +69,7 @@ impl Registry {
 
 impl Seat {
     /// The order to close, if one came; otherwise the task is woken when it comes.
-    pub(super) fn order(&self, cx: &Context<'_>) -> Option<Order> {
+    pub fn order(&self, cx: &Context<'_>) -> Option<Order> {
         let mut seats = self.registry.seats.borrow_mut();
         let state = &mut seats[self.key as usize];
         if state.order.is_none() && !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

@@ -1,17 +1,21 @@
 //! Upstreams and their instances: who they are, how to reach them, what they carry.
 
 pub mod connect;
+pub mod load;
 pub mod pool;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::affinity::ClientKey;
 use crate::affinity::cookie::{Binding, InstanceToken, Keys};
 use crate::affinity::ip_hash::InstanceHash;
 use crate::config::model;
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
+use load::Load;
 
 /// An upstream as the data path sees it; part of one generation.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub struct Upstream {
 impl Upstream {
     /// Of a configuration; `workers` is how many threads will count.
     pub fn new(config: model::Upstream, keys: Option<Keys>, workers: usize) -> Self {
-        let instance = |instance| Arc::new(Instance::new(&config.name, instance, keys.as_ref(), workers));
+        let instance = |instance| Arc::new(Instance::new(&config, instance, keys.as_ref(), workers));
         let timeouts = config.timeouts;
         Upstream {
             instances: config.instances.iter().map(instance).collect(),
@@ -64,6 +68,21 @@ impl Upstream {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The place of an instance; `None`: it is not of this upstream, or was removed.
+    pub fn index(&self, instance: &Instance) -> Option<usize> {
+        self.instances.iter().position(|known| known.id == instance.id)
+    }
+
+    /// The part of an address by which its clients are told apart.
+    pub fn client_key(&self, address: IpAddr) -> ClientKey {
+        match self.config.sticky.ip_hash {
+            model::IpHash::Rendezvous { ipv4_prefix, ipv6_prefix, .. } => {
+                ClientKey::of(address, ipv4_prefix, ipv6_prefix)
+            }
+            model::IpHash::Nginx => ClientKey::of(address, 32, 64),
+        }
+    }
+
     /// The instance that a cookie's binding names, if it still exists.
     pub fn bound(&self, binding: &Binding) -> Option<usize> {
         binding.instance_of(self.instances.iter().map(|instance| instance.tokens.as_slice()))
@@ -77,8 +96,10 @@ pub struct Instance {
     pub id: u32,
     /// Its name in the file, the metrics and the logs.
     pub name: String,
-    /// 1 to 1000
-    pub weight: u32,
+    /// What the file says of it.
+    pub config: model::Instance,
+    /// What it carries.
+    pub load: Load,
     /// Its identity for rendezvous hashing.
     pub hash: InstanceHash,
     /// Where it is.
@@ -89,15 +110,21 @@ pub struct Instance {
 }
 
 impl Instance {
-    fn new(upstream: &str, config: &model::Instance, keys: Option<&Keys>, workers: usize) -> Self {
+    fn new(
+        upstream: &model::Upstream,
+        config: &model::Instance,
+        keys: Option<&Keys>,
+        workers: usize,
+    ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Instance {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name: config.name.clone(),
-            weight: config.weight,
-            hash: InstanceHash::of(upstream, &config.name),
+            config: config.clone(),
+            load: Load::new(upstream.max_handshakes),
+            hash: InstanceHash::of(&upstream.name, &config.name),
             endpoint: Arc::new(Endpoint::new(&config.host, config.port)),
-            tokens: keys.map(|keys| keys.instance_tokens(upstream, &config.name)).unwrap_or_default(),
+            tokens: keys.map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),
             counters: (0..workers).map(|_| InstanceCounters::default()).collect(),
         }
     }
@@ -117,8 +144,15 @@ impl Instance {
         self.tokens.first().copied()
     }
 
-    /// What it carries, over all workers: open tunnels. (Exchanges end by themselves and would only add noise.)
-    pub fn load(&self) -> u64 {
-        self.counters.iter().map(InstanceCounters::tunnels_open).sum()
+    /// It carries as many tunnels as it may: no session begins at it.
+    pub fn is_full(&self) -> bool {
+        self.config.max_tunnels.is_some_and(|most| self.load.total() >= most)
+    }
+
+    /// It carries more than it may, with the handshake that asks. `in_session`: an upgrade of a session that counts already.
+    fn is_beyond(&self, in_session: bool) -> bool {
+        let Some(most) = self.config.max_tunnels else { return false };
+        let others = || self.load.tunnels().saturating_add(self.load.handshakes());
+        most < if in_session { others() } else { self.load.total() }
     }
 }

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
-use crate::generation::Generation;
-use crate::http::{Context, Door};
+use crate::http::{Context, Door, Shared};
 use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
-use crate::observe::access_log::AccessLog;
-use crate::tunnel::{Order, Reason};
+use crate::tunnel::{Order, Reason, Registry};
 use crate::upstream::Upstream;
 
-/// How often idle connections to instances are looked over.
+/// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Sessions that are forgotten at a time.
+const SWEEP_SIDS: usize = 256;
 
 /// How often a worker that stops looks whether all is done.
 const LOOK: Duration = Duration::from_millis(10);
@@ -37,10 +37,8 @@ pub struct Parts {
     pub number: usize,
     /// Its socket of each listener.
     pub listeners: Vec<(Listening, Arc<Door>)>,
-    /// What is in force.
-    pub published: Arc<ArcSwap<Generation>>,
-    /// The process's access log.
-    pub access_log: Arc<AccessLog>,
+    /// What all workers share.
+    pub shared: Shared,
     /// The process's client connections.
     pub permits: Arc<Permits>,
 }
@@ -48,8 +46,8 @@ pub struct Parts {
 /// An order to a worker.
 #[derive(Debug)]
 pub enum Command {
-    /// Close every open tunnel now.
-    CloseTunnels(Reason),
+    /// Close every open tunnel, and every Engine.IO session that has a poll parked, now.
+    Close(Reason),
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
@@ -113,8 +111,8 @@ fn live(runtime: LocalRuntime, life: impl Future<Output = ()>) {
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
-    let Parts { number, listeners, published, access_log, permits } = parts;
-    let ctx = Rc::new(Context::new(number, published, access_log));
+    let Parts { number, listeners, shared, permits } = parts;
+    let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone()));
     let mut doors = Vec::new();
@@ -123,9 +121,9 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
     }
     while let Some(command) = inbox.recv().await {
         match command {
-            Command::CloseTunnels(reason) => {
-                for key in ctx.tunnels.keys() {
-                    ctx.tunnels.order(key, Order { reason });
+            Command::Close(reason) => {
+                for (registry, key) in open(&ctx) {
+                    registry.order(key, Order { reason });
                 }
             }
             Command::Retire => ctx.retiring.set(true),
@@ -138,16 +136,22 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
     }
 }
 
+/// All that is open without an end in sight: tunnels and parked polls.
+fn open(ctx: &Context) -> Vec<(&Registry, usize)> {
+    let of = |registry| std::iter::repeat(registry).zip(Registry::keys(registry));
+    of(&*ctx.tunnels).chain(of(&*ctx.polls)).collect()
+}
+
 /// Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
 async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
     ctx.stopping.set(true);
     let finish = async {
-        let keys = ctx.tunnels.keys();
-        let (began, count) = (clock::coarse(), u32::try_from(keys.len()).unwrap_or(u32::MAX));
-        for (number, key) in (0..count).zip(keys) {
+        let open = open(ctx);
+        let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
+        for (number, (registry, key)) in (0..count).zip(open) {
             // Each has its moment: how late one was does not add up.
             timer::sleep_until(began.after(spread * number / count)).await;
-            ctx.tunnels.order(key, Order { reason: Reason::Shutdown });
+            registry.order(key, Order { reason: Reason::Shutdown });
         }
         while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
             timer::sleep(LOOK).await;
@@ -164,10 +168,14 @@ async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
     }
 }
 
-/// Closes connections to instances that nobody has used for a while.
+/// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended.
 async fn sweep(ctx: Rc<Context>) {
     loop {
         timer::sleep(SWEEP).await;
+        // One worker does it for all; in small steps, as others wait meanwhile.
+        while ctx.worker == 0 && ctx.sids.sweep(clock::coarse().since_boot(), SWEEP_SIDS) == SWEEP_SIDS {
+            tokio::task::yield_now().await;
+        }
         if !ctx.pool.is_empty() {
             let generation = ctx.generation();
             ctx.pool.sweep(|id| {

@@ -16,20 +16,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["config", "control"]),
     (
         "control",
+        // `codec` and `routing` for `explain`, which reads and places a request as an exchange does.
         &[
+            "codec",
             "config",
             "generation",
             "http",
             "listener",
             "local",
             "observe",
+            "routing",
             "tunnel",
             "upstream",
             "worker",
             "affinity",
         ],
     ),
-    ("worker", &["generation", "http", "listener", "local", "observe", "tunnel", "upstream"]),
+    ("worker", &["http", "listener", "local", "tunnel", "upstream"]),
     ("listener", &["config", "http", "local", "observe", "upstream"]),
     (
         "http",

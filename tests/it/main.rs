@@ -9,6 +9,7 @@
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `life` | the process: limits, locks, signals |
 //! | `config` | the corpus of configurations, good and bad |
+//! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
 //! | `architecture` | what may import what |
 
@@ -24,6 +25,7 @@ mod architecture;
 mod chaos;
 mod config;
 mod differential;
+mod explain;
 mod life;
 mod requests;
 mod support;

@@ -197,7 +197,7 @@ fn word_or<'d, T>(
     move |value| match value.inner() {
         DeValue::String(text) if text == word => Some(None),
         DeValue::Integer(number) if word == "off" && number.as_str() == "0" => {
-            value.wrong(Wrong::new("must not be 0", "write \"off\" for none"));
+            value.wrong(Wrong::new("must not be 0", "write \"off\" to switch it off"));
             None
         }
         _ => read(&value.or(word)).map(Some),

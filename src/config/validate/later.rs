@@ -30,7 +30,6 @@ pub(super) fn read_upstream(upstream: &mut Table<'_>) {
     health(upstream.table_or_off("health", Some("{ check = \"off\" }")));
     down(upstream.table("down"));
     drain(upstream.table("drain"));
-    rebalance(upstream.table_or_off("rebalance", Some("{ max_skew = \"off\" }")));
 }
 
 fn health(mut table: Table<'_>) {
@@ -92,11 +91,14 @@ fn drain(mut table: Table<'_>) {
     table.finish();
 }
 
-fn rebalance(mut table: Table<'_>) {
+/// `[upstream.NAME.rebalance]`; of it `rest` already counts.
+pub(super) fn rebalance(upstream: &mut Table<'_>) -> Duration {
+    let mut table = upstream.table_or_off("rebalance", Some("{ max_skew = \"off\" }"));
     table.get("max_skew", None, off_or(ratio(1.01..=100.0)));
     table.get("rate", per_second(10), text(|text| rate(text, false)));
-    table.get("rest", s(600), duration(s(0)..=DAY));
+    let rest = table.get("rest", s(600), duration(s(0)..=DAY));
     table.finish();
+    rest
 }
 
 fn admin(mut table: Table<'_>) {

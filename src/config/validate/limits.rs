@@ -10,6 +10,7 @@ const TIB: u64 = 1 << 40;
 pub(super) fn read(top: &mut Table<'_>) -> Limits {
     let mut table = top.table("limits");
     let limits = Limits {
+        sids: table.get("sids", 1_000_000, count::<usize>(1000..=100_000_000)),
         max_connections: table.get("max_connections", None, auto_or(count::<usize>(1..=100_000_000))),
         header: table.get("header", 32 << 10, |value| usize::try_from(size(1 << 10..=64 << 10)(value)?).ok()),
         headers: table.get("headers", 128, count::<usize>(1..=256)),
@@ -21,7 +22,6 @@ pub(super) fn read(top: &mut Table<'_>) -> Limits {
     table.get("exempt", vec![], list(text(address::network)));
     table.get("deny", vec![], list(text(address::network)));
     table.get("mode", true, choice(&[("enforce", true), ("observe", false)]));
-    table.get("sids", 1_000_000, count::<u32>(1000..=100_000_000));
     table.get("message", None, off_or(size(1..=TIB)));
     table.get("origins", vec![], list(text(origin)));
     table.finish();

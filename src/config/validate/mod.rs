@@ -10,6 +10,7 @@ mod limits;
 mod listen;
 mod log;
 mod names;
+mod placement;
 mod route;
 mod sticky;
 mod timeouts;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Balance, Instance, StickyKey, Timeouts, Upstream};
+use super::super::model::{Balance, Instance, InstanceState, Timeouts, Upstream};
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
 use super::super::report::Problem;
-use super::{address, later, names, sticky, timeouts};
+use super::{address, later, names, placement, sticky, timeouts};
 
 const MOST_UPSTREAMS: usize = 1000;
 const MOST_INSTANCES: usize = 1000;
@@ -89,34 +89,26 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     let source = table.get("source", vec![], list(spanned(text(address::source))));
     let source = without_twins(&table, source);
     let engine_io_paths = table.get("engine_io_path", vec!["/socket.io/".to_owned()], engine_io_paths);
-    table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
-    let (sticky, cookie) = sticky::read(&mut table, name.get_ref());
-    if let (true, Some(span)) = (sticky.by.contains(&StickyKey::IpHash), table.key_span("balance")) {
-        let title = format!(
-            "`{}.balance` is for clients that no key of sticky.by places: ip_hash places all",
-            table.name()
-        );
-        let label = "delete this line, or take \"ip_hash\" out of sticky.by";
-        table.walk().report_if_whole(Problem::warning(span, title, label));
-    }
+    let max_handshakes = table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
+    let sticky::Read { sticky, cookie, by } = sticky::read(&mut table, name.get_ref());
     later::read_upstream(&mut table);
+    let rest = later::rebalance(&mut table);
     let timeouts::Read { timeouts, spans } = timeouts::overrides(&mut table, base);
+    let places = instances.iter().map(Spanned::span).collect();
+    let upstream = Upstream {
+        name: name.get_ref().to_string(),
+        instances: instances.into_iter().map(Spanned::into_inner).collect(),
+        balance,
+        source,
+        engine_io_paths,
+        max_handshakes,
+        sticky,
+        rest,
+        timeouts,
+    };
+    placement::check(&table, &upstream, &by);
     table.finish();
-    Read {
-        span: name.span(),
-        instances: instances.iter().map(Spanned::span).collect(),
-        timeouts: spans,
-        cookie,
-        upstream: Upstream {
-            name: name.get_ref().to_string(),
-            instances: instances.into_iter().map(Spanned::into_inner).collect(),
-            balance,
-            source,
-            engine_io_paths,
-            sticky,
-            timeouts,
-        },
-    }
+    Read { upstream, span: name.span(), instances: places, timeouts: spans, cookie }
 }
 
 fn instances(table: &mut Table<'_>, header: Range<usize>) -> Vec<Spanned<Instance>> {
@@ -179,25 +171,29 @@ fn instance(value: &Value<'_>) -> Option<Spanned<Instance>> {
         };
         let written = string(value)?;
         let (host, port) = text(address::instance)(value)?;
-        let instance = Instance { name: written.to_owned(), host, port, weight: 1 };
-        return Some(Spanned::new(value.span(), instance));
+        return Some(Spanned::new(value.span(), Instance::plain(written.to_owned(), host, port)));
     };
     let address = table.need("address", "address = \"instance-1:3000\"", |value| {
         Some((string(value)?.to_owned(), text(address::instance)(value)?))
     });
     let name = table.get("name", None, |value| text(names::name)(value).map(Some));
     let weight = table.get("weight", 1, count::<u32>(1..=1000));
-    table.get("max_tunnels", None, off_or(count::<u32>(1..=10_000_000)));
-    table.get("backup", false, boolean);
-    table.get(
+    let max_tunnels = table.get("max_tunnels", None, off_or(count::<u32>(1..=10_000_000)));
+    let backup = table.get("backup", false, boolean);
+    let state = table.get(
         "state",
-        "ready",
-        choice(&[("ready", "ready"), ("cordon", "cordon"), ("drain", "drain"), ("maintain", "maintain")]),
+        InstanceState::Ready,
+        choice(&[
+            ("ready", InstanceState::Ready),
+            ("cordon", InstanceState::Cordon),
+            ("drain", InstanceState::Drain),
+            ("maintain", InstanceState::Maintain),
+        ]),
     );
     table.finish();
     let (written, (host, port)) = address?;
-    let name = name.unwrap_or(written);
-    Some(Spanned::new(value.span(), Instance { name, host, port, weight }))
+    let plain = Instance::plain(name.unwrap_or(written), host, port);
+    Some(Spanned::new(value.span(), Instance { weight, max_tunnels, backup, state, ..plain }))
 }
 
 /// How instances are spoken to over TLS.

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::{
-    CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin, RebindReason,
-    Refused, close_code,
+    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
+    RebindReason, Refused, close_code,
 };
 use crate::observe::count::{Count, Gauge, Histogram};
 
@@ -124,6 +124,9 @@ pub struct UpstreamCounters {
     decisions: [Count; DecisionBy::COUNT],
     rebinds: [Count; RebindReason::COUNT],
     cookies_rejected: [Count; CookieRejection::COUNT],
+    unknown_sessions: [Count; AnsweredBy::COUNT],
+    /// Answers to session starts in which no sid could be read.
+    pub sids_unreadable: Count,
     unplaced: [Count; CodeClass::COUNT],
     /// Seconds from the end of a request's head to the end of its answer; without upgrades and streams.
     pub request_seconds: Histogram,
@@ -141,6 +144,8 @@ impl Default for UpstreamCounters {
             decisions: Default::default(),
             rebinds: Default::default(),
             cookies_rejected: Default::default(),
+            unknown_sessions: Default::default(),
+            sids_unreadable: Count::default(),
             unplaced: Default::default(),
             request_seconds: Histogram::new(REQUEST_BOUNDS),
             connect_seconds: Histogram::new(CONNECT_BOUNDS),
@@ -169,6 +174,12 @@ impl UpstreamCounters {
         self.cookies_rejected[reason as usize].one();
     }
 
+    /// A client was told that its Engine.IO session is not known.
+    #[inline]
+    pub fn unknown_session(&self, by: AnsweredBy) {
+        self.unknown_sessions[by as usize].one();
+    }
+
     /// The proxy itself answered an exchange of this upstream without an instance (503: none is usable).
     #[inline]
     pub fn request_unplaced(&self, code: u16) {
@@ -185,6 +196,10 @@ impl UpstreamCounters {
 
     pub(super) fn cookies_rejected(&self, reason: CookieRejection) -> u64 {
         self.cookies_rejected[reason as usize].get()
+    }
+
+    pub(super) fn unknown_sessions(&self, by: AnsweredBy) -> u64 {
+        self.unknown_sessions[by as usize].get()
     }
 
     pub(super) fn requests_unplaced(&self, class: CodeClass) -> u64 {

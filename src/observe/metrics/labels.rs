@@ -127,6 +127,30 @@ label! {
 }
 
 label! {
+    /// Who told a client that its Engine.IO session is not known.
+    AnsweredBy {
+        /// The proxy: the session's instance is gone.
+        Proxy = "proxy",
+        /// The instance, with 400.
+        Instance = "instance",
+    }
+}
+
+label! {
+    /// What the administrator wants of an instance.
+    State {
+        /// It takes clients.
+        Ready = "ready",
+        /// No new clients.
+        Cordon = "cordon",
+        /// Its clients go elsewhere when they come again.
+        Drain = "drain",
+        /// Nothing goes there.
+        Maintain = "maintain",
+    }
+}
+
+label! {
     /// Why an affinity cookie was ignored.
     CookieRejection {
         /// Older than `sticky.ttl`.
@@ -193,6 +217,10 @@ label! {
         Headers = "headers",
         /// `limits.body`, also a route's own
         Body = "body",
+        /// `max_handshakes` and its queue
+        MaxHandshakes = "max_handshakes",
+        /// `max_tunnels`
+        MaxTunnels = "max_tunnels",
     }
 }
 

@@ -8,8 +8,8 @@ use super::counters::{
     UpstreamCounters,
 };
 use super::labels::{
-    CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin, RebindReason,
-    Refused,
+    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
+    RebindReason, Refused, State,
 };
 use super::process::ProcessStats;
 use super::table;
@@ -34,8 +34,29 @@ pub struct UpstreamView<'c> {
     pub name: String,
     /// One for each worker.
     pub shards: Vec<&'c UpstreamCounters>,
-    /// Its instances by name.
-    pub instances: Vec<(String, Vec<&'c InstanceCounters>)>,
+    /// Its instances.
+    pub instances: Vec<InstanceView<'c>>,
+}
+
+/// One instance.
+#[derive(Debug)]
+pub struct InstanceView<'c> {
+    /// Its name.
+    pub name: String,
+    /// One for each worker.
+    pub shards: Vec<&'c InstanceCounters>,
+    /// What the administrator wants of it.
+    pub state: State,
+    /// Handshakes that wait for their turn.
+    pub queued: u64,
+    /// Handshakes that it has not answered yet.
+    pub in_flight: u64,
+    /// Handshakes that were turned away, so far.
+    pub shed: u64,
+    /// Learned sids.
+    pub sids: u64,
+    /// Learned sids that had to make room, so far.
+    pub sids_evicted: u64,
 }
 
 /// What there is once in a process.
@@ -62,6 +83,8 @@ pub fn render(exposition: &Exposition<'_>) -> String {
     requests(&mut text, exposition);
     tunnels(&mut text, &exposition.upstreams);
     sticky(&mut text, &exposition.upstreams);
+    sessions(&mut text, &exposition.upstreams);
+    handshakes(&mut text, &exposition.upstreams);
     process(&mut text, &exposition.process);
     text.finish()
 }
@@ -103,7 +126,7 @@ fn requests(text: &mut Text, exposition: &Exposition<'_>) {
             let count = sum(&upstream.shards, |shard| shard.requests_unplaced(*class));
             samples.int(&[&upstream.name, "", class.as_str(), proxy], count);
         }
-        for (name, shards) in &upstream.instances {
+        for InstanceView { name, shards, .. } in &upstream.instances {
             for origin in Origin::ALL {
                 for class in CodeClass::ALL {
                     let count = sum(shards, |shard| shard.requests(*origin, *class));
@@ -117,14 +140,14 @@ fn requests(text: &mut Text, exposition: &Exposition<'_>) {
     histogram(text, table::CONNECT_SECONDS, upstreams, CONNECT_BOUNDS, |shard| &shard.connect_seconds);
     histogram(text, table::UPGRADE_SECONDS, upstreams, UPGRADE_BOUNDS, |shard| &shard.upgrade_seconds);
     let mut samples = text.family(table::REQUESTS_OPEN);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for kind in Kind::ALL {
             let open = level(shards, |shard| shard.requests_open(*kind).get());
             samples.int(&[upstream, instance, kind.as_str()], open);
         }
     }
     let mut samples = text.family(table::CONNECT_ERRORS);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for kind in ConnectError::ALL {
             let count = sum(shards, |shard| shard.connect_errors(*kind));
             samples.int(&[upstream, instance, kind.as_str()], count);
@@ -142,7 +165,7 @@ struct Tunnels<'c> {
 
 fn tunnels(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     let mut all = Vec::new();
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         let mut tunnels = Tunnels { upstream, instance, opened: 0, closed: BTreeMap::new() };
         for shard in shards {
             let (opened, closed) = shard.tunnels();
@@ -171,14 +194,14 @@ fn tunnels(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     }
     histogram(text, table::TUNNEL_SECONDS, upstreams, TUNNEL_BOUNDS, |shard| &shard.tunnel_seconds);
     let mut samples = text.family(table::TUNNEL_BYTES);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for direction in Direction::ALL {
             let bytes = sum(shards, |shard| shard.bytes(*direction));
             samples.int(&[upstream, instance, direction.as_str()], bytes);
         }
     }
     let mut samples = text.family(table::TUNNEL_FRAMES);
-    for (upstream, instance, shards) in instances(upstreams) {
+    for (upstream, InstanceView { name: instance, shards, .. }) in instances(upstreams) {
         for direction in Direction::ALL {
             let frames = sum(shards, |shard| shard.frames(*direction));
             samples.int(&[upstream, instance, direction.as_str()], frames);
@@ -209,6 +232,53 @@ fn sticky(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     }
 }
 
+fn sessions(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
+    let of_instances = |upstream: &UpstreamView<'_>, of: fn(&InstanceView<'_>) -> u64| {
+        upstream.instances.iter().map(of).sum::<u64>()
+    };
+    let mut samples = text.family(table::SIDS);
+    for upstream in upstreams {
+        samples.int(&[&upstream.name], of_instances(upstream, |instance| instance.sids));
+    }
+    let mut samples = text.family(table::SIDS_EVICTED);
+    for upstream in upstreams {
+        samples.int(&[&upstream.name], of_instances(upstream, |instance| instance.sids_evicted));
+    }
+    let mut samples = text.family(table::SIDS_UNREADABLE);
+    for upstream in upstreams {
+        samples.int(&[&upstream.name], sum(&upstream.shards, |shard| shard.sids_unreadable.get()));
+    }
+    let mut samples = text.family(table::UNKNOWN_SESSIONS);
+    for upstream in upstreams {
+        for by in AnsweredBy::ALL {
+            let count = sum(&upstream.shards, |shard| shard.unknown_sessions(*by));
+            samples.int(&[&upstream.name, by.as_str()], count);
+        }
+    }
+}
+
+fn handshakes(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
+    let mut samples = text.family(table::UPGRADES_QUEUED);
+    for (upstream, instance) in instances(upstreams) {
+        samples.int(&[upstream, &instance.name], instance.queued);
+    }
+    let mut samples = text.family(table::UPGRADES_IN_FLIGHT);
+    for (upstream, instance) in instances(upstreams) {
+        samples.int(&[upstream, &instance.name], instance.in_flight);
+    }
+    let mut samples = text.family(table::UPGRADES_SHED);
+    for (upstream, instance) in instances(upstreams) {
+        samples.int(&[upstream, &instance.name], instance.shed);
+    }
+    let mut samples = text.family(table::INSTANCE_STATE);
+    for (upstream, instance) in instances(upstreams) {
+        for state in State::ALL {
+            let is = u64::from(*state == instance.state);
+            samples.int(&[upstream, &instance.name, state.as_str()], is);
+        }
+    }
+}
+
 fn process(text: &mut Text, process: &ProcessView) {
     text.family(table::CONNECTIONS_LIMIT).int(&[], process.connections_limit);
     text.family(table::LOG_LINES_DROPPED).int(&[], process.log_lines_dropped);
@@ -233,16 +303,14 @@ fn process(text: &mut Text, process: &ProcessView) {
     text.family(table::PROCESS_START).float(&[], started.as_secs_f64());
 }
 
-/// Every instance with the names of its labels.
+/// Every instance, with the name of its upstream.
 fn instances<'v, 'c>(
     upstreams: &'v [UpstreamView<'c>],
-) -> impl Iterator<Item = (&'v str, &'v str, &'v [&'c InstanceCounters])> {
-    upstreams.iter().flat_map(|upstream| {
-        upstream
-            .instances
-            .iter()
-            .map(|(name, shards)| (upstream.name.as_str(), name.as_str(), shards.as_slice()))
-    })
+) -> impl Iterator<Item = (&'v str, &'v InstanceView<'c>)> {
+    let of = |upstream: &'v UpstreamView<'c>| {
+        upstream.instances.iter().map(|instance| (upstream.name.as_str(), instance))
+    };
+    upstreams.iter().flat_map(of)
 }
 
 /// A histogram of each upstream.

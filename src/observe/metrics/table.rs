@@ -74,6 +74,22 @@ families! {
         "Bound clients that were given another instance.";
     STICKY_COOKIES_REJECTED = Counter "stickyd_sticky_cookies_rejected_total" ["upstream", "reason"]
         "Affinity cookies that were ignored.";
+    SIDS = Gauge "stickyd_sids" ["upstream"]
+        "Engine.IO sessions that are remembered.";
+    SIDS_EVICTED = Counter "stickyd_sids_evicted_total" ["upstream"]
+        "Engine.IO sessions that were forgotten because limits.sids was reached.";
+    SIDS_UNREADABLE = Counter "stickyd_sids_unreadable_total" ["upstream"]
+        "Answers to new Engine.IO sessions in which no sid could be read; they are passed on.";
+    UNKNOWN_SESSIONS = Counter "stickyd_engine_io_unknown_sessions_total" ["upstream", "answered_by"]
+        "Requests of Engine.IO sessions that are not known: by the proxy because their instance is gone, or by the instance (400).";
+    UPGRADES_QUEUED = Gauge "stickyd_upgrades_queued" ["upstream", "instance"]
+        "Upgrades and new Engine.IO sessions that wait for their turn (max_handshakes).";
+    UPGRADES_IN_FLIGHT = Gauge "stickyd_upgrades_in_flight" ["upstream", "instance"]
+        "Upgrades and new Engine.IO sessions that the instance has not answered yet.";
+    UPGRADES_SHED = Counter "stickyd_upgrades_shed_total" ["upstream", "instance"]
+        "Upgrades and new Engine.IO sessions turned away: the queue was full, or the wait too long.";
+    INSTANCE_STATE = Gauge "stickyd_instance_state" ["upstream", "instance", "state"]
+        "1 for what the administrator wants of it: ready, cordon, drain, maintain.";
     CONNECT_ERRORS = Counter "stickyd_connect_errors_total" ["upstream", "instance", "kind"]
         "Connections to an instance that could not be made.";
     LOG_LINES_DROPPED = Counter "stickyd_log_lines_dropped_total" []

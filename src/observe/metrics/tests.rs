@@ -36,6 +36,10 @@ fn busy() -> Worker {
     for reason in CookieRejection::ALL {
         upstream.cookie_rejected(*reason);
     }
+    for by in AnsweredBy::ALL {
+        upstream.unknown_session(*by);
+    }
+    upstream.sids_unreadable.one();
     upstream.request_unplaced(503);
     upstream.request_seconds.observe(0.002);
     upstream.connect_seconds.observe(0.0002);
@@ -70,10 +74,16 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
             UpstreamView {
                 name: upstream.to_owned(),
                 shards: workers.iter().map(|worker| &worker.upstream).collect(),
-                instances: vec![(
-                    instance.to_owned(),
-                    workers.iter().map(|worker| &worker.instance).collect(),
-                )],
+                instances: vec![InstanceView {
+                    name: instance.to_owned(),
+                    shards: workers.iter().map(|worker| &worker.instance).collect(),
+                    state: State::Cordon,
+                    queued: 1,
+                    in_flight: 2,
+                    shed: 3,
+                    sids: 4,
+                    sids_evicted: 5,
+                }],
             },
             UpstreamView { name: "empty".to_owned(), shards: Vec::new(), instances: Vec::new() },
         ],

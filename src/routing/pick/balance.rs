@@ -1,28 +1,29 @@
 //! Placement of a client that no key places.
 //!
-//! The usable candidates stand in a line, each as many times in a row as it weighs: a position on that line is an instance.
+//! The eligible candidates stand in a line, each as many times in a row as it weighs: a position on that line is an instance.
 
-use super::{Candidate, usable};
+use super::Candidate;
+use super::candidate::Eligible;
 use crate::config::model::Balance;
 
-/// `None`: no candidate is usable.
-pub(super) fn choose(balance: Balance, candidates: &[Candidate], random: u64, turn: u64) -> Option<usize> {
+/// `number`: the turn of `round_robin`, otherwise random.
+pub(super) fn choose(balance: Balance, eligible: Eligible<'_>, number: u64) -> Option<usize> {
     match balance {
-        Balance::LeastTunnels => least_loaded_of_two(candidates, random),
-        Balance::RoundRobin => in_turn(candidates, turn),
-        Balance::Random => drawn(line(candidates), random),
+        Balance::LeastTunnels => least_loaded_of_two(eligible, number),
+        Balance::RoundRobin => in_turn(eligible, number),
+        Balance::Random => drawn(line(eligible), number),
     }
 }
 
 /// Two different ones, drawn by weight; the one that will carry less for its weight with this client on it. The first drawn
 /// wins a tie.
-fn least_loaded_of_two(candidates: &[Candidate], random: u64) -> Option<usize> {
-    let first = drawn(line(candidates), random)?;
-    let others = line(candidates).filter(|(index, _)| *index != first);
+fn least_loaded_of_two(eligible: Eligible<'_>, random: u64) -> Option<usize> {
+    let first = drawn(line(eligible), random)?;
+    let others = line(eligible).filter(|(index, _)| *index != first);
     let Some(second) = drawn(others, scrambled(random)) else {
         return Some(first);
     };
-    let (one, two) = (&candidates[first], &candidates[second]);
+    let (one, two) = (eligible.candidate(first), eligible.candidate(second));
     // load / weight without dividing
     let one_carries = (u128::from(one.load) + 1) * u128::from(weight(two));
     let two_carries = (u128::from(two.load) + 1) * u128::from(weight(one));
@@ -32,8 +33,8 @@ fn least_loaded_of_two(candidates: &[Candidate], random: u64) -> Option<usize> {
 /// Every `sum of weights` turns give each instance exactly its weight. They are dealt in as many rounds as the heaviest
 /// weighs: the heaviest comes once in each round, one of half its weight in every second, the others evenly in between, in the
 /// file's order. No state but `turn`, so a changed set needs no reset.
-fn in_turn(candidates: &[Candidate], turn: u64) -> Option<usize> {
-    let line = line(candidates);
+fn in_turn(eligible: Eligible<'_>, turn: u64) -> Option<usize> {
+    let line = line(eligible);
     let rounds = line.clone().map(|(_, weight)| weight).max()?;
     // How often an instance came before a round; half of its share of a round is rounded up.
     let came = |round: u64, weight: u64| (round * weight + rounds / 2) / rounds;
@@ -69,8 +70,8 @@ fn at(line: impl Iterator<Item = (usize, u64)>, mut position: u64) -> Option<usi
     None
 }
 
-fn line(candidates: &[Candidate]) -> impl Iterator<Item = (usize, u64)> + Clone {
-    usable(candidates).map(|(index, candidate)| (index, weight(candidate)))
+fn line(eligible: Eligible<'_>) -> impl Iterator<Item = (usize, u64)> + Clone {
+    eligible.iter().map(|(index, candidate)| (index, weight(candidate)))
 }
 
 fn weight(candidate: &Candidate) -> u64 {

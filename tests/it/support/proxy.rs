@@ -76,7 +76,7 @@ impl Proxy {
     }
 
     pub(crate) fn close_tunnels(&self, reason: Reason) {
-        self.running().close_tunnels(reason);
+        self.running().close(reason);
     }
 
     pub(crate) fn scrape(&self) -> Scrape {

@@ -1,0 +1,124 @@
+//! What a scrape of `/metrics` shows, and the thread that shows it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+
+use super::metrics_listener;
+use super::start::{Running, StartError, unavailable};
+use crate::config::model::InstanceState;
+use crate::generation::Generation;
+use crate::http::Door;
+use crate::local::clock;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::{
+    self, Exposition, InstanceView, ProcessStats, ProcessView, State, UpstreamView,
+};
+use crate::observe::panics;
+use crate::upstream::Instance;
+
+/// The thread that shows metrics.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Metrics {
+    /// Ends it.
+    pub(super) fn stop(self) {
+        // Whoever no longer listens has ended.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Binds `[metrics] address`.
+///
+/// # Errors
+/// When it cannot be had.
+pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))?;
+    listener.set_nonblocking(true).map_err(unavailable)?;
+    Ok(listener)
+}
+
+/// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
+pub(super) fn serve(
+    socket: std::net::TcpListener,
+    running: &Running,
+    doors: Vec<Arc<Door>>,
+) -> Result<Metrics, StartError> {
+    let address = socket.local_addr().map_err(unavailable)?;
+    let (stop, stopped) = oneshot::channel();
+    let (shared, limit) = (running.shared.clone(), running.connections_limit);
+    let (started, ready) = (clock::wall(), running.ready.clone());
+    let render = move || expose(&shared.published.load(), &doors, &shared.access_log, limit, started);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
+    let serve = move || {
+        runtime.block_on(async move {
+            match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let stopped = async move { drop(stopped.await) };
+                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
+                        .await;
+                }
+                Err(error) => tracing::error!(%error, "metrics cannot be shown"),
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(serve).map_err(unavailable)?;
+    Ok(Metrics { address, stop, thread })
+}
+
+/// The text of a scrape.
+fn expose(
+    generation: &Generation,
+    doors: &[Arc<Door>],
+    access_log: &AccessLog,
+    limit: usize,
+    started: SystemTime,
+) -> String {
+    let upstreams = generation.upstreams.iter().map(|upstream| UpstreamView {
+        name: upstream.config.name.clone(),
+        shards: upstream.shards(),
+        instances: upstream.instances.iter().map(|instance| view(instance)).collect(),
+    });
+    metrics::render(&Exposition {
+        listeners: doors.iter().map(|door| (door.name.clone(), door.counters.iter().collect())).collect(),
+        upstreams: upstreams.collect(),
+        process: ProcessView {
+            connections_limit: limit as u64,
+            log_lines_dropped: access_log.dropped(),
+            panics: panics::count(),
+            processes: 1,
+            started,
+            stats: ProcessStats::read(),
+        },
+    })
+}
+
+fn view(instance: &Instance) -> InstanceView<'_> {
+    let load = &instance.load;
+    InstanceView {
+        name: instance.name.clone(),
+        shards: instance.shards(),
+        state: match instance.config.state {
+            InstanceState::Ready => State::Ready,
+            InstanceState::Cordon => State::Cordon,
+            InstanceState::Drain => State::Drain,
+            InstanceState::Maintain => State::Maintain,
+        },
+        queued: load.queued().into(),
+        in_flight: load.handshakes().into(),
+        shed: load.shed(),
+        sids: load.sids().into(),
+        sids_evicted: load.evicted(),
+    }
+}

@@ -1,0 +1,301 @@
+//! What an instance carries, over all workers, and what may begin at it. Touched when something begins or ends, never
+//! for a message.
+//!
+//! Everything that is carried is a guard: it counts for as long as it lives.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Instance;
+use crate::local::timer;
+
+/// Handshakes that wait at one instance; whoever comes then is told to come again.
+const QUEUE: u32 = 256;
+/// They wait for so long: a client gives up after 20 s, and a queue that is not served in 5 will not be in 20.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// The numbers of one instance.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Load {
+    tunnels: AtomicU32,
+    /// Learned sids, those that were upgraded to a tunnel included.
+    sids: AtomicU32,
+    /// Learned sids that no tunnel stands for.
+    sessions: AtomicU32,
+    handshakes: AtomicU32,
+    queued: AtomicU32,
+    shed: AtomicU64,
+    evicted: AtomicU64,
+    /// One permit for each handshake in flight; `None`: `max_handshakes` is off.
+    turns: Option<Arc<Semaphore>>,
+}
+
+/// Why a handshake may not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// The instance carries as many tunnels as it may: another may have room.
+    Full,
+    /// Too many wait already, or this one has waited too long.
+    Queue,
+}
+
+impl Load {
+    pub(super) fn new(max_handshakes: Option<u32>) -> Self {
+        Load {
+            tunnels: AtomicU32::new(0),
+            sids: AtomicU32::new(0),
+            sessions: AtomicU32::new(0),
+            handshakes: AtomicU32::new(0),
+            queued: AtomicU32::new(0),
+            shed: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            turns: max_handshakes.map(|turns| Arc::new(Semaphore::new(turns as usize))),
+        }
+    }
+
+    /// Open tunnels.
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// Learned sids.
+    pub fn sids(&self) -> u32 {
+        self.sids.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes in flight.
+    pub fn handshakes(&self) -> u32 {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes that wait for their turn.
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes that were turned away, so far.
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    /// Learned sids that had to make room, so far.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// One of its learned sids had to make room.
+    pub fn one_evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tunnels, sessions without one, and handshakes in flight: what placement goes by.
+    pub fn total(&self) -> u32 {
+        self.tunnels().saturating_add(self.sessions.load(Ordering::Relaxed)).saturating_add(self.handshakes())
+    }
+}
+
+/// A handshake in flight: an upgrade, or a new Engine.IO session.
+#[derive(Debug)]
+pub struct Handshake {
+    instance: Arc<Instance>,
+    _turn: Option<OwnedSemaphorePermit>,
+    /// It had to wait for its turn.
+    pub waited: bool,
+}
+
+impl Handshake {
+    /// Begins one, or waits for its turn. `in_session`: an upgrade of a session that counts already.
+    ///
+    /// # Errors
+    /// When the instance has no room, or the queue has none.
+    pub async fn begin(instance: &Arc<Instance>, in_session: bool) -> Result<Self, Shed> {
+        let load = &instance.load;
+        let at_once = load.turns.as_ref().map(|turns| turns.clone().try_acquire_owned());
+        let (turn, waited) = match (at_once, &load.turns) {
+            (Some(Err(_)), Some(turns)) => {
+                // In a box: waiting is rare, and every exchange would have room for it.
+                (Some(Box::pin(wait(load, turns)).await?), true)
+            }
+            (at_once, _) => (at_once.and_then(Result::ok), false),
+        };
+        instance.load.handshakes.fetch_add(1, Ordering::Relaxed);
+        let handshake = Handshake { instance: instance.clone(), _turn: turn, waited };
+        // Counted first, looked at then: of several that come at once none is too many.
+        if instance.is_beyond(in_session) { Err(Shed::Full) } else { Ok(handshake) }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.instance.load.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn wait(load: &Load, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Shed> {
+    struct Queued<'l>(&'l Load);
+    impl Drop for Queued<'_> {
+        fn drop(&mut self) {
+            self.0.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let before = load.queued.fetch_add(1, Ordering::Relaxed);
+    let queued = Queued(load);
+    let turn = match before {
+        0..QUEUE => timer::within(QUEUE_WAIT, turns.clone().acquire_owned()).await,
+        _ => None,
+    };
+    drop(queued);
+    turn.and_then(Result::ok).ok_or_else(|| {
+        load.shed.fetch_add(1, Ordering::Relaxed);
+        Shed::Queue
+    })
+}
+
+/// An open tunnel of an instance.
+#[derive(Debug)]
+pub struct OpenTunnel(Arc<Instance>);
+
+impl OpenTunnel {
+    /// Counts it.
+    pub fn begin(instance: Arc<Instance>) -> Self {
+        instance.load.tunnels.fetch_add(1, Ordering::Relaxed);
+        OpenTunnel(instance)
+    }
+}
+
+impl Deref for OpenTunnel {
+    type Target = Arc<Instance>;
+
+    fn deref(&self) -> &Arc<Instance> {
+        &self.0
+    }
+}
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.load.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A learned Engine.IO session: where it lives.
+#[derive(Debug)]
+pub struct Home {
+    instance: Arc<Instance>,
+    /// No tunnel stands for it.
+    polling: bool,
+}
+
+impl Home {
+    /// Counts a session.
+    pub fn of(instance: Arc<Instance>) -> Self {
+        instance.load.sids.fetch_add(1, Ordering::Relaxed);
+        instance.load.sessions.fetch_add(1, Ordering::Relaxed);
+        Home { instance, polling: true }
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// A tunnel stands for it from now on. (Should its client fail to use the tunnel and go on polling, the session
+    /// is not counted again: it is still known.)
+    pub fn upgraded(&mut self) {
+        if std::mem::take(&mut self.polling) {
+            self.instance.load.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.upgraded();
+        self.instance.load.sids.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::upstream::Upstream;
+
+    fn instance(keys: &str, of_instance: &str) -> Arc<Instance> {
+        let text = format!(
+            "listen = \"127.0.0.1:80\"\n[upstream.app]\n{keys}\ninstances = [{{ address = \"127.0.0.1:81\"{of_instance} }}]\n"
+        );
+        let config = config::parse(&text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        Upstream::new(config.upstreams[0].clone(), None, 1).instances[0].clone()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_carried_counts_for_as_long_as_it_lives() {
+        let instance = instance("", "");
+        let check = |expected: (u32, u32, u32, u32)| {
+            let load = &instance.load;
+            assert_eq!((load.tunnels(), load.sids(), load.handshakes(), load.total()), expected);
+        };
+        let handshake = Handshake::begin(&instance, false).await.unwrap();
+        check((0, 0, 1, 1));
+        let mut home = Home::of(instance.clone());
+        drop(handshake);
+        check((0, 1, 0, 1));
+        let tunnel = OpenTunnel::begin(instance.clone());
+        check((1, 1, 0, 2));
+        home.upgraded();
+        home.upgraded();
+        check((1, 1, 0, 1));
+        drop(home);
+        check((1, 0, 0, 1));
+        drop(tunnel);
+        check((0, 0, 0, 0));
+        drop(Home::of(instance.clone()));
+        check((0, 0, 0, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_full_instance_takes_no_start_and_none_slips_through() {
+        let instance = instance("", ", max_tunnels = 2");
+        let first = Handshake::begin(&instance, false).await.unwrap();
+        let _tunnel = OpenTunnel::begin(instance.clone());
+        assert!(matches!(Handshake::begin(&instance, false).await, Err(Shed::Full)));
+        assert_eq!(instance.load.handshakes(), 1, "what may not begin does not count");
+        drop(first);
+        // The session counts already: its upgrade takes the place that it has.
+        let mut session = Home::of(instance.clone());
+        assert!(matches!(Handshake::begin(&instance, false).await, Err(Shed::Full)));
+        let upgrade = Handshake::begin(&instance, true).await.unwrap();
+        let _second = OpenTunnel::begin(instance.clone());
+        drop(upgrade);
+        session.upgraded();
+        assert!(matches!(Handshake::begin(&instance, true).await, Err(Shed::Full)));
+        assert_eq!((instance.load.total(), instance.load.shed()), (2, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn handshakes_wait_for_their_turn_in_a_bounded_queue() {
+        let instance = instance("max_handshakes = 1", "");
+        let first = Handshake::begin(&instance, false).await.unwrap();
+        let mut waiting: Vec<_> = (0..=QUEUE).map(|_| Box::pin(Handshake::begin(&instance, false))).collect();
+        let mut polled = 0;
+        for future in &mut waiting {
+            let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx))).await;
+            polled += 1;
+            assert_eq!(poll.is_ready(), polled > QUEUE, "{polled}");
+        }
+        assert_eq!((instance.load.queued(), instance.load.shed()), (QUEUE, 1));
+        drop(first);
+        let second = waiting.remove(0).await.unwrap();
+        assert_eq!((instance.load.queued(), instance.load.handshakes()), (QUEUE - 1, 1));
+        // Clients that leave give up their place.
+        waiting.clear();
+        assert_eq!(instance.load.queued(), 0);
+        drop(second);
+        assert!(Handshake::begin(&instance, false).await.is_ok());
+    }
+}
