@@ -71,6 +71,8 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
             }
             Err(broken) => {
                 let bytes = transfer.bytes_up();
+                // How long the client takes to hear of it is none of the instance's business.
+                lease.handshake = None;
                 return Box::pin(fail(connection, &request, &lease, &broken, (bytes, 0))).await;
             }
         };
@@ -127,10 +129,11 @@ async fn give_up(
     let keep_alive = request.keep_alive && request.framing == Framing::None && whole;
     let answer = respond::Answer::to(request, failure);
     let status = answer.as_ref().map(|answer| answer.status);
-    let then = tell(connection, answer, request.to_head, keep_alive).await;
-    if let (Failure::SessionClosed(reason), Some((lease, _))) = (failure, lease) {
-        record::session_closed(&connection.ctx, request, lease, reason);
+    if failure.ends_session(request.kind) {
+        // Before it hears of it, for it comes again at once.
+        record::session_ended(&connection.ctx, request, lease.map(|(lease, _)| lease), failure);
     }
+    let then = tell(connection, answer, request.to_head, keep_alive).await;
     let bytes = lease.map_or((0, 0), |(_, bytes)| bytes);
     let outcome = Outcome { bytes, ..Outcome::failed(failure, status) };
     record::exchange(&connection.ctx, &connection.arrival, request, lease.map(|(lease, _)| lease), outcome);

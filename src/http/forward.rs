@@ -22,9 +22,9 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::routing::pick::Cookie;
-use crate::tunnel::Seat;
+use crate::tunnel::{Order, Reason, Seat};
 use crate::upstream::Upstream;
+use crate::upstream::load::Handshake as Turn;
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
 const INTERIMS_MAX: u8 = 16;
@@ -93,7 +93,9 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
-        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(None));
+        // Who stops has closed the polls that it saw: one that begins now would be left over.
+        let order = ctx.stopping.get().then_some(Order { reason: Reason::Shutdown });
+        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(order));
         Transfer {
             ctx,
             client,
@@ -156,8 +158,9 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
-        // Once an answer has begun there are packets in it, which nobody else has.
-        if let Some(order) = self.seat.as_ref().filter(|_| !self.answered).and_then(|seat| seat.order(cx)) {
+        // Once an answer has begun there may be packets in it, which nobody else has.
+        let begun = !self.lease.wire.unread().is_empty();
+        if let Some(order) = self.seat.as_ref().filter(|_| !begun).and_then(|seat| seat.order(cx)) {
             return Poll::Ready(Err(Failure::SessionClosed(order.reason)));
         }
         let mut moved = false;
@@ -306,7 +309,11 @@ impl<'x> Transfer<'x> {
                 }
                 continue;
             }
-            let answer = prepare(self.ctx, self.request, self.lease, &head, self.up.is_ended());
+            // How long the client takes for its answer is none of the instance's business.
+            self.lease.handshake.iter_mut().for_each(|handshake| handshake.answered());
+            let beginning = if head.status == 101 { None } else { self.lease.handshake.take() };
+            let whole = self.up.is_ended();
+            let answer = prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
             self.lease.wire.consume(len);
             return Ok(Some(answer));
         }
@@ -332,6 +339,7 @@ fn prepare(
     lease: &Lease,
     head: &ResponseHead<'_, '_>,
     request_is_whole: bool,
+    handshake: Option<Box<Turn>>,
 ) -> Answer {
     let switched = head.status == 101;
     let http11 = request.version == Version::Http11;
@@ -369,7 +377,7 @@ fn prepare(
         instance_keeps: head.keep_alive,
         client_keeps,
         stamped,
-        learning: Learning::of(ctx, request, lease, head),
+        learning: Learning::of(ctx, request, lease, head, handshake),
         head: out,
     }
 }
@@ -391,13 +399,10 @@ impl Answer {
 fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<([u8; 8], Vec<u8>)> {
     let upstream: &Upstream = &request.upstream;
     let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
-    let placing = &request.placing;
-    if placing.is_good_for(lease.index) || headers::is_shared(head) {
+    if headers::is_shared(head) {
         return None;
     }
-    // A renewed binding is the same binding.
-    let kept = placing.bound.filter(|_| placing.cookie == Cookie::To(lease.index));
-    let id = kept.map_or_else(random::secret, |bound| bound.id);
+    let id = request.placing.binding_for(lease.index, random::secret)?;
     let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id };
     let mut value = Vec::with_capacity(cookie::VALUE_LEN);
     keys.seal(&upstream.config.name, &binding, &mut value);

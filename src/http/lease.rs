@@ -72,8 +72,9 @@ pub(super) async fn lease(
         let handshake = match begin(request, instance).await {
             Ok(handshake) => handshake,
             Err(Shed::Queue) => return Err(Failure::QueueFull),
-            // Nowhere else is its session known; it goes on by polling.
-            Err(Shed::Full) if choice.by == By::Sid => return Err(Failure::Full),
+            // Nowhere else is its session known, and who is of a session would be sent to the same full instance again and
+            // again; it goes on by polling.
+            Err(Shed::Full) if request.placing.in_session() => return Err(Failure::Full),
             Err(Shed::Full) => {
                 tried.push((choice.instance, Tried::Full));
                 continue;

@@ -18,9 +18,6 @@ use crate::routing::pick::{Cookie, Need, Sid};
 use crate::upstream::Upstream;
 use crate::upstream::load::Home;
 
-/// Cookies of our name that are looked at: each costs a MAC. Browsers send one, or two when a path or domain was changed.
-const COOKIES_MAX: usize = 4;
-
 /// Where a client belongs.
 #[derive(Debug)]
 pub(super) struct Placing {
@@ -82,12 +79,8 @@ impl Placing {
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
         let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
-        let starts = upgrades || (polling.is_some() && head.method == "GET");
-        let need = match &session {
-            Some((sid, _)) => Need::Session(*sid),
-            None if starts => Need::Start,
-            None => Need::Plain,
-        };
+        let polls = polling.is_some() && head.method == "GET";
+        let need = Need::of(session.as_ref().map(|(sid, _)| *sid), upgrades, polls);
         Placing {
             need,
             cookie,
@@ -109,14 +102,20 @@ impl Placing {
         matches!(self.need, Need::Session(_))
     }
 
-    /// A new Engine.IO session by polling: its answer says its sid.
-    pub(super) fn begins_polling(&self) -> bool {
-        self.need == Need::Start && self.polling.is_some()
+    /// A new Engine.IO session by polling, whose sid is to be learned from the answer.
+    pub(super) fn is_learned(&self, upstream: &Upstream) -> bool {
+        let by_sid = upstream.config.sticky.by.contains(&StickyKey::Sid);
+        by_sid && self.need == Need::Start && self.polling.is_some()
     }
 
-    /// The client holds a cookie for `chosen` that need not be renewed yet.
-    pub(super) fn is_good_for(&self, chosen: usize) -> bool {
-        self.cookie == Cookie::To(chosen) && self.bound.is_some_and(|bound| bound.fresh)
+    /// The id of the binding that the client is to be given for `chosen`; `None`: it is given none. `new`: a fresh id.
+    pub(super) fn binding_for(&self, chosen: usize, new: impl FnOnce() -> [u8; 8]) -> Option<[u8; 8]> {
+        match (self.cookie, self.bound) {
+            // A renewed binding is the same binding.
+            (Cookie::To(held), Some(bound)) if held == chosen => (!bound.fresh).then_some(bound.id),
+            // A session belongs to a tab, the cookie to the browser: another tab's binding stays what it is.
+            _ => (!self.in_session()).then(new),
+        }
     }
 }
 
@@ -130,7 +129,7 @@ fn bound(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> (Coo
     let values = fields.flat_map(|header| cookie::values(header.value, &sticky.cookie.name));
     let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
     let mut rejected = None;
-    for value in values.take(COOKIES_MAX) {
+    for value in values.take(cookie::VALUES_MAX) {
         match keys.open(&upstream.config.name, value, now, ttl) {
             Ok(binding) => {
                 let bound = Bound { id: binding.id, fresh: !binding.is_past_half(now, ttl) };
@@ -175,6 +174,30 @@ fn sid_hash(sid: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_given_which_binding() {
+        let (id, new) = ([1; 8], [2; 8]);
+        let check = |need, cookie, fresh, expected: Option<[u8; 8]>| {
+            let bound = (cookie != Cookie::None).then_some(Bound { id, fresh });
+            let placing =
+                Placing { need, cookie, bound, values: Box::default(), session: None, polling: None };
+            assert_eq!(placing.binding_for(0, || new), expected, "{need:?} {cookie:?} {fresh}");
+        };
+        for need in [Need::Start, Need::Plain] {
+            check(need, Cookie::None, true, Some(new));
+            check(need, Cookie::Removed, true, Some(new));
+            check(need, Cookie::To(1), true, Some(new));
+        }
+        for sid in [Sid::Unknown, Sid::At(0)] {
+            check(Need::Session(sid), Cookie::None, true, None);
+            check(Need::Session(sid), Cookie::To(1), false, None);
+        }
+        for need in [Need::Start, Need::Plain, Need::Session(Sid::At(0))] {
+            check(need, Cookie::To(0), true, None);
+            check(need, Cookie::To(0), false, Some(id));
+        }
+    }
 
     #[test]
     fn a_sid_s_hash_is_the_begin_of_its_sha_256() {

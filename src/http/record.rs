@@ -165,12 +165,16 @@ fn count_refused(ctx: &Context, arrival: &Arrival, failure: Option<Failure>) {
     }
 }
 
+/// The proxy closes a tunnel: its client may be here again before the other end has said goodbye.
+pub(super) fn tunnel_closes(life: &Life, reason: Reason) {
+    if reason.sends_away() {
+        send_away(&life.ctx, &life.upstream, &life.instance, life.known_as);
+    }
+}
+
 /// A tunnel has ended.
 pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     let ctx = &life.ctx;
-    if ended.reason.sends_away() {
-        send_away(ctx, &life.upstream, &life.instance, life.known_as);
-    }
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());
@@ -191,12 +195,14 @@ pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     });
 }
 
-/// The proxy has closed an Engine.IO session.
-pub(super) fn session_closed(ctx: &Context, request: &Request, lease: &Lease, reason: Reason) {
+/// An Engine.IO session is over as far as its client is concerned: it will not use the sid again.
+pub(super) fn session_ended(ctx: &Context, request: &Request, lease: Option<&Lease>, failure: Failure) {
     if let Some(session) = &request.placing.session {
         ctx.sids.forget(session.key);
     }
-    if reason.sends_away() {
+    if let (Failure::SessionClosed(reason), Some(lease)) = (failure, lease)
+        && reason.sends_away()
+    {
         send_away(ctx, &request.upstream, &lease.instance, KnownAs::of(request, None));
     }
 }

@@ -136,7 +136,7 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
     let origin = Origin {
         request_id: &request_id,
         // A sid must be read from the answer before it is passed on.
-        identity: placing.begins_polling(),
+        identity: placing.is_learned(upstream),
         cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
         ..origin(arrival, config, head)
     };

@@ -149,9 +149,13 @@ impl Failure {
         if full { Failure::Full } else { self }
     }
 
-    /// It ends an Engine.IO session that has a poll parked: what was to come will not, and no other instance has it.
-    fn ends_a_poll(self) -> bool {
-        matches!(self, Failure::SessionClosed(_) | Failure::InstanceClosed)
+    /// The client of such a request is told that its Engine.IO session is over: no other instance has what was to come.
+    pub(super) fn ends_session(self, kind: Kind) -> bool {
+        match self {
+            Failure::SessionGone => true,
+            Failure::SessionClosed(_) | Failure::InstanceClosed => kind == Kind::Poll,
+            _ => false,
+        }
     }
 }
 
@@ -189,7 +193,7 @@ impl<'a> Answer<'a> {
                 body: engine_io::SESSION_UNKNOWN.into(),
                 ..Answer::text((status, phrase), "")
             }),
-            (_, Some(dialect)) if request.kind == Kind::Poll && failure.ends_a_poll() => Some(Answer {
+            (_, Some(dialect)) if failure.ends_session(request.kind) => Some(Answer {
                 status: 200,
                 phrase: "OK",
                 content_type: dialect.content_type(),

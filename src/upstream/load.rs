@@ -103,7 +103,7 @@ impl Load {
 #[derive(Debug)]
 pub struct Handshake {
     instance: Arc<Instance>,
-    _turn: Option<OwnedSemaphorePermit>,
+    turn: Option<OwnedSemaphorePermit>,
     /// It had to wait for its turn.
     pub waited: bool,
 }
@@ -124,9 +124,14 @@ impl Handshake {
             (at_once, _) => (at_once.and_then(Result::ok), false),
         };
         instance.load.handshakes.fetch_add(1, Ordering::Relaxed);
-        let handshake = Handshake { instance: instance.clone(), _turn: turn, waited };
+        let handshake = Handshake { instance: instance.clone(), turn, waited };
         // Counted first, looked at then: of several that come at once none is too many.
         if instance.is_beyond(in_session) { Err(Shed::Full) } else { Ok(handshake) }
+    }
+
+    /// The instance has answered, so it is another one's turn. This one counts on until what comes of it does.
+    pub fn answered(&mut self) {
+        self.turn = None;
     }
 }
 
@@ -256,6 +261,19 @@ mod tests {
         check((0, 0, 0, 0));
         drop(Home::of(instance.clone()));
         check((0, 0, 0, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_answered_handshake_leaves_its_turn_and_counts_on() {
+        let instance = instance("max_handshakes = 1", ", max_tunnels = 2");
+        let mut first = Handshake::begin(&instance, false).await.unwrap();
+        first.answered();
+        let second = Handshake::begin(&instance, false).await.unwrap();
+        assert!(!second.waited);
+        drop(second);
+        let _tunnel = OpenTunnel::begin(instance.clone());
+        assert!(matches!(Handshake::begin(&instance, false).await, Err(Shed::Full)));
+        assert_eq!(instance.load.handshakes(), 1);
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -5,7 +5,7 @@ import { startProxy } from './support/proxy.mjs';
 
 const cluster = await startCluster();
 // By cookie alone: two windows on one machine have one address, but a jar each.
-const proxy = await startProxy('proxy', cluster.instances, ['cookie']);
+const proxy = await startProxy('proxy', cluster.instances, { by: ['cookie'] });
 const instances = cluster.instances.map(({ name, port }) => `${name} on port ${port}`).join(', ');
 
 console.log(`

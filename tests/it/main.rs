@@ -7,8 +7,10 @@
 //! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
 //! | `chaos` | everything wrong at once |
 //! | `affinity` | which instance a client gets, and what binds it |
+//! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `life` | the process: limits, locks, signals |
 //! | `config` | the corpus of configurations, good and bad |
+//! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
 //! | `architecture` | what may import what |
 
@@ -24,7 +26,10 @@ mod architecture;
 mod chaos;
 mod config;
 mod differential;
+mod explain;
 mod life;
 mod requests;
+mod review;
+mod sessions;
 mod support;
 mod tunnel;

@@ -350,6 +350,7 @@ fn nginx() {
         // A backup stands in a line of its own, as nginx has it.
         ("8.8.8.8", "backup ready backup ready", "3 ip_hash"),
         ("8.8.8.8", "down backup down backup", "3 ip_hash"),
+        ("8.8.8.8", "backup+x1000 ready ready", "2 ip_hash"),
         // It gives up after 21 tries.
         ("8.8.8.8", "down+x1000 ready", "1 balance"),
         ("8.8.8.8", "down down", "nowhere"),

@@ -60,7 +60,7 @@ export function start(name, command, args, env = {}) {
       child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`));
     }).finally(() => {
       running.delete(handle);
-      file.end();
+      return new Promise((written) => file.end(written));
     }),
     signal(signal) {
       try {

@@ -1,7 +1,7 @@
 //! A part of the table: the sessions of some keys, and who makes room when it is full.
 //!
-//! All in one slab, found by key, in two lists each: by use ([`Classes`]) and by address ([`Addresses`]). A session in an exchange is
-//! in neither, so it is not found when something is to go.
+//! All in one slab, found by key, in two lists each: by use ([`Classes`]) and by address ([`Addresses`]). A session in an
+//! exchange is in neither, so it is not found when something is to go.
 //!
 //! Must not: lock, drop a home (its caller does that, outside of the lock).
 
@@ -85,7 +85,7 @@ impl<H> Shard<H> {
             clock: 0,
             sessions: Slab::new(),
             by_key: HashTable::new(),
-            classes: Classes::default(),
+            classes: Classes::new(),
             addresses: Addresses::new(share, hasher),
             cors: Interned::default(),
             started: 0,
