@@ -5,6 +5,7 @@
 
 pub mod explain;
 pub mod files;
+mod health;
 mod lock;
 pub mod metrics_listener;
 mod run;

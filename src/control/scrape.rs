@@ -20,6 +20,7 @@ use crate::observe::metrics::{
 };
 use crate::observe::panics;
 use crate::upstream::Instance;
+use crate::upstream::health::State as Health;
 
 /// The thread that shows metrics.
 #[derive(Debug)]
@@ -88,6 +89,7 @@ fn expose(
     let upstreams = generation.upstreams.iter().map(|upstream| UpstreamView {
         name: upstream.config.name.clone(),
         shards: upstream.shards(),
+        panic: !upstream.believes_checks(),
         instances: upstream.instances.iter().map(|instance| view(instance)).collect(),
     });
     metrics::render(&Exposition {
@@ -109,6 +111,9 @@ fn view(instance: &Instance) -> InstanceView<'_> {
     InstanceView {
         name: instance.name.clone(),
         shards: instance.shards(),
+        up: matches!(instance.vitals.state(), Health::Up | Health::Unknown),
+        degraded: instance.vitals.state() == Health::Degraded,
+        checks: &instance.vitals.counters,
         state: match instance.config.state {
             InstanceState::Ready => State::Ready,
             InstanceState::Cordon => State::Cordon,

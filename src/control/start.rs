@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::health::{self, Supervisor};
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
 use super::{files, lock, secrets};
@@ -47,6 +48,7 @@ pub(super) fn unavailable(error: impl fmt::Display) -> StartError {
 #[derive(Debug)]
 pub struct Running {
     workers: Vec<Worker>,
+    supervisor: Option<Supervisor>,
     metrics: Option<Metrics>,
     pub(super) shared: Shared,
     listeners: Vec<(String, Option<SocketAddr>)>,
@@ -72,8 +74,11 @@ pub fn start(
     let generation = assemble(config, surroundings)?;
     let config = &generation.config;
     let open_files = files::raise_limit();
-    let limit =
-        config.limits.max_connections.unwrap_or_else(|| files::connections_that_fit(open_files, workers));
+    let checks = health::at_a_time(&generation);
+    let limit = config
+        .limits
+        .max_connections
+        .unwrap_or_else(|| files::connections_that_fit(open_files, workers, checks));
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let unacked = config.timeouts.unacked;
@@ -91,6 +96,7 @@ pub fn start(
     let (listeners, doors, per_worker) = hand_out(bound, workers);
     let mut running = Running {
         workers: Vec::new(),
+        supervisor: None,
         metrics: None,
         shared: Shared::new(generation, access_log),
         listeners,
@@ -109,6 +115,10 @@ pub fn start(
             })
             .map_err(unavailable)?,
         );
+    }
+    if checks > 0 {
+        let supervisor = health::supervise(running.generation(), checks).map_err(unavailable)?;
+        running.supervisor = Some(supervisor);
     }
     running.metrics = metrics_socket.map(|socket| scrape::serve(socket, &running, doors)).transpose()?;
     Ok(running)
@@ -155,6 +165,9 @@ impl Running {
         std::thread::sleep(ready_delay);
         self.workers.iter().for_each(|worker| worker.order(Command::Stop { spread, deadline }));
         self.workers.into_iter().for_each(Worker::join);
+        if let Some(supervisor) = self.supervisor {
+            supervisor.stop();
+        }
         if let Some(metrics) = self.metrics {
             metrics.stop();
         }

@@ -16,6 +16,7 @@ use crate::local::stream::Stream;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
 use crate::routing::pick::{self, By, Candidate, Choice, Health, Need, Outcome, Passed, Policy};
 use crate::upstream::connect::{self, Failed};
+use crate::upstream::health::State;
 use crate::upstream::load::{Handshake, Shed};
 use crate::upstream::{Instance, Upstream};
 
@@ -80,9 +81,15 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if handshake.as_ref().is_some_and(|handshake| handshake.waited) && client.is_read_closed() {
+        let waited = handshake.as_ref().is_some_and(|handshake| handshake.waited);
+        if waited && client.is_read_closed() {
             // It left while it waited: what it wanted is not done any more.
             return Err(Failure::ClientGone);
+        }
+        if waited && instance.vitals.state() == State::Down && upstream.believes_checks() {
+            // It was found dead meanwhile.
+            tried.push((choice.instance, Tried::Unreachable));
+            continue;
         }
         match reach(ctx, upstream, instance, fresh).await {
             Ok((wire, reused)) => {
@@ -95,6 +102,9 @@ pub(super) async fn lease(
             Err(failed) => {
                 instance.counters(ctx.worker).connect_error(failed.kind);
                 tracing::debug!(upstream = upstream.config.name, instance = instance.name, error = %failed.error, "cannot connect");
+                if failed.kind.blames_the_instance() {
+                    instance.vitals.suspect();
+                }
                 match failed.kind {
                     // Another instance would not help.
                     ConnectError::Files => return Err(Failure::NoFiles),
@@ -153,6 +163,7 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
     let policy = Policy::of(&upstream.config);
     let placing = &request.placing;
     let by_load = policy.looks_at_loads(placing.need);
+    let believed = upstream.believes_checks();
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| {
@@ -160,9 +171,16 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
         Candidate {
             hash: instance.hash,
             weight: instance.config.weight,
+            share: instance.vitals.share(),
             backup: instance.config.backup,
             state: instance.config.state,
-            health: if was == Some(Tried::Unreachable) { Health::Down } else { Health::Up },
+            health: match instance.vitals.state() {
+                // What this exchange has seen itself is believed in any case.
+                _ if was == Some(Tried::Unreachable) => Health::Down,
+                State::Down if believed => Health::Down,
+                State::Degraded if believed => Health::Degraded,
+                _ => Health::Up,
+            },
             full: was == Some(Tried::Full) || instance.is_full(),
             load: if by_load { instance.load.total().into() } else { 0 },
             away: false,

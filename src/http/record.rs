@@ -91,6 +91,11 @@ pub(super) fn exchange(
         Some(lease) => lease.instance.counters(ctx.worker).request(status, outcome.origin),
         None => counters.request_unplaced(status),
     }
+    if let (Some(failure), Some(lease)) = (outcome.failure, lease)
+        && failure.blames_the_instance()
+    {
+        lease.instance.vitals.suspect();
+    }
     count_refused(ctx, arrival, outcome.failure);
     count_unknown(request, counters, outcome);
     let took = clock::now().since(request.began);
@@ -175,6 +180,9 @@ pub(super) fn tunnel_closes(life: &Life, reason: Reason) {
 /// A tunnel has ended.
 pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     let ctx = &life.ctx;
+    if ended.instance_broke_off() {
+        life.instance.vitals.suspect();
+    }
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());

@@ -142,6 +142,21 @@ impl Failure {
         }
     }
 
+    /// It was seen of the instance that something may be wrong with it: a check should look into that.
+    pub(super) fn blames_the_instance(self) -> bool {
+        matches!(
+            self,
+            Failure::InstanceClosed
+                | Failure::BadAnswer(_)
+                | Failure::BadAnswerBody(_)
+                | Failure::BadSwitch
+                | Failure::InterimAnswers
+                | Failure::AnswerTimeout
+                | Failure::InstanceStalled
+                | Failure::AnswerStalled
+        )
+    }
+
     /// Nobody could be chosen: because all are full, or for what was found out before.
     pub(super) fn or_full(self, upstream: &Upstream) -> Self {
         let full =

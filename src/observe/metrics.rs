@@ -17,10 +17,10 @@ mod render;
 mod table;
 mod text;
 
-pub use counters::{InstanceCounters, ListenerCounters, UpstreamCounters};
+pub use counters::{HealthCounters, InstanceCounters, ListenerCounters, UpstreamCounters};
 pub use labels::{
-    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
-    RebindReason, Refused, State,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit,
+    Origin, RebindReason, Refused, State,
 };
 pub use process::ProcessStats;
 pub use render::{Exposition, InstanceView, ProcessView, UpstreamView, render};

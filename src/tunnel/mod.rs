@@ -71,3 +71,10 @@ pub struct Ended {
     /// From the instance to the client.
     pub down: Total,
 }
+
+impl Ended {
+    /// The instance's side ended without a Close, as when its process dies.
+    pub fn instance_broke_off(&self) -> bool {
+        self.reason == Reason::InstanceLost || (self.reason == Reason::InstanceClosed && self.code.is_none())
+    }
+}

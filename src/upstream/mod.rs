@@ -5,6 +5,7 @@ pub mod health;
 pub mod load;
 pub mod pool;
 pub mod probe;
+pub mod vitals;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::affinity::ClientKey;
 use crate::affinity::cookie::{Binding, InstanceToken, Keys};
 use crate::affinity::ip_hash::InstanceHash;
-use crate::config::model;
+use crate::config::model::{self, InstanceState};
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
+use health::{Standing, State};
 use load::Load;
+use vitals::Vitals;
 
 /// An upstream as the data path sees it; part of one generation.
 #[derive(Debug)]
@@ -70,6 +73,19 @@ impl Upstream {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Enough of its instances pass their checks for those to be believed (`health.panic_below`).
+    pub fn believes_checks(&self) -> bool {
+        let takes_clients = |instance: &&Arc<Instance>| {
+            matches!(instance.config.state, InstanceState::Ready | InstanceState::Cordon)
+        };
+        let standing = |instance: &Arc<Instance>| Standing {
+            backup: instance.config.backup,
+            passes: matches!(instance.vitals.state(), State::Up | State::Unknown),
+        };
+        let instances = self.instances.iter().filter(takes_clients).map(standing);
+        health::are_believed(instances, self.config.health.panic_below)
+    }
+
     /// The place of an instance; `None`: it is not of this upstream, or was removed.
     pub fn index(&self, instance: &Instance) -> Option<usize> {
         self.instances.iter().position(|known| known.id == instance.id)
@@ -102,6 +118,8 @@ pub struct Instance {
     pub config: model::Instance,
     /// What it carries.
     pub load: Load,
+    /// Its health.
+    pub vitals: Vitals,
     /// Its identity for rendezvous hashing.
     pub hash: InstanceHash,
     /// Where it is.
@@ -124,6 +142,7 @@ impl Instance {
             name: config.name.clone(),
             config: config.clone(),
             load: Load::new(upstream.max_handshakes),
+            vitals: Vitals::new(),
             hash: InstanceHash::of(&upstream.name, &config.name),
             endpoint: Arc::new(Endpoint::new(&config.host, config.port)),
             tokens: keys.map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),

@@ -31,7 +31,6 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
 use crate::local::timer;
-use crate::observe::metrics::ConnectError;
 use crate::tunnel::close::CloseFrame;
 use question::{Question, Verdict};
 
@@ -81,8 +80,8 @@ impl Target {
         let turn = random::next();
         match connect::connect(&self.endpoint, &self.sources, turn, &self.timeouts).await {
             Ok(stream) => Ok(Wire { stream, unread: Vec::new() }),
-            Err(Failed { kind: ConnectError::NoLocalPort | ConnectError::Files, .. }) => Err(Event::Void),
-            Err(Failed { error, .. }) => Err(lost(&error)),
+            Err(Failed { kind, error }) if kind.blames_the_instance() => Err(lost(&error)),
+            Err(_) => Err(Event::Void),
         }
     }
 }

@@ -28,7 +28,7 @@ struct Setup {
 fn setup() -> Setup {
     let instance = TcpListener::bind("127.0.0.1:0").unwrap();
     let toml = format!(
-        "listen = \"127.0.0.1:0\"\nworkers = 1\n[upstream.app]\ninstances = [\"{}\"]\n[metrics]\naddress = \"off\"\n\
+        "listen = \"127.0.0.1:0\"\nworkers = 1\n[upstream.app]\ninstances = [\"{}\"]\nhealth.check = \"off\"\n[metrics]\naddress = \"off\"\n\
          [log]\naccess = \"off\"\n[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n",
         instance.local_addr().unwrap()
     );

@@ -51,7 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("generation", &["config", "upstream"]),
     ("routing", &["affinity", "config"]),
-    ("upstream", &["affinity", "config", "local", "observe", "tunnel"]),
+    ("upstream", &["affinity", "codec", "config", "local", "observe", "tunnel"]),
     ("tunnel", &["local"]),
     ("affinity", &["config"]),
     ("codec", &[]),

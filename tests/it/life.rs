@@ -15,7 +15,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 fn toml(top: &str, instance: &impl std::fmt::Display, more: &str) -> String {
     let listen = if top.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"" };
     format!(
-        "{listen}\n{top}\n[upstream.app]\ninstances = [\"{instance}\"]\n[metrics]\naddress = \"127.0.0.1:0\"\n{more}"
+        "{listen}\n{top}\n[upstream.app]\ninstances = [\"{instance}\"]\nhealth.check = \"off\"\n[metrics]\naddress = \"127.0.0.1:0\"\n{more}"
     )
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::{
-    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
-    RebindReason, Refused, close_code,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit,
+    Origin, RebindReason, Refused, close_code,
 };
 use crate::observe::count::{Count, Gauge, Histogram};
 
@@ -16,6 +16,9 @@ pub(super) const CONNECT_BOUNDS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
 /// Seconds from a client's upgrade request to the 101: up to `timeouts.upgrade` as shipped.
 pub(super) const UPGRADE_BOUNDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Seconds of a check: up to ten times `health.timeout` as shipped.
+pub(super) const CHECK_BOUNDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Seconds of a tunnel: 1 s to 3 days.
 pub(super) const TUNNEL_BOUNDS: &[f64] = &[
@@ -114,6 +117,35 @@ impl InstanceCounters {
     pub fn tunnels_open(&self) -> u64 {
         let (opened, closed) = self.tunnels();
         opened.saturating_sub(closed.iter().map(|(_, count)| count).sum())
+    }
+}
+
+/// What the one thread that checks counts of one instance.
+#[derive(Debug)]
+pub struct HealthCounters {
+    checks: [Count; CheckResult::COUNT],
+    seconds: [Histogram; CheckResult::COUNT],
+}
+
+impl Default for HealthCounters {
+    fn default() -> Self {
+        Self { checks: Default::default(), seconds: std::array::from_fn(|_| Histogram::new(CHECK_BOUNDS)) }
+    }
+}
+
+impl HealthCounters {
+    /// A check came to this after so many seconds.
+    pub fn check(&self, result: CheckResult, seconds: f64) {
+        self.checks[result as usize].one();
+        self.seconds[result as usize].observe(seconds);
+    }
+
+    pub(super) fn checks(&self, result: CheckResult) -> u64 {
+        self.checks[result as usize].get()
+    }
+
+    pub(super) fn seconds(&self, result: CheckResult) -> &Histogram {
+        &self.seconds[result as usize]
     }
 }
 

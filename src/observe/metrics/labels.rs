@@ -151,6 +151,22 @@ label! {
 }
 
 label! {
+    /// What a check of an instance came to.
+    CheckResult {
+        /// The answer was good and came in time.
+        Passed = "passed",
+        /// An answer came in time, and was not good: a status, or no HTTP.
+        Unfit = "unfit",
+        /// No connection, or one that ended before its answer.
+        Lost = "lost",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// It could not be made: no file descriptor, no local port.
+        NotMade = "not_made",
+    }
+}
+
+label! {
     /// Why an affinity cookie was ignored.
     CookieRejection {
         /// Older than `sticky.ttl`.
@@ -181,6 +197,13 @@ label! {
         Dns = "dns",
         /// The TLS handshake failed.
         Tls = "tls",
+    }
+}
+
+impl ConnectError {
+    /// It says something of the instance, and not only of this machine.
+    pub const fn blames_the_instance(self) -> bool {
+        !matches!(self, ConnectError::NoLocalPort | ConnectError::Files)
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::counters::{
-    CONNECT_BOUNDS, InstanceCounters, ListenerCounters, REQUEST_BOUNDS, TUNNEL_BOUNDS, UPGRADE_BOUNDS,
-    UpstreamCounters,
+    CHECK_BOUNDS, CONNECT_BOUNDS, HealthCounters, InstanceCounters, ListenerCounters, REQUEST_BOUNDS,
+    TUNNEL_BOUNDS, UPGRADE_BOUNDS, UpstreamCounters,
 };
 use super::labels::{
-    AnsweredBy, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit, Origin,
-    RebindReason, Refused, State,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit,
+    Origin, RebindReason, Refused, State,
 };
 use super::process::ProcessStats;
 use super::table;
@@ -34,6 +34,8 @@ pub struct UpstreamView<'c> {
     pub name: String,
     /// One for each worker.
     pub shards: Vec<&'c UpstreamCounters>,
+    /// Its checks are not believed.
+    pub panic: bool,
     /// Its instances.
     pub instances: Vec<InstanceView<'c>>,
 }
@@ -45,6 +47,12 @@ pub struct InstanceView<'c> {
     pub name: String,
     /// One for each worker.
     pub shards: Vec<&'c InstanceCounters>,
+    /// Its checks pass, or it is not checked.
+    pub up: bool,
+    /// It answers its checks, but not as it should.
+    pub degraded: bool,
+    /// Its checks.
+    pub checks: &'c HealthCounters,
     /// What the administrator wants of it.
     pub state: State,
     /// Handshakes that wait for their turn.
@@ -85,6 +93,7 @@ pub fn render(exposition: &Exposition<'_>) -> String {
     sticky(&mut text, &exposition.upstreams);
     sessions(&mut text, &exposition.upstreams);
     handshakes(&mut text, &exposition.upstreams);
+    health(&mut text, &exposition.upstreams);
     process(&mut text, &exposition.process);
     text.finish()
 }
@@ -270,11 +279,42 @@ fn handshakes(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     for (upstream, instance) in instances(upstreams) {
         samples.int(&[upstream, &instance.name], instance.shed);
     }
+}
+
+fn health(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
+    let mut samples = text.family(table::INSTANCE_UP);
+    for (upstream, instance) in instances(upstreams) {
+        samples.int(&[upstream, &instance.name], instance.up.into());
+    }
+    let mut samples = text.family(table::INSTANCE_DEGRADED);
+    for (upstream, instance) in instances(upstreams) {
+        samples.int(&[upstream, &instance.name], instance.degraded.into());
+    }
     let mut samples = text.family(table::INSTANCE_STATE);
     for (upstream, instance) in instances(upstreams) {
         for state in State::ALL {
             let is = u64::from(*state == instance.state);
             samples.int(&[upstream, &instance.name, state.as_str()], is);
+        }
+    }
+    let mut samples = text.family(table::UPSTREAM_PANIC);
+    for upstream in upstreams {
+        samples.int(&[&upstream.name], upstream.panic.into());
+    }
+    let mut samples = text.family(table::HEALTH_CHECKS);
+    for (upstream, InstanceView { name: instance, checks, .. }) in instances(upstreams) {
+        for result in CheckResult::ALL {
+            samples.int(&[upstream, instance, result.as_str()], checks.checks(*result));
+        }
+    }
+    let mut samples = text.family(table::HEALTH_CHECK_SECONDS);
+    for (upstream, InstanceView { name: instance, checks, .. }) in instances(upstreams) {
+        for result in CheckResult::ALL {
+            let mut total = HistogramTotal::new(CHECK_BOUNDS);
+            checks.seconds(*result).add_to(&mut total);
+            if total.count() > 0 {
+                samples.histogram(&[upstream, instance, result.as_str()], &total);
+            }
         }
     }
 }

@@ -88,8 +88,18 @@ families! {
         "Upgrades and new Engine.IO sessions that the instance has not answered yet.";
     UPGRADES_SHED = Counter "stickyd_upgrades_shed_total" ["upstream", "instance"]
         "Upgrades and new Engine.IO sessions turned away: the queue was full, or the wait too long.";
+    INSTANCE_UP = Gauge "stickyd_instance_up" ["upstream", "instance"]
+        "1 while its checks pass, or it is not checked; 0 with stickyd_instance_degraded 0 is down.";
+    INSTANCE_DEGRADED = Gauge "stickyd_instance_degraded" ["upstream", "instance"]
+        "1 while it answers its checks, but not as it should, or late: no new clients.";
     INSTANCE_STATE = Gauge "stickyd_instance_state" ["upstream", "instance", "state"]
         "1 for what the administrator wants of it: ready, cordon, drain, maintain.";
+    UPSTREAM_PANIC = Gauge "stickyd_upstream_panic" ["upstream"]
+        "1 while fewer instances pass than health.panic_below, so that checks are not believed.";
+    HEALTH_CHECKS = Counter "stickyd_health_checks_total" ["upstream", "instance", "result"]
+        "Checks of an instance by what they came to.";
+    HEALTH_CHECK_SECONDS = Histogram "stickyd_health_check_seconds" ["upstream", "instance", "result"]
+        "Time from the begin of a check to what it came to; only of results that there were.";
     CONNECT_ERRORS = Counter "stickyd_connect_errors_total" ["upstream", "instance", "kind"]
         "Connections to an instance that could not be made.";
     LOG_LINES_DROPPED = Counter "stickyd_log_lines_dropped_total" []

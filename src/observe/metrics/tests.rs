@@ -12,11 +12,12 @@ struct Worker {
     listener: ListenerCounters,
     upstream: UpstreamCounters,
     instance: InstanceCounters,
+    health: HealthCounters,
 }
 
 /// One that saw everything once.
 fn busy() -> Worker {
-    let Worker { listener, upstream, instance } = Worker::default();
+    let Worker { listener, upstream, instance, health } = Worker::default();
     listener.connections.add(5);
     listener.connections_open.inc();
     for reason in Refused::ALL {
@@ -64,19 +65,29 @@ fn busy() -> Worker {
     instance.bytes_down.add(20);
     instance.frames_up.add(1);
     instance.frames_down.add(2);
-    Worker { listener, upstream, instance }
+    for result in CheckResult::ALL {
+        health.check(*result, 0.2);
+    }
+    Worker { listener, upstream, instance, health }
 }
 
+/// The first worker's is the one thread that checks.
 fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> String {
+    let unchecked = HealthCounters::default();
+    let checks = workers.first().map_or(&unchecked, |worker| &worker.health);
     render(&Exposition {
         listeners: vec![(listener.to_owned(), workers.iter().map(|worker| &worker.listener).collect())],
         upstreams: vec![
             UpstreamView {
                 name: upstream.to_owned(),
                 shards: workers.iter().map(|worker| &worker.upstream).collect(),
+                panic: true,
                 instances: vec![InstanceView {
                     name: instance.to_owned(),
                     shards: workers.iter().map(|worker| &worker.instance).collect(),
+                    up: false,
+                    degraded: true,
+                    checks,
                     state: State::Cordon,
                     queued: 1,
                     in_flight: 2,
@@ -85,7 +96,12 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
                     sids_evicted: 5,
                 }],
             },
-            UpstreamView { name: "empty".to_owned(), shards: Vec::new(), instances: Vec::new() },
+            UpstreamView {
+                name: "empty".to_owned(),
+                shards: Vec::new(),
+                panic: false,
+                instances: Vec::new(),
+            },
         ],
         process: ProcessView {
             connections_limit: 9_900,
@@ -195,6 +211,16 @@ fn workers_are_summed() {
     check(
         r#"stickyd_connect_errors_total{upstream="socketio",instance="instance-1:3000",kind="no_local_port"} 2"#,
     );
+    check(r#"stickyd_instance_up{upstream="socketio",instance="instance-1:3000"} 0"#);
+    check(r#"stickyd_instance_degraded{upstream="socketio",instance="instance-1:3000"} 1"#);
+    check(r#"stickyd_upstream_panic{upstream="socketio"} 1"#);
+    check(r#"stickyd_upstream_panic{upstream="empty"} 0"#);
+    check(
+        r#"stickyd_health_checks_total{upstream="socketio",instance="instance-1:3000",result="timeout"} 1"#,
+    );
+    check(
+        r#"stickyd_health_check_seconds_sum{upstream="socketio",instance="instance-1:3000",result="passed"} 0.2"#,
+    );
     check("stickyd_log_lines_dropped_total 1");
     check("stickyd_panics_total 2");
     check("stickyd_processes 1");
@@ -202,7 +228,7 @@ fn workers_are_summed() {
     check("process_cpu_seconds_total 1.5");
     check("process_open_fds 12");
     check("process_start_time_seconds 1795521961.123");
-    assert_eq!(seen, 36);
+    assert_eq!(seen, 42);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //!
 //! The eligible candidates stand in a line, each as many times in a row as it weighs: a position on that line is an instance.
 
-use super::Candidate;
 use super::candidate::Eligible;
 use crate::config::model::Balance;
 
@@ -25,8 +24,8 @@ fn least_loaded_of_two(eligible: Eligible<'_>, random: u64) -> Option<usize> {
     };
     let (one, two) = (eligible.candidate(first), eligible.candidate(second));
     // load / weight without dividing
-    let one_carries = (u128::from(one.load) + 1) * u128::from(weight(two));
-    let two_carries = (u128::from(two.load) + 1) * u128::from(weight(one));
+    let one_carries = (u128::from(one.load) + 1) * u128::from(eligible.weight(two));
+    let two_carries = (u128::from(two.load) + 1) * u128::from(eligible.weight(one));
     Some(if two_carries < one_carries { second } else { first })
 }
 
@@ -71,11 +70,7 @@ fn at(line: impl Iterator<Item = (usize, u64)>, mut position: u64) -> Option<usi
 }
 
 fn line(eligible: Eligible<'_>) -> impl Iterator<Item = (usize, u64)> + Clone {
-    eligible.iter().map(|(index, candidate)| (index, weight(candidate)))
-}
-
-fn weight(candidate: &Candidate) -> u64 {
-    u64::from(candidate.weight.max(1))
+    eligible.iter().map(move |(index, candidate)| (index, u64::from(eligible.weight(candidate))))
 }
 
 /// `fraction / 2^64` of `length`: evenly spread over 0 to `length - 1` when `fraction` is random.

@@ -11,6 +11,8 @@ pub struct Candidate {
     pub hash: InstanceHash,
     /// 1 to 1000
     pub weight: u32,
+    /// Hundredths of its weight that count, 1 to 100: fewer than all in a slow start.
+    pub share: u8,
     /// Takes clients only when no other can.
     pub backup: bool,
     /// What the administrator wants of it.
@@ -24,6 +26,9 @@ pub struct Candidate {
     /// This client was moved away from it and must not return yet.
     pub away: bool,
 }
+
+/// [`Candidate::share`] outside a slow start.
+const WHOLE: u8 = 100;
 
 /// How an instance is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,7 @@ impl Candidate {
         Candidate {
             hash,
             weight,
+            share: WHOLE,
             backup: false,
             state: InstanceState::Ready,
             health: Health::Up,
@@ -104,6 +110,8 @@ pub(super) struct Eligible<'c> {
     need: Need,
     as_if_up: bool,
     rank: Rank,
+    /// One of them is in its slow start: all weigh in hundredths.
+    warming: bool,
 }
 
 /// The lowest that there is takes all: those that the client was moved away from only when there is no other, `backup`
@@ -118,9 +126,17 @@ impl<'c> Eligible<'c> {
     /// `None`: nobody. `as_if_up`: also those that would be eligible were they not down.
     pub(super) fn of(candidates: &'c [Candidate], need: Need, as_if_up: bool) -> Option<Self> {
         let lowest = Rank { away: false, backup: false };
-        let all = Eligible { candidates, need, as_if_up, rank: lowest };
+        let all = Eligible { candidates, need, as_if_up, rank: lowest, warming: false };
         let rank = candidates.iter().filter_map(|candidate| all.rank_of(candidate)).min()?;
-        Some(Eligible { rank, ..all })
+        let eligible = Eligible { rank, ..all };
+        let warming = eligible.iter().any(|(_, candidate)| candidate.share != WHOLE);
+        Some(Eligible { warming, ..eligible })
+    }
+
+    /// What one of them weighs among the others, slow start included. Only the proportions mean something.
+    pub(super) fn weight(self, candidate: &Candidate) -> u32 {
+        let weight = candidate.weight.max(1);
+        if self.warming { weight.saturating_mul(candidate.share.clamp(1, WHOLE).into()) } else { weight }
     }
 
     /// Each with its index in the whole list.
@@ -141,7 +157,8 @@ impl<'c> Eligible<'c> {
         &self.candidates[index]
     }
 
-    /// The weights of all that are `backup` as those here are, eligible or not, in the order of the file; of others 0.
+    /// The weights of all that are `backup` as those here are, eligible or not, in the order of the file; of others 0. A slow
+    /// start does not count: by nginx's mapping it would move everybody.
     pub(super) fn weights_in_line(self) -> impl Iterator<Item = u32> + Clone {
         let weight = move |candidate: &Candidate| {
             if candidate.backup == self.rank.backup { candidate.weight.max(1) } else { 0 }

@@ -47,11 +47,13 @@ fn by(
 }
 
 fn rendezvous(key: impl Lot, eligible: Eligible<'_>, ceiling: Option<Ceiling>) -> Option<usize> {
-    let below = |candidate: &Candidate| ceiling.is_none_or(|ceiling| ceiling.leaves_room(candidate));
+    let below = |candidate: &Candidate| {
+        ceiling.is_none_or(|ceiling| ceiling.leaves_room(candidate, eligible.weight(candidate)))
+    };
     let candidates = eligible.iter().filter(|(_, candidate)| below(candidate));
     ip_hash::rendezvous(
         key,
-        candidates.map(|(index, candidate)| (index, candidate.hash, candidate.weight.max(1))),
+        candidates.map(|(index, candidate)| (index, candidate.hash, eligible.weight(candidate))),
     )
 }
 
@@ -72,14 +74,14 @@ impl Ceiling {
         let (mut load, mut weight) = (0, 0);
         for (_, candidate) in eligible.iter() {
             load += u128::from(candidate.load);
-            weight += u128::from(candidate.weight.max(1));
+            weight += u128::from(eligible.weight(candidate));
         }
         Ceiling { allowed: u128::from(bound) * (load + 1), total_weight: 100 * weight }
     }
 
     /// `load < ceil(allowed * weight / total weight)`, without dividing: what is whole and below a number is below the next whole
     /// one, and the other way round.
-    fn leaves_room(self, candidate: &Candidate) -> bool {
-        u128::from(candidate.load) * self.total_weight < self.allowed * u128::from(candidate.weight.max(1))
+    fn leaves_room(self, candidate: &Candidate, weight: u32) -> bool {
+        u128::from(candidate.load) * self.total_weight < self.allowed * u128::from(weight)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use stickyd::config::model::Check;
 use stickyd::tunnel::Reason;
 use stickyd::{Running, Surroundings, config};
 
@@ -35,7 +36,7 @@ impl Proxy {
     }
 
     /// As `toml` says. It need not say what every test wants the same: one listener on a free port, one worker, metrics, a
-    /// quick stop.
+    /// quick stop, and without a word of `health` no checks.
     pub(crate) fn start(toml: &str) -> Self {
         watch_for_panics();
         let listen = if toml.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"\n" };
@@ -47,8 +48,12 @@ impl Proxy {
         let text = format!(
             "{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n{shutdown}[log]\naccess = \"off\"\n"
         );
-        let loaded = config::parse(&text, "test.toml")
+        let mut loaded = config::parse(&text, "test.toml")
             .unwrap_or_else(|report| panic!("{}\n{text}", report.render(config::Style::Plain)));
+        if !toml.contains("health.") && !toml.contains(".health]") && !toml.contains("health =") {
+            // A scripted instance takes whoever connects for the next step of its script.
+            loaded.config.upstreams.iter_mut().for_each(|upstream| upstream.health.check = Check::Off);
+        }
         let running = stickyd::start(loaded.config, &Surroundings::default(), None).unwrap();
         Proxy { running: Some(running) }
     }
@@ -139,7 +144,7 @@ fn watch_for_panics() {
     ONCE.call_once(|| {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if thread::current().name().is_some_and(|name| name.starts_with("worker-")) {
+            if thread::current().name().is_some_and(|name| name.starts_with("worker-") || name == "health") {
                 PANICS.fetch_add(1, Ordering::SeqCst);
             }
             report(panic);

@@ -19,7 +19,7 @@ fn a_reader_that_stops_costs_no_memory() {
     let file = home.write(
         "config.toml",
         &format!(
-            "listen = \"127.0.0.1:0\"\nworkers = 1\n[upstream.app]\ninstances = [\"{instance}\"]\n\
+            "listen = \"127.0.0.1:0\"\nworkers = 1\n[upstream.app]\ninstances = [\"{instance}\"]\nhealth.check = \"off\"\n\
              [metrics]\naddress = \"127.0.0.1:0\"\n[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n"
         ),
     );

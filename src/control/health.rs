@@ -1,0 +1,233 @@
+//! Checks the instances, on a thread of its own: a check never waits for traffic, nor traffic for a check.
+//!
+//! One task watches one instance. What it finds goes into the instance's [`Vitals`](crate::upstream::vitals::Vitals), where
+//! placement reads it, and once for each change into the log.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::config::model::{Check, InstanceState};
+use crate::generation::Generation;
+use crate::local::{clock, random, timer};
+use crate::observe::metrics::CheckResult;
+use crate::upstream::health::{Change, Event, Health, State};
+use crate::upstream::probe::{self, Target};
+use crate::upstream::{Instance, Upstream};
+
+/// Checks of one instance at a time; more wait for an end. One that hangs has two by default, and some that are late.
+const OF_ONE: usize = 8;
+/// Checks at a time that each instance adds to those of the process, and the most that there are.
+const EACH: usize = 4;
+const OF_ALL: usize = 256;
+
+/// The thread that checks.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// How many checks of these upstreams may run at a time: as many descriptors are kept for them.
+pub(super) fn at_a_time(generation: &Generation) -> usize {
+    let checked = generation.upstreams.iter().flat_map(|upstream| checked(upstream)).count();
+    (checked * EACH).min(OF_ALL)
+}
+
+/// Starts to check. `at_a_time`: checks, of all instances.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+pub(super) fn supervise(generation: Arc<Generation>, at_a_time: usize) -> io::Result<Supervisor> {
+    let (stop, stopped) = oneshot::channel();
+    let (report, ready) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime: LocalRuntime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(report.send(Err(error))),
+        };
+        // Whoever started it hears of success as soon as the loop can run.
+        let _ = report.send(Ok(()));
+        runtime.block_on(watch_all(&generation, at_a_time, stopped));
+        // A resolver that does not answer is not waited for.
+        runtime.shutdown_background();
+    })?;
+    match ready.recv() {
+        Ok(result) => result.map(|()| Supervisor { stop, thread }),
+        Err(_) => Err(io::Error::other("the thread that checks ended before it began")),
+    }
+}
+
+impl Supervisor {
+    /// Ends it.
+    pub(super) fn stop(self) {
+        // Whoever no longer listens has ended.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that checks panicked");
+        }
+    }
+}
+
+/// Its instances that are checked.
+fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
+    let checks = upstream.config.health.check != Check::Off;
+    let wanted = |instance: &&Arc<Instance>| instance.config.state != InstanceState::Maintain;
+    upstream.instances.iter().filter(move |_| checks).filter(wanted)
+}
+
+async fn watch_all(generation: &Generation, at_a_time: usize, stopped: oneshot::Receiver<()>) {
+    // Dropped at the end, with all that runs in them.
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(timer::drive());
+    let permits = Arc::new(Semaphore::new(at_a_time));
+    for upstream in &generation.upstreams {
+        let group = Rc::new(Group { upstream: upstream.clone(), believed: Cell::new(true) });
+        for instance in checked(upstream) {
+            tasks.spawn_local(watch(group.clone(), instance.clone(), permits.clone()));
+        }
+    }
+    // An error: whoever could have said so is gone.
+    let _ = stopped.await;
+}
+
+/// An upstream, and whether its checks are believed.
+#[derive(Debug)]
+struct Group {
+    upstream: Arc<Upstream>,
+    believed: Cell<bool>,
+}
+
+/// What is heard of a check: its number, what, and after how long.
+type Heard = (u64, Event, Duration);
+
+async fn watch(group: Rc<Group>, instance: Arc<Instance>, permits: Arc<Semaphore>) {
+    let now = || clock::now().since_boot();
+    let target = Rc::new(Target::of(&group.upstream, &instance));
+    let mut health = Health::new(&group.upstream.config.health, now());
+    let (tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
+    let mut checks = Checks::default();
+    loop {
+        checks.forget_ended();
+        instance.vitals.publish(health.state(), health.share(now()));
+        let wake = health.wake(now()).saturating_sub(now());
+        tokio::select! {
+            // Not by the worker's wheel, which is too coarse for intervals with a jitter.
+            () = tokio::time::sleep(wake), if checks.has_room() => {
+                if health.due() <= now() {
+                    let check = health.begin(now(), random::next());
+                    checks.begin(check, run(check, target.clone(), permits.clone(), tell.clone()));
+                }
+            }
+            () = instance.vitals.suspected() => health.suspect(now()),
+            Some((check, event, took)) = hear.recv() => {
+                if let Some(result) = result(&event) {
+                    instance.vitals.counters.check(result, took.as_secs_f64());
+                }
+                if event == Event::Late {
+                    checks.is_late(check, permits.available_permits() == 0);
+                }
+                if let Some(change) = health.hear(check, event, now()) {
+                    instance.vitals.publish(health.state(), health.share(now()));
+                    announce(&group, &instance, &change);
+                }
+            }
+            Some(_) = checks.tasks.join_next() => {}
+        }
+    }
+}
+
+/// One check, once there is room for it.
+async fn run(check: u64, target: Rc<Target>, permits: Arc<Semaphore>, tell: mpsc::Sender<Heard>) {
+    // An error: never closed.
+    let _permit = permits.acquire_owned().await;
+    // An error: nobody watches any more.
+    probe::probe(&target, async |event, took| drop(tell.send((check, event, took)).await)).await;
+}
+
+/// The checks of one instance that run.
+#[derive(Debug, Default)]
+struct Checks {
+    tasks: JoinSet<()>,
+    running: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    check: u64,
+    late: bool,
+    task: AbortHandle,
+}
+
+impl Checks {
+    fn begin(&mut self, check: u64, task: impl Future<Output = ()> + 'static) {
+        // One that is late anyway makes room.
+        if self.running.len() >= OF_ONE
+            && let Some(late) = self.running.iter().position(|running| running.late)
+        {
+            self.running.remove(late).task.abort();
+        }
+        self.running.push(Running { check, late: false, task: self.tasks.spawn_local(task) });
+    }
+
+    fn has_room(&self) -> bool {
+        self.running.len() < OF_ONE || self.running.iter().any(|running| running.late)
+    }
+
+    /// `wanted`: others wait for its place.
+    fn is_late(&mut self, check: u64, wanted: bool) {
+        if let Some(running) = self.running.iter_mut().find(|running| running.check == check) {
+            running.late = true;
+            if wanted {
+                running.task.abort();
+            }
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        self.running.retain(|running| !running.task.is_finished());
+    }
+}
+
+/// How an event counts; `None`: its check has been counted.
+fn result(event: &Event) -> Option<CheckResult> {
+    Some(match event {
+        Event::Passed => CheckResult::Passed,
+        Event::Unfit(_) => CheckResult::Unfit,
+        Event::Lost(_) => CheckResult::Lost,
+        Event::Late => CheckResult::Timeout,
+        Event::Void => CheckResult::NotMade,
+        Event::Answered(_) => return None,
+    })
+}
+
+fn announce(group: &Group, instance: &Instance, change: &Change) {
+    let (upstream, name, evidence) = (&group.upstream.config.name, &instance.name, &change.evidence);
+    instance.vitals.explain(evidence, clock::epoch_seconds());
+    match change.to {
+        State::Down => tracing::warn!(upstream, instance = name, evidence, "instance is down"),
+        State::Degraded => {
+            tracing::warn!(upstream, instance = name, evidence, "instance is degraded: no new clients");
+        }
+        State::Up | State::Unknown => {
+            tracing::info!(upstream, instance = name, evidence, "instance is up");
+        }
+    }
+    let believed = group.upstream.believes_checks();
+    match (group.believed.replace(believed), believed) {
+        (true, false) => {
+            tracing::warn!(upstream, "too few instances pass: checks are not believed, all count as up");
+        }
+        (false, true) => tracing::info!(upstream, "enough instances pass: checks are believed again"),
+        _ => {}
+    }
+}
