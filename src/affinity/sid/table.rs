@@ -190,6 +190,29 @@ impl<H> Held<H> {
         self.unpin(now);
     }
 
+    /// Under which the table knows it.
+    pub fn key(&self) -> SidKey {
+        self.key
+    }
+
+    /// The CORS header lines of the answer in which the session began.
+    pub fn cors(&self) -> Option<Arc<[u8]>> {
+        self.table.as_ref()?.shard(self.key).cors(self.key)
+    }
+
+    /// Changes its home, under the shard's lock: `edit` must not use the table.
+    pub fn edit(&self, edit: impl FnOnce(&mut H)) {
+        if let Some(table) = &self.table {
+            table.with(self.key, edit);
+        }
+    }
+
+    /// Takes it out of the table, though it is in an exchange.
+    pub fn forget(&self) {
+        // The home is dropped here, outside of the lock.
+        drop(self.table.as_ref().and_then(|table| table.forget(self.key)));
+    }
+
     fn unpin(&mut self, now: Duration) {
         if let Some(table) = self.table.take() {
             table.shard(self.key).release(self.key, self.epoch, milliseconds(now));

@@ -165,6 +165,11 @@ impl<H> Shard<H> {
         Some(&mut self.sessions[slot as usize].home)
     }
 
+    pub(super) fn cors(&self, key: SidKey) -> Option<Arc<[u8]>> {
+        let slot = self.find(key)?;
+        self.cors.get(self.sessions[slot as usize].cors).cloned()
+    }
+
     pub(super) fn forget(&mut self, key: SidKey) -> Option<H> {
         let slot = self.find(key)?;
         Some(self.remove(slot))
