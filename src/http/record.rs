@@ -12,6 +12,7 @@ use crate::affinity::rest::Who;
 use crate::local::clock;
 use crate::observe::access_log::{Entry, Event};
 use crate::observe::metrics::{AnsweredBy, Kind, Origin, RebindReason, UpstreamCounters};
+use crate::routing::pick::{Need, Sid};
 use crate::tunnel::{Ended, Reason};
 use crate::upstream::load::Home;
 use crate::upstream::{Instance, Upstream};
@@ -93,7 +94,7 @@ pub(super) fn exchange(
         None => counters.request_unplaced(status),
     }
     count_refused(ctx, arrival, outcome.failure);
-    note_session(request, counters, outcome);
+    note_session(request, lease, counters, outcome);
     let took = clock::now().since(request.began);
     match (outcome.status, outcome.kind) {
         (Some(101), _) => counters.upgrade_seconds.observe(took.as_secs_f64()),
@@ -146,13 +147,14 @@ pub(super) fn refused(
 }
 
 /// What the end of an exchange says of its session: that its client believes in it and nobody else, or that its client left.
-fn note_session(request: &Request, counters: &UpstreamCounters, outcome: Outcome) {
+fn note_session(request: &Request, lease: Option<&Lease>, counters: &UpstreamCounters, outcome: Outcome) {
+    let at_home = lease.is_some_and(|lease| request.placing.need == Need::Session(Sid::At(lease.index)));
     match (outcome.origin, outcome.status, outcome.failure) {
         (Origin::Proxy, _, Some(Failure::SessionGone)) => counters.unknown_session(AnsweredBy::Proxy),
         (Origin::Instance, Some(400), _) if request.placing.in_session() => {
             counters.unknown_session(AnsweredBy::Instance);
             // So it carries nothing for it. (One that lives on in a tunnel is answered so too, and needs no sid any more.)
-            if let Some(session) = request.placing.held() {
+            if let Some(session) = request.placing.held().filter(|_| at_home) {
                 session.forget();
             }
         }
