@@ -310,6 +310,10 @@ mod tests {
     }
 
     impl<H> Shard<H> {
+        pub(in super::super) fn capacity(&self) -> usize {
+            self.capacity
+        }
+
         /// Bytes of one session in the slab.
         pub(in super::super) fn session_size() -> usize {
             size_of::<Kept<Session<H>>>()

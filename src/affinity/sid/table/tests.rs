@@ -69,10 +69,12 @@ fn capacities() {
         let table = Table::<u64>::new(capacity);
         assert_eq!((table.shards.len(), table.capacity(), table.len()), (shards, capacity, 0));
         assert!(table.is_empty());
+        assert_eq!(table.shards.iter().map(|shard| lock(shard).capacity()).sum::<usize>(), capacity);
     };
     check(1, 1);
     check(1, 8191);
-    check(2, 8192);
+    check(2, 8193);
+    check(3, 4 * SHARD_CAPACITY_MIN - 1);
     check(64, 1_000_000);
     check(64, 100_000_000);
     assert_eq!(Table::<u64>::new(0).capacity(), 1);
