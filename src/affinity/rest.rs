@@ -131,7 +131,7 @@ impl Table {
             match self.by_end.first() {
                 Some((end, ..)) if *end <= now => self.remove_first(),
                 _ => return,
-            };
+            }
         }
     }
 }

@@ -69,7 +69,10 @@ pub(super) struct Transfer<'x> {
     pub(super) lease: &'x mut Lease,
     request: &'x Request,
     patience: Patience<'x>,
-    up: Pump,
+    /// The request on its way; `None`: it is through. In a box, because a long-poll has none while it waits.
+    up: Option<Box<Pump>>,
+    /// Bytes of its body, once it is through.
+    sent: u64,
     /// The instance takes no more of the request; its answer may still come.
     up_refused: bool,
     /// A byte of an answer came.
@@ -102,7 +105,8 @@ impl<'x> Transfer<'x> {
             lease,
             request,
             patience: Patience::new(timer),
-            up,
+            up: Some(Box::new(up)),
+            sent: 0,
             up_refused: false,
             answered: false,
             seen: 0,
@@ -113,12 +117,17 @@ impl<'x> Transfer<'x> {
 
     /// Bytes of the request's body so far.
     pub(super) fn bytes_up(&self) -> u64 {
-        self.up.bytes()
+        self.up.as_ref().map_or(self.sent, |up| up.bytes())
     }
 
     /// The request has been read whole: what the client sends next is another one.
     pub(super) fn request_is_whole(&self) -> bool {
-        self.up.is_ended() && !self.up_refused
+        self.has_read_all() && !self.up_refused
+    }
+
+    /// Nothing of the request is to come from the client.
+    fn has_read_all(&self) -> bool {
+        self.up.as_ref().is_none_or(|up| up.is_ended())
     }
 
     /// The request has gone to the instance whole. It may have answered before it took all of it: then what is left would
@@ -219,9 +228,14 @@ impl<'x> Transfer<'x> {
         if self.up_refused {
             return Ok(false);
         }
-        match self.up.poll(cx, self.client, &mut self.lease.wire, moved) {
+        let Some(up) = &mut self.up else { return Ok(false) };
+        match up.poll(cx, self.client, &mut self.lease.wire, moved) {
             Poll::Pending => Ok(true),
-            Poll::Ready(Ok(())) => Ok(false),
+            Poll::Ready(Ok(())) => {
+                self.sent = up.bytes();
+                self.up = None;
+                Ok(false)
+            }
             Poll::Ready(Err(Stop::Sink)) => {
                 // It may have answered before it closed: its word is still to be heard.
                 self.up_refused = true;
@@ -245,7 +259,7 @@ impl<'x> Transfer<'x> {
         let blocked = self.lease.wire.is_blocked();
         let hidden = if upload.is_some() { blocked } else { self.watch_client(cx)? };
         // A client that waits for 100 does not owe the body yet.
-        let unasked = self.request.expects_continue && self.up.bytes() == 0 && self.interims == 0;
+        let unasked = self.request.expects_continue && self.bytes_up() == 0 && self.interims == 0;
         let next = match (blocked, unasked) {
             (true, _) => Wait::InstanceTakes,
             (false, true) => Wait::AnswerHead,
@@ -312,7 +326,7 @@ impl<'x> Transfer<'x> {
             // How long the client takes for its answer is none of the instance's business.
             self.lease.handshake.iter_mut().for_each(|handshake| handshake.answered());
             let beginning = if head.status == 101 { None } else { self.lease.handshake.take() };
-            let whole = self.up.is_ended();
+            let whole = self.has_read_all();
             let answer = prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
             self.lease.wire.consume(len);
             return Ok(Some(answer));

@@ -35,7 +35,7 @@ if (missing.length > 0) {
 }
 
 /** `sticky.by` of the proxy; `undefined`: nothing about stickiness is in the file. */
-const AFFINITIES = kind === 'nginx' ? [['cookie', 'ip_hash'], ['cookie'], ['ip_hash'], []] : [undefined, ...(process.env.E2E_BEFORE_SIDS ? [] : [['sid']]), ['cookie'], ['ip_hash'], []];
+const AFFINITIES = kind === 'nginx' ? [['cookie', 'ip_hash'], ['cookie'], ['ip_hash'], []] : [undefined, ['sid'], ['cookie'], ['ip_hash'], []];
 
 /** So many scenarios at a time: they wait more than they work. */
 const AT_ONCE = 6;
@@ -61,8 +61,9 @@ describe(`end to end through ${kind}`, { concurrency: 1 }, () => {
     describe(by ? `sticky.by = ${JSON.stringify(by)}` : 'the default: nothing about stickiness in the file', { concurrency: 2 }, () => {
       const keys = by ?? DEFAULT;
       const label = by ? by.join('-') || 'none' : 'default';
-      const scenarios = SCENARIOS.filter(({ not }) => !not?.(keys, by === undefined));
-      const [mortal, immortal] = [true, false].map((wanted) => scenarios.filter(({ dies = false }) => dies === wanted));
+      const makesSense = ({ needs, not }) => (needs || by === undefined || by.length === 0) && !not?.(keys, by === undefined);
+      const scenarios = SCENARIOS.filter(makesSense);
+      const [mortal, immortal] = [true, false].map((wanted) => scenarios.filter(({ alone = false }) => alone === wanted));
 
       describe('instances that live', { concurrency: 1 }, () => {
         const site = { by: keys, label };

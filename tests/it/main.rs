@@ -29,7 +29,6 @@ mod differential;
 mod explain;
 mod life;
 mod requests;
-mod review;
 mod sessions;
 mod support;
 mod tunnel;

@@ -125,16 +125,6 @@ impl<H> Table<H> {
         Some((Held { table: Some(Arc::clone(self)), key, epoch }, result))
     }
 
-    /// Changes the home of `key`, under the shard's lock: `edit` must not use the table. This is no use of the session.
-    pub fn with<R>(&self, key: SidKey, edit: impl FnOnce(&mut H) -> R) -> Option<R> {
-        self.shard(key).get_mut(key).map(edit)
-    }
-
-    /// Takes out the session of `key`, though it may be in an exchange.
-    pub fn forget(&self, key: SidKey) -> Option<H> {
-        self.shard(key).forget(key)
-    }
-
     /// Drops at most `most` sessions that are expired at `now`, few under each lock; tells how many. If these were `most`, there
     /// may be more.
     pub fn sweep(&self, now: Duration, most: usize) -> usize {
@@ -188,6 +178,33 @@ impl<H> Held<H> {
     /// The exchange ended at `now`. If it was the last one of the session, its lifetime begins anew.
     pub fn release(mut self, now: Duration) {
         self.unpin(now);
+    }
+
+    /// Under which the table knows it.
+    pub fn key(&self) -> SidKey {
+        self.key
+    }
+
+    /// The CORS header lines of the answer in which the session began.
+    pub fn cors(&self) -> Option<Arc<[u8]>> {
+        let (key, epoch) = (self.key, self.epoch);
+        self.table.as_ref()?.shard(key).cors(key, epoch)
+    }
+
+    /// Changes its home, under the shard's lock: `edit` must not use the table.
+    pub fn edit(&self, edit: impl FnOnce(&mut H)) {
+        if let Some(table) = &self.table
+            && let Some(home) = table.shard(self.key).held_mut(self.key, self.epoch)
+        {
+            edit(home);
+        }
+    }
+
+    /// Takes it out of the table, though it is in an exchange.
+    pub fn forget(&self) {
+        // The home is dropped here, outside of the lock.
+        let (key, epoch) = (self.key, self.epoch);
+        drop(self.table.as_ref().and_then(|table| table.shard(key).forget_held(key, epoch)));
     }
 
     fn unpin(&mut self, now: Duration) {

@@ -10,7 +10,7 @@ import { SOFTWARE } from '../support/table.mjs';
 
 const chat = {
   name: 'Chromium: the page polls, upgrades, chats across instances, survives a reload and the death of its instance',
-  dies: true,
+  alone: true,
   needs: ['cookie'],
   otherwise: UNKNOWN_SESSION,
   // Its WebSocket handshakes cannot pretend an address, so everybody would be on one instance; and sessions alone bring
@@ -112,7 +112,7 @@ const elsewhere = (transport, { row, from, version = 4, options = {}, cookie }) 
       if (polls && by.includes('cookie')) assert.deepEqual(kept, cookie ? ['stickyd-socketio'] : [], 'cookies that the browser keeps');
     };
     // By its address everybody is on one instance.
-    await Promise.all(by.includes('ip_hash') ? [visit()] : [visit(), visit(), visit()]);
+    await Promise.all(by.includes('ip_hash') ? [visit()] : [visit(), visit()]);
     while (!by.includes('ip_hash') && new Set(ends.map(({ instance }) => instance)).size < 2) {
       assert.ok(ends.length < 12, '12 pages are all on one instance');
       await visit();

@@ -4,14 +4,15 @@
 // A scenario is an object of
 //   name
 //   run(site)     rejects when anything is not as a user expects
-//   needs         keys of affinity (`sticky.by`), any one of which is enough; nothing = it works without any
+//   needs         keys of affinity (`sticky.by`), any one of which is enough; nothing = it works without any, so it runs
+//                 under the default and under none only
 //   otherwise     what it has to fail with under an affinity that has none of them
-//   not(by)       whether it makes no sense under these keys
-//   dies          it kills instances: it has those that die, and runs alone there
+//   not(by, isDefault)   whether it makes no sense under these keys, which the default may be
+//   alone         it kills instances, or counts: it has three for itself
 //   cell          its place in the README's table of clients
 //
 // `site` is
-//   url, cluster         the proxy under test and the instances behind it: `one`, `two`; those that die have a `three` too
+//   url, cluster         the proxy under test and the instances behind it: `one`, `two`; for those that are alone `three` too
 //   pythonUrl, python    the same with instances in Python
 //   by                   the keys that are in force
 //   label                for files

@@ -2,14 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { Client, KINDS } from '../support/clients.mjs';
-import { pythonClients } from '../support/programs.mjs';
+import { pythonClients, rustClients } from '../support/programs.mjs';
 import { UNKNOWN_SESSION, address, addresses, assertSpread, chat, crowd } from '../support/site.mjs';
 
 const ALL = ['one', 'two', 'three'];
 
 const dies = (kinds, needs) => ({
   name: `one of three instances is killed under ${kinds.join(', ')} clients: they are back elsewhere, at the first try, and rooms go on`,
-  dies: true,
+  alone: true,
   needs,
   otherwise: UNKNOWN_SESSION,
 
@@ -43,7 +43,7 @@ const dies = (kinds, needs) => ({
 
 const reissued = {
   name: 'a cookie of a killed instance: its client is elsewhere with the first request, and stays there with its new cookie',
-  dies: true,
+  alone: true,
   needs: ['cookie'],
   otherwise: /a client got no cookie|Session ID unknown/,
 
@@ -83,21 +83,29 @@ const reissued = {
   },
 };
 
-const underPython = (transports) => ({
-  name: `one of three instances is killed under python-socketio clients (${transports?.[0] ?? 'upgrading'}): they are back elsewhere, at the first try`,
-  dies: true,
-  // It keeps cookies over reconnections.
-  needs: transports?.[0] === 'websocket' ? undefined : ['sid', 'cookie', 'ip_hash'],
-  otherwise: UNKNOWN_SESSION,
+/**
+ * Programs do it by themselves too, each as its library comes back.
+ * @param {string} client for the name
+ * @param {(url: string, addresses: string[]) => object} start
+ * @param {object} keeps
+ * @param {string[]} keeps.needs
+ * @param {boolean} [keeps.cookies] it keeps cookies over reconnections
+ */
+const under = (client, start, { needs, cookies }) => ({
+  name: `one of three instances is killed under ${client} clients: they are back elsewhere, at the first try`,
+  alone: true,
+  needs,
+  otherwise: new RegExp(`${UNKNOWN_SESSION.source}|EngineIO Error|not all have started`),
 
   async run({ url, cluster, by }) {
     const all = addresses(12, 40);
-    const program = pythonClients('stay', url, transports, all);
-    const of = (events, n, wanted) => events.filter(({ client, event }) => client === n && event === wanted);
-    await program.until('all have started', (events) => all.every((_, n) => of(events, n, 'hello').length === 1));
+    const program = start(url, all);
+    const of = (events, n, wanted) => events.filter(({ client: number, event }) => number === n && event === wanted);
+    await program.until('all have started', (events) => all.every((_, n) => of(events, n, 'hello').length > 0));
     const before = program.events;
     const homes = all.map((_, n) => of(before, n, 'hello')[0].instance);
     assertSpread(homes.map((instance) => ({ instance })), ALL);
+    assert.deepEqual(before.filter(({ event }) => event === 'lost'), []);
 
     await cluster.killInstance('one');
     const victims = [...homes.keys()].filter((n) => homes[n] === 'one');
@@ -110,10 +118,22 @@ const underPython = (transports) => ({
     for (const n of victims) {
       const [first, second] = of(after, n, 'hello');
       assert.notEqual(second.instance, 'one');
-      if (by.includes('cookie') && transports?.[0] !== 'websocket') assert.notDeepEqual(second.cookies, first.cookies);
+      if (cookies && by.includes('cookie')) assert.notDeepEqual(second.cookies, first.cookies, 'the cookie was not issued anew');
     }
   },
 });
+
+const python = (transport) => under(
+  `python-socketio (${transport})`,
+  (url, all) => pythonClients('stay', url, transport === 'upgrade' ? undefined : [transport], all),
+  { needs: ['sid', 'cookie', 'ip_hash'], cookies: true },
+);
+
+const rust = (transport) => under(
+  `rust_socketio (${transport})`,
+  (url, all) => rustClients('stay', url, transport, all),
+  { needs: ['sid', 'ip_hash'] },
+);
 
 export const killed = [
   dies(['websocket'], undefined),
@@ -121,6 +141,8 @@ export const killed = [
   dies(['websocket', 'polling', 'upgrading', 'version 2 polling', 'version 2 upgrading'], ['sid', 'ip_hash']),
   dies(['roaming polling', 'roaming upgrading'], ['sid']),
   reissued,
-  underPython(['polling']),
-  underPython(undefined),
+  python('polling'),
+  python('upgrade'),
+  rust('polling'),
+  rust('upgrade'),
 ];

@@ -8,6 +8,9 @@ import { Client, KINDS } from '../support/clients.mjs';
 import { directory } from '../support/processes.mjs';
 import { MOVED_OR_UNKNOWN, UNKNOWN_SESSION, address, crowd } from '../support/site.mjs';
 
+const ALL = ['one', 'two', 'three'];
+const BOUND = 1.25;
+
 let secrets = 0;
 
 /** Two proxies that share a secret and know nothing else of each other. */
@@ -90,6 +93,36 @@ export const proxies = [
         }
         const now = await client.ask('whoami');
         assert.equal(now.instance, client.home);
+      }));
+    },
+  },
+  {
+    name: '300 clients behind one address, with a bound: they are spread within it, and each stays',
+    alone: true,
+    needs: ['sid'],
+    not: (by, isDefault) => !isDefault,
+
+    async run(site) {
+      const { url } = await site.proxy({ sticky: `ip_hash = { bound = ${BOUND} }` });
+      const kinds = ['websocket', 'polling', 'upgrading', 'polling with cookies', 'upgrading with cookies'];
+      const clients = await crowd(url, kinds, 60, { over: ALL, address: '10.9.9.9' });
+      const shares = ALL.map((name) => clients.filter(({ instance }) => instance === name).length);
+      assert.ok(Math.max(...shares) <= BOUND * clients.length / 3, `shares of ${shares}`);
+      // Their address leads all of them to one, beyond its bound to another: what remains for the third is less than its share.
+      assert.ok(Math.min(...shares) < clients.length / 4, `shares of ${shares}: not by their address`);
+
+      await Promise.all(clients.map(async (client, n) => {
+        assert.equal(await client.ask('echo', n), n);
+        if (kinds[n % kinds.length].startsWith('upgrading')) await client.upgraded();
+        assert.equal((await client.ask('whoami')).instance, client.home);
+      }));
+      await Promise.all(clients.filter(({ cookies }) => cookies).map(async (first, n) => {
+        const cookie = first.cookies;
+        first.close();
+        const client = await Client.connect(url, { ...KINDS['upgrading with cookies'], address: '10.9.9.9', cookie });
+        assertStayed(client, first, n);
+        await client.upgraded();
+        assert.equal((await client.ask('whoami')).instance, client.home);
       }));
     },
   },

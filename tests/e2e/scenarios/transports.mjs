@@ -9,19 +9,21 @@ import { UNKNOWN_SESSION, address, addresses, assertSpread, crowd } from '../sup
 import { SOFTWARE } from '../support/table.mjs';
 
 const WHAT = 'events, acknowledgements, binary, 64 KiB, heartbeats';
+// Of what has to fail one of each sort is enough.
 const NODE = { url: 'url', at: '', instances: SOFTWARE.nodeInstance };
-const PYTHON = { url: 'pythonUrl', at: ' at Python instances', instances: SOFTWARE.pythonInstance };
+const PYTHON = { url: 'pythonUrl', at: ' at Python instances', instances: SOFTWARE.pythonInstance, not: (by) => ['cookie', 'ip_hash'].includes(by.join()) };
 
 // socket.io-client in Node.
 
-const inNode = (kind, { url, at, instances }) => ({
+const inNode = (kind, { url, at, instances, not }) => ({
   name: `${kind}${at}: ${WHAT}`,
   cell: { client: rowOf(KINDS[kind]), instances, transport: KINDS[kind].transports?.[0] ?? 'upgrade' },
   needs: keeps(kind),
   otherwise: UNKNOWN_SESSION,
+  not,
 
   async run(site) {
-    const clients = await crowd(site[url], [kind], 8);
+    const clients = await crowd(site[url], [kind], 5);
     await Promise.all(clients.map(async (client) => {
       await exchange(client);
       if (lastTransport(kind) === 'websocket') await client.upgraded();
@@ -72,18 +74,19 @@ async function exchange(client) {
 
 // JSONP: no client of version 4 has it any more, and that of version 2 only in a browser (see browser.mjs).
 
-const byScript = (protocol, { url, at, instances }) => ({
+const byScript = (protocol, { url, at, instances, not }) => ({
   name: `JSONP, Engine.IO ${protocol}${at}: ${WHAT}`,
   cell: { client: `JSONP, Engine.IO ${protocol}`, instances, transport: 'polling' },
   needs: ['sid', 'ip_hash'],
   otherwise: UNKNOWN_SESSION,
+  not,
 
   async run(site) {
     const sessions = [];
     const values = [0, 'Grüße, 世界 🚀', { nested: [1, 'two', null] }, 'x'.repeat(64 * 1024)];
     // Python escapes only half of what a script needs.
     if (instances === SOFTWARE.nodeInstance) values.push('a line\nand "another" \\ one\u2028');
-    await Promise.all(addresses(8).map(async (from) => {
+    await Promise.all(addresses(5).map(async (from) => {
       const session = await RawSession.connect(site[url], { protocol, jsonp: true, address: from });
       sessions.push(session);
       await exchangeByScript(session, values);
@@ -110,41 +113,41 @@ async function exchangeByScript(session, values) {
 }
 
 /** Two requests, the handshake and the upgrade, may both come to the same instance without any affinity. */
-const lucky = (transport) => (by) => transport === 'upgrade' && !by.includes('sid') && !by.includes('ip_hash');
+const lucky = (transport, by) => transport === 'upgrade' && !by.includes('sid') && !by.includes('ip_hash');
 
 // Programs of their own. They check what comes back by themselves.
 
-const inPython = (transport, { url, at, instances }) => ({
+const inPython = (transport, { url, at, instances, not }) => ({
   name: `python-socketio, ${transport}${at}: ${WHAT}`,
   cell: { client: SOFTWARE.python, instances, transport },
   // It keeps cookies, whether it wants to or not.
   needs: transport === 'websocket' ? undefined : ['sid', 'cookie', 'ip_hash'],
   otherwise: UNKNOWN_SESSION,
 
-  not: lucky(transport),
+  not: (by) => lucky(transport, by) || not?.(by),
 
   run: (site) => spread((from) => (
     pythonClients('exchange', site[url], transport === 'upgrade' ? undefined : [transport], from).done()
   ), transport),
 });
 
-const inRust = (transport, { url, at, instances }, word = transport) => ({
+const inRust = (transport, { url, at, instances, not }, word = transport) => ({
   name: `rust_socketio, ${word}${at}: ${WHAT}`,
   cell: { client: SOFTWARE.rust, instances, transport },
   needs: transport === 'websocket' ? undefined : ['sid', 'ip_hash'],
   // It tells nothing but that something went wrong below it; or nothing at all, while it waits.
   otherwise: /EngineIO Error|nothing came/,
 
-  not: lucky(transport),
+  not: (by) => lucky(transport, by) || not?.(by),
 
-  run: (site) => spread((from) => rustClients(site[url], word, from).done(), transport),
+  run: (site) => spread((from) => rustClients('exchange', site[url], word, from).done(), transport),
 });
 
 /** Runs clients with further addresses until both instances had some. */
 async function spread(run, transport) {
   const clients = [];
-  for (let first = 1; first < 100; first += 6) {
-    clients.push(...await run(addresses(6, first)));
+  for (let first = 1; first < 100; first += 4) {
+    clients.push(...await run(addresses(4, first)));
     for (const client of clients) assert.equal(client.transport, transport === 'polling' ? 'polling' : 'websocket');
     if (new Set(clients.map(({ instance }) => instance)).size > 1) break;
   }

@@ -26,8 +26,8 @@ export const pythonClients = (mode, url, transports, addresses) => new Program(
 );
 
 /** `rust_socketio`; `transport` is polling, websocket, upgrade, or default. */
-export const rustClients = (url, transport, addresses) => new Program(
-  'rust-client', rustClient, [url, transport, ...addresses],
+export const rustClients = (mode, url, transport, addresses) => new Program(
+  'rust-client', rustClient, [mode, url, transport, ...addresses],
 );
 
 let programs = 0;

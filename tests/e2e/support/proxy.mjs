@@ -17,7 +17,7 @@ export const builds = resolve(callersDirectory, process.env.CARGO_TARGET_DIR ?? 
 export const binary = resolve(callersDirectory, process.env.STICKYD_BIN ?? join(builds, 'stickyd'));
 
 /** What keeps clients where they are when the configuration says nothing about it. */
-export const DEFAULT = process.env.E2E_BEFORE_SIDS ? ['cookie', 'ip_hash'] : ['sid', 'cookie', 'ip_hash'];
+export const DEFAULT = ['sid', 'cookie', 'ip_hash'];
 
 /**
  * Starts a proxy in front of `instances`.

@@ -97,7 +97,7 @@ fn a_client_without_a_cookie_is_known_by_its_address() {
     // Whatever it asks beside does not bring it back.
     assert_eq!(plain(&stage, &client(1, "")).0, elsewhere);
     // Others at that instance are not meant.
-    let neighbour = (2..).find(|number| plain(&stage, &client(*number, "")).0 == at).unwrap();
+    let neighbour = (2..=255).find(|number| plain(&stage, &client(*number, "")).0 == at).unwrap();
     let (_one, _far, to, _) = tunnel(&stage, &client(neighbour, ""));
     assert_eq!(to, at);
 }

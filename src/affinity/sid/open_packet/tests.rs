@@ -194,6 +194,9 @@ fn what_is_no_open_packet() {
     check("0:", 2);
     check("0:0:", 4);
     check("0[]", 2);
+    check("1{\"sid\":\"a\"}", 2);
+    check("1 {\"sid\":\"a\"}", 2);
+    check("00{\"sid\":\"a\"}", 3);
     check("03{\"sid\":\"a\"}", 3);
     check("10{\"sid\":\"a\"}", 3);
     check("14:b0{}", 4);
@@ -221,10 +224,10 @@ fn what_is_no_open_packet() {
     check("___eio[0](\"\");", 12);
     check(r#"___eio[0]("0{"sid":"a"}");"#, 14);
     check(r#"___eio[0]("\u00g0");"#, 16);
-    check(r#"___eio[0]("\ud83dx");"#, 18);
-    check(r#"___eio[0]("\ud83d\n");"#, 19);
-    check(r#"___eio[0]("\ud83d\u0030");"#, 23);
-    check(r#"___eio[0]("\ude00");"#, 17);
+    check(r#"___eio[0]("0{\"\ud83dx\"}");"#, 22);
+    check(r#"___eio[0]("0{\"\ud83d\t\"}");"#, 23);
+    check(r#"___eio[0]("0{\"\ud83d\u0030\"}");"#, 27);
+    check(r#"___eio[0]("0{\"\ude00\"}");"#, 21);
 }
 
 #[test]

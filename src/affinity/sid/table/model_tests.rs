@@ -190,7 +190,9 @@ impl Both {
                 let (expired, gone) = (self.model.expired(), self.gone());
                 assert_eq!((swept, gone.len()), (expired.len().min(most), swept));
                 assert!(gone.iter().all(|home| expired.contains(home)));
-                gone.into_iter().for_each(|home| self.model.remove(home));
+                for home in gone {
+                    self.model.remove(home);
+                }
             }
             Step::Pass(by) => self.model.now += by,
         }

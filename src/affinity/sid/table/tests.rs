@@ -17,6 +17,18 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+impl<H> Table<H> {
+    /// Changes the home of `key`, under the shard's lock: `edit` must not use the table. This is no use of the session.
+    pub(super) fn with<R>(&self, key: SidKey, edit: impl FnOnce(&mut H) -> R) -> Option<R> {
+        self.shard(key).get_mut(key).map(edit)
+    }
+
+    /// Takes out the session of `key`, though it may be in an exchange.
+    pub(super) fn forget(&self, key: SidKey) -> Option<H> {
+        self.shard(key).forget(key)
+    }
+}
+
 /// A table whose homes are names, and what is done to it in turn.
 struct Fixture {
     table: Arc<Table<u64>>,
@@ -69,10 +81,12 @@ fn capacities() {
         let table = Table::<u64>::new(capacity);
         assert_eq!((table.shards.len(), table.capacity(), table.len()), (shards, capacity, 0));
         assert!(table.is_empty());
+        assert_eq!(table.shards.iter().map(|shard| lock(shard).capacity()).sum::<usize>(), capacity);
     };
     check(1, 1);
     check(1, 8191);
-    check(2, 8192);
+    check(2, 8193);
+    check(3, 4 * SHARD_CAPACITY_MIN - 1);
     check(64, 1_000_000);
     check(64, 100_000_000);
     assert_eq!(Table::<u64>::new(0).capacity(), 1);
@@ -183,6 +197,28 @@ fn learned_again_it_is_replaced() {
     assert_eq!(table.with(key, |home| *home = "three"), Some(()));
     assert_eq!(learn(other, "four", None), Learned { evicted: Some("three"), kept: true });
     assert_eq!(table.with(key, |_| ()), None);
+}
+
+#[test]
+fn a_guard_touches_its_own_session_only() {
+    let table = Arc::new(Table::new(10));
+    let key = table.key("chat", b"a");
+    let learn = |home, cors: &[u8]| table.learn(key, client(1), home, Some(cors), LIFETIME, seconds(0));
+    let hold = || table.hold(key, seconds(0), |home, _| *home).unwrap();
+    learn("one", b"X: 1\r\n");
+    let (older, seen) = hold();
+    older.edit(|home| *home = "changed");
+    assert_eq!((seen, hold().1), ("one", "changed"));
+    assert_eq!(older.cors().as_deref(), Some(&b"X: 1\r\n"[..]));
+    // The instance gave the sid to another session.
+    learn("two", b"X: 2\r\n");
+    older.edit(|home| *home = "wrong");
+    older.forget();
+    assert_eq!(older.cors(), None);
+    let (newer, seen) = hold();
+    assert_eq!((seen, newer.cors().as_deref()), ("two", Some(&b"X: 2\r\n"[..])));
+    newer.forget();
+    assert!(table.is_empty());
 }
 
 #[test]

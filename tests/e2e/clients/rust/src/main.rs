@@ -1,10 +1,11 @@
 //! `rust_socketio` as an application uses it, as many clients as asked for; what happens to each is one line of JSON.
 //!
 //! ```text
-//! stickyd-e2e-rust-client URL polling|websocket|upgrade|default ADDRESS...
+//! stickyd-e2e-rust-client exchange|stay URL polling|websocket|upgrade|default ADDRESS...
 //! ```
 //!
-//! What goes out comes back, before and after two heartbeats; ends when all are done, with failure when one failed.
+//! `exchange`: what goes out comes back, before and after two heartbeats; ends when all are done, with failure when one
+//! failed. `stay`: each connects, and comes back when it is lost as the library does it; ends when it is stopped.
 
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,15 +21,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (Some(url), Some(transport)) = (args.next(), args.next()) else {
-        eprintln!("usage: stickyd-e2e-rust-client URL TRANSPORT ADDRESS...");
+    let (Some(mode), Some(url), Some(transport)) = (args.next(), args.next(), args.next()) else {
+        eprintln!("usage: stickyd-e2e-rust-client MODE URL TRANSPORT ADDRESS...");
         return ExitCode::from(2);
     };
     let clients: Vec<_> = args
         .enumerate()
         .map(|(number, address)| {
             let (url, transport) = (url.clone(), transport.clone());
-            std::thread::spawn(move || run(number, &url, &transport, address))
+            let life = if mode == "stay" { stay } else { exchange };
+            std::thread::spawn(move || match life(number, &url, &transport, address) {
+                Ok(()) => true,
+                Err(reason) => {
+                    tell(number, "failed", json!({ "reason": reason }));
+                    false
+                }
+            })
         })
         .collect();
     let good =
@@ -42,18 +50,27 @@ fn tell(number: usize, event: &str, mut details: Value) {
     println!("{details}");
 }
 
-/// One client's life; `false` when something was not as a user expects.
-fn run(number: usize, url: &str, transport: &str, address: String) -> bool {
-    match live(number, url, transport, address) {
-        Ok(()) => true,
-        Err(reason) => {
-            tell(number, "failed", json!({ "reason": reason }));
-            false
-        }
+/// As the library comes, but for a shorter wait: it tells each instance that greets it and each thing that goes wrong.
+fn stay(number: usize, url: &str, transport: &str, address: String) -> Result<(), String> {
+    let _client = ClientBuilder::new(url)
+        .transport_type(transport_type(transport)?)
+        .opening_header("x-forwarded-for", address)
+        .reconnect_delay(200, 500)
+        .on("hello", move |payload, _| {
+            if let Payload::Text(values) = payload {
+                tell(number, "hello", json!({ "instance": values[0] }));
+            }
+        })
+        .on("error", move |error, _| tell(number, "lost", json!({ "reason": short(&error) })))
+        .on("close", move |_, _| tell(number, "closed", json!({})))
+        .connect()
+        .map_err(|error| format!("cannot connect: {error}"))?;
+    loop {
+        std::thread::park();
     }
 }
 
-fn live(number: usize, url: &str, transport: &str, address: String) -> Result<(), String> {
+fn exchange(number: usize, url: &str, transport: &str, address: String) -> Result<(), String> {
     let socket = Socket::connect(url, transport, address)?;
     let home = socket.text(&socket.hello, "hello")?;
     tell(number, "hello", json!({ "instance": home[0] }));
