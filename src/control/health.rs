@@ -22,7 +22,7 @@ use crate::upstream::health::{Change, Event, Health, State};
 use crate::upstream::probe::{self, Target};
 use crate::upstream::{Instance, Upstream};
 
-/// Checks of one instance at a time; more wait for an end. One that hangs has two by default, and some that are late.
+/// Checks of one instance at a time, those that are late included; more wait for an end. One that hangs has five by default.
 const OF_ONE: usize = 8;
 /// Checks at a time that each instance adds to those of the process, and the most that there are.
 const EACH: usize = 4;
@@ -132,8 +132,8 @@ async fn watch(group: Rc<Group>, instance: Arc<Instance>, permits: Arc<Semaphore
                 if let Some(result) = result(&event) {
                     instance.vitals.counters.check(result, took.as_secs_f64());
                 }
-                if event == Event::Late {
-                    checks.is_late(check, permits.available_permits() == 0);
+                if event == Event::Late && permits.available_permits() == 0 {
+                    checks.give_up(check);
                 }
                 if let Some(change) = health.hear(check, event, now()) {
                     instance.vitals.publish(health.state(), health.share(now()));
@@ -153,48 +153,30 @@ async fn run(check: u64, target: Rc<Target>, permits: Arc<Semaphore>, tell: mpsc
     probe::probe(&target, async |event, took| drop(tell.send((check, event, took)).await)).await;
 }
 
-/// The checks of one instance that run.
+/// The checks of one instance that run, by their numbers.
 #[derive(Debug, Default)]
 struct Checks {
     tasks: JoinSet<()>,
-    running: Vec<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    check: u64,
-    late: bool,
-    task: AbortHandle,
+    running: Vec<(u64, AbortHandle)>,
 }
 
 impl Checks {
     fn begin(&mut self, check: u64, task: impl Future<Output = ()> + 'static) {
-        // One that is late anyway makes room.
-        if self.running.len() >= OF_ONE
-            && let Some(late) = self.running.iter().position(|running| running.late)
-        {
-            self.running.remove(late).task.abort();
-        }
-        self.running.push(Running { check, late: false, task: self.tasks.spawn_local(task) });
+        self.running.push((check, self.tasks.spawn_local(task)));
     }
 
     fn has_room(&self) -> bool {
-        self.running.len() < OF_ONE || self.running.iter().any(|running| running.late)
+        self.running.len() < OF_ONE
     }
 
-    /// `wanted`: others wait for its place.
-    fn is_late(&mut self, check: u64, wanted: bool) {
-        if let Some(running) = self.running.iter_mut().find(|running| running.check == check) {
-            running.late = true;
-            if wanted {
-                running.task.abort();
-            }
-        }
+    /// Gives up one that is late: others wait for its place.
+    fn give_up(&self, late: u64) {
+        self.running.iter().filter(|(check, _)| *check == late).for_each(|(_, task)| task.abort());
     }
 
     fn forget_ended(&mut self) {
         while self.tasks.try_join_next().is_some() {}
-        self.running.retain(|running| !running.task.is_finished());
+        self.running.retain(|(_, task)| !task.is_finished());
     }
 }
 

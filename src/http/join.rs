@@ -81,6 +81,10 @@ impl Owner for Life {
         &self.upstream.tunnel_limits
     }
 
+    fn instance_broke_off(&self) {
+        self.instance.vitals.suspect();
+    }
+
     /// Counts a tunnel's traffic where its instance's other traffic is counted.
     fn passed(&self, way: Way, bytes: u64, frames: u64) {
         let counters = self.instance.counters(self.ctx.worker);

@@ -192,9 +192,6 @@ pub(super) fn tunnel_closes(life: &Life, reason: Reason) {
 /// A tunnel has ended.
 pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     let ctx = &life.ctx;
-    if ended.instance_broke_off() {
-        life.instance.vitals.suspect();
-    }
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());

@@ -48,6 +48,9 @@ pub trait Owner {
 
     /// The proxy closes it for this reason, and neither end has heard of that yet.
     fn closes(&self, _reason: Reason) {}
+
+    /// The instance's side has ended without a Close, as when its process dies. The client's may go on for a while.
+    fn instance_broke_off(&self) {}
 }
 
 /// What passed in one direction.
@@ -70,11 +73,4 @@ pub struct Ended {
     pub up: Total,
     /// From the instance to the client.
     pub down: Total,
-}
-
-impl Ended {
-    /// The instance's side ended without a Close, as when its process dies.
-    pub fn instance_broke_off(&self) -> bool {
-        self.reason == Reason::InstanceLost || (self.reason == Reason::InstanceClosed && self.code.is_none())
-    }
 }

@@ -161,6 +161,10 @@ impl<O: Owner> Tunnel<O> {
             } else {
                 None
             };
+            let by_instance = matches!(self.first, Some((Reason::InstanceClosed | Reason::InstanceLost, _)));
+            if by_instance && !self.down.close_seen() {
+                self.owner.instance_broke_off();
+            }
         }
         let one_ended = [&self.up, &self.down]
             .iter()

@@ -27,6 +27,7 @@ mod chaos;
 mod config;
 mod differential;
 mod explain;
+mod health;
 mod life;
 mod requests;
 mod sessions;

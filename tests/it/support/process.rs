@@ -100,6 +100,12 @@ impl Process {
         }
     }
 
+    /// How many lines of its log have `part`, once it has ended.
+    pub(crate) fn said(&mut self, part: &str) -> usize {
+        self.seen.extend(self.lines.iter());
+        self.seen.iter().filter(|line| line.contains(part)).count()
+    }
+
     /// Where it listens first.
     pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.says(&["\"listening\""]);
