@@ -37,6 +37,9 @@ if (missing.length > 0) {
 /** `sticky.by` of the proxy; `undefined`: nothing about stickiness is in the file. */
 const AFFINITIES = kind === 'nginx' ? [['cookie', 'ip_hash'], ['cookie'], ['ip_hash'], []] : [undefined, ['sid'], ['cookie'], ['ip_hash'], []];
 
+/** An instance that was started again takes clients at once: scenarios follow each other faster than checks do by default. */
+const QUICK = 'interval = "100ms"\nfast_interval = "100ms"\nslow_start = "0s"';
+
 /** So many scenarios at a time: they wait more than they work. */
 const AT_ONCE = 6;
 
@@ -85,7 +88,7 @@ describe(`end to end through ${kind}`, { concurrency: 1 }, () => {
         const doors = [];
         before(async () => {
           site.cluster = await startCluster(['one', 'two', 'three'], { prefix: `${label}-` });
-          doors.push(await startProxy(`proxy-${label}-mortal`, site.cluster.instances, { by }));
+          doors.push(await startProxy(`proxy-${label}-mortal`, site.cluster.instances, { by, health: QUICK }));
           site.url = doors[0].url;
         });
         after(() => Promise.all([...doors.map((proxy) => proxy.stop()), site.cluster?.stop()]));
@@ -108,9 +111,9 @@ function test({ name, run, needs, otherwise, cell }, site, by, doors, heal = () 
 
   it(works ? name : `MUST FAIL: ${name}`, { timeout: 120_000 }, async () => {
     let extra = 0;
-    const proxy = async ({ sticky } = {}) => {
+    const proxy = async ({ sticky, health } = {}) => {
       extra += 1;
-      const started = await startProxy(`proxy-${site.label}-${name.replace(/\W+/g, '-').slice(0, 40)}-${extra}`, site.cluster.instances, { by, sticky });
+      const started = await startProxy(`proxy-${site.label}-${name.replace(/\W+/g, '-').slice(0, 40)}-${extra}`, site.cluster.instances, { by, sticky, health });
       atEnd(() => started.stop());
       return started;
     };

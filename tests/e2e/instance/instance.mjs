@@ -17,7 +17,7 @@ const http = createServer((request, response) => {
     // For the scenarios, which ask here without the proxy: what this instance knows that a client cannot see.
     const parked = Object.values(io.engine.clients).filter(({ transport }) => transport.name === 'polling' && transport.writable);
     response.writeHead(200, { 'content-type': 'application/json' })
-      .end(JSON.stringify({ parked: parked.map(({ id }) => id), closed: Object.fromEntries(closed) }));
+      .end(JSON.stringify({ open: io.engine.clientsCount, parked: parked.map(({ id }) => id), closed: Object.fromEntries(closed) }));
   } else {
     response.writeHead(404).end();
   }

@@ -19,6 +19,7 @@
 //   proxy(options)       starts one more proxy in front of the same instances, until the scenario is over
 
 import { browser } from './browser.mjs';
+import { checked } from './checked.mjs';
 import { killed } from './killed.mjs';
 import { polls } from './polls.mjs';
 import { proxies } from './proxies.mjs';
@@ -26,4 +27,4 @@ import { rooms } from './rooms.mjs';
 import { staying } from './staying.mjs';
 import { transports } from './transports.mjs';
 
-export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...killed];
+export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed];

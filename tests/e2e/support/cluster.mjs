@@ -48,7 +48,7 @@ export async function startCluster(names = ['one', 'two'], { language = 'node', 
       for (const { name, process: child } of instances.values()) if (!child) await cluster.startInstance(name);
     },
 
-    /** Whose polls an instance holds, and why sessions ended: `{ parked: [sid], closed: { sid: reason } }`. Past the proxy. */
+    /** How many sessions an instance has, whose polls it holds, why sessions ended: `{ open, parked: [sid], closed: { sid: reason } }`. Past the proxy. */
     async sessions(name) {
       const answer = await fetch(`http://127.0.0.1:${instances.get(name).port}/sessions`);
       return answer.json();

@@ -26,19 +26,20 @@ export const DEFAULT = ['sid', 'cookie', 'ip_hash'];
  * @param {object} options
  * @param {string[]} [options.by] the keys of affinity in order; [] = round robin; nothing = the default, unsaid
  * @param {string} [options.sticky] further lines of the section about stickiness
+ * @param {string} [options.health] the lines of the section about checks
  */
-export async function startProxy(name, instances, { by, sticky = '' } = {}) {
+export async function startProxy(name, instances, { by, sticky = '', health = '' } = {}) {
   const port = await freePort();
   const home = join(directory, name);
   mkdirSync(home);
-  const { command, args, env } = kinds[kind](home, port, instances, by, sticky);
+  const { command, args, env } = kinds[kind](home, port, instances, by, sticky, health);
   const child = start(name, command, args, env);
   await listening(child, port);
   return { url: `http://127.0.0.1:${port}`, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
 }
 
 const kinds = {
-  stickyd(home, port, instances, by, sticky) {
+  stickyd(home, port, instances, by, sticky, health) {
     const config = join(home, 'config.toml');
     const members = instances.map(({ name, port }) => `{ address = "127.0.0.1:${port}", name = "${name}" }`);
     const keys = by?.map((key) => `"${key}"`).join(', ');
@@ -53,6 +54,8 @@ ${by && !by.includes('ip_hash') ? 'balance = "round_robin"' : ''}
 ${by || sticky ? '[upstream.socketio.sticky]' : ''}
 ${by ? `by = [${keys}]` : ''}
 ${sticky}
+${health ? '[upstream.socketio.health]' : ''}
+${health}
 
 [metrics]
 address = "off"
