@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { Person } from '../support/chromium.mjs';
 import { pageFor, servePages } from '../support/pages.mjs';
+import { COOKIE } from '../support/proxy.mjs';
 import { UNKNOWN_SESSION, address } from '../support/site.mjs';
 import { SOFTWARE } from '../support/table.mjs';
 
@@ -106,7 +107,7 @@ const elsewhere = (transport, { row, from, version = 4, options = {}, cookie }) 
       ends.push(...await person.outcome());
       const kept = (await person.context.cookies(url)).map(({ name }) => name);
       const polls = transport !== 'websocket';
-      if (polls && by.includes('cookie')) assert.deepEqual(kept, cookie ? ['stickyd-socketio'] : [], 'cookies that the browser keeps');
+      if (polls && by.includes('cookie')) assert.deepEqual(kept, cookie ? [COOKIE] : [], 'cookies that the browser keeps');
       assert.ok(ends.length < 20, 'all pages are on one instance');
     } while (!by.includes('ip_hash') && new Set(ends.map(({ instance }) => instance)).size < 2);
     for (const end of ends) {
