@@ -22,8 +22,9 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::tunnel::Seat;
+use crate::tunnel::{Order, Reason, Seat};
 use crate::upstream::Upstream;
+use crate::upstream::load::Handshake as Turn;
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
 const INTERIMS_MAX: u8 = 16;
@@ -68,7 +69,10 @@ pub(super) struct Transfer<'x> {
     pub(super) lease: &'x mut Lease,
     request: &'x Request,
     patience: Patience<'x>,
-    up: Pump,
+    /// The request on its way; `None`: it is through. In a box, because a long-poll has none while it waits.
+    up: Option<Box<Pump>>,
+    /// Bytes of its body, once it is through.
+    sent: u64,
     /// The instance takes no more of the request; its answer may still come.
     up_refused: bool,
     /// A byte of an answer came.
@@ -92,14 +96,17 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
-        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(None));
+        // Who stops has closed the polls that it saw: one that begins now would be left over.
+        let order = ctx.stopping.get().then_some(Order { reason: Reason::Shutdown });
+        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(order));
         Transfer {
             ctx,
             client,
             lease,
             request,
             patience: Patience::new(timer),
-            up,
+            up: Some(Box::new(up)),
+            sent: 0,
             up_refused: false,
             answered: false,
             seen: 0,
@@ -110,12 +117,17 @@ impl<'x> Transfer<'x> {
 
     /// Bytes of the request's body so far.
     pub(super) fn bytes_up(&self) -> u64 {
-        self.up.bytes()
+        self.up.as_ref().map_or(self.sent, |up| up.bytes())
     }
 
     /// The request has been read whole: what the client sends next is another one.
     pub(super) fn request_is_whole(&self) -> bool {
-        self.up.is_ended() && !self.up_refused
+        self.has_read_all() && !self.up_refused
+    }
+
+    /// Nothing of the request is to come from the client.
+    fn has_read_all(&self) -> bool {
+        self.up.as_ref().is_none_or(|up| up.is_ended())
     }
 
     /// The request has gone to the instance whole. It may have answered before it took all of it: then what is left would
@@ -155,8 +167,9 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
-        // Once an answer has begun there are packets in it, which nobody else has.
-        if let Some(order) = self.seat.as_ref().filter(|_| !self.answered).and_then(|seat| seat.order(cx)) {
+        // Once an answer has begun there may be packets in it, which nobody else has.
+        let begun = !self.lease.wire.unread().is_empty();
+        if let Some(order) = self.seat.as_ref().filter(|_| !begun).and_then(|seat| seat.order(cx)) {
             return Poll::Ready(Err(Failure::SessionClosed(order.reason)));
         }
         let mut moved = false;
@@ -215,9 +228,14 @@ impl<'x> Transfer<'x> {
         if self.up_refused {
             return Ok(false);
         }
-        match self.up.poll(cx, self.client, &mut self.lease.wire, moved) {
+        let Some(up) = &mut self.up else { return Ok(false) };
+        match up.poll(cx, self.client, &mut self.lease.wire, moved) {
             Poll::Pending => Ok(true),
-            Poll::Ready(Ok(())) => Ok(false),
+            Poll::Ready(Ok(())) => {
+                self.sent = up.bytes();
+                self.up = None;
+                Ok(false)
+            }
             Poll::Ready(Err(Stop::Sink)) => {
                 // It may have answered before it closed: its word is still to be heard.
                 self.up_refused = true;
@@ -241,7 +259,7 @@ impl<'x> Transfer<'x> {
         let blocked = self.lease.wire.is_blocked();
         let hidden = if upload.is_some() { blocked } else { self.watch_client(cx)? };
         // A client that waits for 100 does not owe the body yet.
-        let unasked = self.request.expects_continue && self.up.bytes() == 0 && self.interims == 0;
+        let unasked = self.request.expects_continue && self.bytes_up() == 0 && self.interims == 0;
         let next = match (blocked, unasked) {
             (true, _) => Wait::InstanceTakes,
             (false, true) => Wait::AnswerHead,
@@ -305,7 +323,11 @@ impl<'x> Transfer<'x> {
                 }
                 continue;
             }
-            let answer = prepare(self.ctx, self.request, self.lease, &head, self.up.is_ended());
+            // How long the client takes for its answer is none of the instance's business.
+            self.lease.handshake.iter_mut().for_each(|handshake| handshake.answered());
+            let beginning = if head.status == 101 { None } else { self.lease.handshake.take() };
+            let whole = self.has_read_all();
+            let answer = prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
             self.lease.wire.consume(len);
             return Ok(Some(answer));
         }
@@ -331,6 +353,7 @@ fn prepare(
     lease: &Lease,
     head: &ResponseHead<'_, '_>,
     request_is_whole: bool,
+    handshake: Option<Box<Turn>>,
 ) -> Answer {
     let switched = head.status == 101;
     let http11 = request.version == Version::Http11;
@@ -368,7 +391,7 @@ fn prepare(
         instance_keeps: head.keep_alive,
         client_keeps,
         stamped,
-        learning: Learning::of(ctx, request, lease, head),
+        learning: Learning::of(ctx, request, lease, head, handshake),
         head: out,
     }
 }

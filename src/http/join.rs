@@ -95,6 +95,10 @@ impl Owner for Life {
             }
         }
     }
+
+    fn closes(&self, reason: Reason) {
+        record::tunnel_closes(self, reason);
+    }
 }
 
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.

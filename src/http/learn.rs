@@ -12,7 +12,7 @@ use crate::affinity::sid::open_packet::{Found, Learner, Opened};
 use crate::codec::Header;
 use crate::codec::response::ResponseHead;
 use crate::local::clock;
-use crate::upstream::load::Home;
+use crate::upstream::load::{Handshake, Home};
 use crate::upstream::{Instance, Upstream};
 
 /// CORS fields that are kept with a session, in bytes; more is no use to anybody.
@@ -27,16 +27,19 @@ pub(super) struct Learning {
     client: ClientKey,
     cors: Vec<u8>,
     learner: Learner,
+    /// Counts until the session does.
+    handshake: Option<Box<Handshake>>,
     done: bool,
 }
 
 impl Learning {
-    /// Of the answer to this request; `None`: there is nothing to learn from it.
+    /// Of the answer to this request, which began with `handshake`; `None`: there is nothing to learn from it.
     pub(super) fn of(
         ctx: &Rc<Context>,
         request: &Request,
         lease: &Lease,
         head: &ResponseHead<'_, '_>,
+        handshake: Option<Box<Handshake>>,
     ) -> Option<Box<Self>> {
         if !request.placing.is_learned(&request.upstream) || head.status != 200 {
             return None;
@@ -48,6 +51,7 @@ impl Learning {
             client: request.upstream.client_key(request.client),
             cors: cors(head.headers),
             learner: Learner::new(),
+            handshake,
             done: false,
         });
         if head.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
@@ -81,7 +85,6 @@ impl Learning {
     }
 
     fn learn(&mut self, opened: &Opened) {
-        self.done = true;
         let sids = &self.ctx.sids;
         let key = sids.key(&self.upstream.config.name, opened.sid.as_bytes());
         let home = Home::of(self.instance.clone());
@@ -94,11 +97,17 @@ impl Learning {
         if !learned.kept {
             self.instance.load.one_evicted();
         }
+        self.finish();
     }
 
     fn unreadable(&mut self) {
-        self.done = true;
         self.upstream.counters(self.ctx.worker).sids_unreadable.one();
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        self.handshake = None;
     }
 }
 

@@ -8,8 +8,9 @@ use super::Context;
 use super::request::Notes;
 use crate::affinity::cookie;
 use crate::affinity::engine_io::{self, Dialect};
-use crate::affinity::sid::table::{Held, SidKey};
+use crate::affinity::sid::table::Held;
 use crate::affinity::value_hash::ValueKey;
+use crate::codec::body::Framing;
 use crate::codec::request::RequestHead;
 use crate::config::model::StickyKey;
 use crate::local::clock;
@@ -38,7 +39,7 @@ pub(super) struct Placing {
 /// A cookie's binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bound {
-    /// Tells bindings apart; kept when the cookie is renewed.
+    /// Tells bindings apart. It stays with the client, whatever instance it is bound to, for it may have to rest from one.
     pub(super) id: [u8; 8],
     /// Not yet past half of its time.
     pub(super) fresh: bool,
@@ -46,17 +47,19 @@ pub(super) struct Bound {
 
 /// A known Engine.IO session, kept from being forgotten while this lives.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) key: SidKey,
-    /// The CORS fields of the answer in which it began.
-    pub(super) cors: Option<Arc<[u8]>>,
-    held: Option<Held<Home>>,
+pub(super) struct Session(Option<Held<Home>>);
+
+impl Session {
+    /// Looks at it in the table.
+    pub(super) fn held(&self) -> Option<&Held<Home>> {
+        self.0.as_ref()
+    }
 }
 
 impl Drop for Session {
     /// Its time begins anew with the end of an exchange.
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.0.take() {
             held.release(clock::coarse().since_boot());
         }
     }
@@ -79,7 +82,8 @@ impl Placing {
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
         let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
-        let polls = polling.is_some() && head.method == "GET";
+        let plain = matches!(head.framing, Framing::None | Framing::Length(0));
+        let polls = polling.is_some() && head.method == "GET" && plain;
         let need = Need::of(session.as_ref().map(|(sid, _)| *sid), upgrades, polls);
         Placing {
             need,
@@ -97,6 +101,11 @@ impl Placing {
         self.in_session() && self.polling.is_some() && method == "GET"
     }
 
+    /// Its session in the table, when it is known.
+    pub(super) fn held(&self) -> Option<&Held<Home>> {
+        self.session.as_ref()?.held()
+    }
+
     /// It goes on with an Engine.IO session, known or not.
     pub(super) fn in_session(&self) -> bool {
         matches!(self.need, Need::Session(_))
@@ -110,11 +119,13 @@ impl Placing {
 
     /// The id of the binding that the client is to be given for `chosen`; `None`: it is given none. `new`: a fresh id.
     pub(super) fn binding_for(&self, chosen: usize, new: impl FnOnce() -> [u8; 8]) -> Option<[u8; 8]> {
-        match (self.cookie, self.bound) {
-            // A renewed binding is the same binding.
-            (Cookie::To(held), Some(bound)) if held == chosen => (!bound.fresh).then_some(bound.id),
+        let stays = self.cookie == Cookie::To(chosen);
+        match self.bound {
+            Some(bound) if stays => (!bound.fresh).then_some(bound.id),
             // A session belongs to a tab, the cookie to the browser: another tab's binding stays what it is.
-            _ => (!self.in_session()).then(new),
+            _ if self.in_session() => None,
+            Some(bound) => Some(bound.id),
+            None => Some(new()),
         }
     }
 }
@@ -155,11 +166,14 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
         return (Sid::Unknown, None);
     }
     let key = ctx.sids.key(&upstream.config.name, sid);
-    let read = |home: &Home, cors: Option<&Arc<[u8]>>| (upstream.index(home.instance()), cors.cloned());
+    let read = |home: &Home, _: Option<&Arc<[u8]>>| (upstream.index(home.instance()), home.has_left());
     match ctx.sids.hold(key, clock::coarse().since_boot(), read) {
         None => (Sid::Unknown, None),
-        Some((held, (index, cors))) => {
-            (index.map_or(Sid::Gone, Sid::At), Some(Session { key, cors, held: Some(held) }))
+        Some((held, (index, had_left))) => {
+            if had_left {
+                held.edit(Home::is_back);
+            }
+            (index.map_or(Sid::Gone, Sid::At), Some(Session(Some(held))))
         }
     }
 }
@@ -186,8 +200,8 @@ mod tests {
         };
         for need in [Need::Start, Need::Plain] {
             check(need, Cookie::None, true, Some(new));
-            check(need, Cookie::Removed, true, Some(new));
-            check(need, Cookie::To(1), true, Some(new));
+            check(need, Cookie::Removed, true, Some(id));
+            check(need, Cookie::To(1), true, Some(id));
         }
         for sid in [Sid::Unknown, Sid::At(0)] {
             check(Need::Session(sid), Cookie::None, true, None);

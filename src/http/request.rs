@@ -107,7 +107,7 @@ pub(super) fn take_in(
         Err(bad) => return Some((Intake::unreadable(Failure::BadRequest(bad)), 0)),
     };
     if config.health_path.as_deref() == Some(head.path()) && matches!(head.method, "GET" | "HEAD") {
-        let keep_alive = head.keep_alive && head.framing == Framing::None;
+        let keep_alive = keeps_alive(&head);
         return Some((Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len));
     }
     Some((accept(ctx, arrival, generation, &head), len))
@@ -172,10 +172,16 @@ fn refuse(
     Intake::Refused {
         failure,
         to_head: head.method == "HEAD",
-        keep_alive: head.keep_alive && head.framing == Framing::None,
+        keep_alive: keeps_alive(head),
         notes,
         upstream: upstream.cloned(),
     }
+}
+
+/// The connection can be kept behind an answer of the proxy's own: there is no body that nobody read, and the client need not
+/// be told (as HTTP/1.0 would).
+fn keeps_alive(head: &RequestHead<'_, '_>) -> bool {
+    head.keep_alive && head.framing == Framing::None && head.version == Version::Http11
 }
 
 /// RFC 9110 section 9.2.2

@@ -45,6 +45,9 @@ pub trait Owner {
 
     /// `bytes` and the beginnings of `frames` have been taken over for the other side. Called while they pass.
     fn passed(&self, way: Way, bytes: u64, frames: u64);
+
+    /// The proxy closes it for this reason, and neither end has heard of that yet.
+    fn closes(&self, _reason: Reason) {}
 }
 
 /// What passed in one direction.

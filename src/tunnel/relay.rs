@@ -96,7 +96,10 @@ impl<O: Owner> Tunnel<O> {
             self.first =
                 self.first.filter(|(first, _)| matches!(first, Reason::ClientLost | Reason::InstanceLost));
         }
-        self.first.get_or_insert((reason, (!self.opaque).then_some(code)));
+        if self.first.is_none() {
+            self.first = Some((reason, (!self.opaque).then_some(code)));
+            self.owner.closes(reason);
+        }
         let mut key = [0; 4];
         // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.
         let _ = aws_lc_rs::rand::fill(&mut key);

@@ -7,6 +7,7 @@
 //! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
 //! | `chaos` | everything wrong at once |
 //! | `affinity` | which instance a client gets, and what binds it |
+//! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `life` | the process: limits, locks, signals |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
@@ -28,5 +29,6 @@ mod differential;
 mod explain;
 mod life;
 mod requests;
+mod sessions;
 mod support;
 mod tunnel;

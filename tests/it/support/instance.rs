@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket as Raw, Type};
 
+use super::socket::{hex, tcp_table};
 use super::{Message, Socket, eventually, ws};
 
 /// An instance that does what the test says.
@@ -31,6 +33,22 @@ impl Instance {
         instance
     }
 
+    /// With its queue full: whoever connects waits until somebody is accepted. Also those who fill it.
+    pub(crate) fn busy() -> (Self, Vec<TcpStream>) {
+        let socket = Raw::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let listener: TcpListener = socket.into();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let at_once = Duration::from_millis(50);
+        let mut waiting = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, at_once) {
+            waiting.push(stream);
+        }
+        (Instance { listener }, waiting)
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }
@@ -47,9 +65,33 @@ impl Instance {
                 stream.set_nonblocking(false).unwrap();
                 Some(Socket::of(stream))
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::InvalidInput) => None,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Lets nobody in until it [opens](Self::opens): the kernel ignores who connects, and who does tries again after a second.
+    pub(crate) fn shuts(&self) {
+        // A queue of one that is full.
+        SockRef::from(&self.listener).listen(0).unwrap();
+        drop(TcpStream::connect(self.address()).unwrap());
+    }
+
+    pub(crate) fn opens(&self) {
+        SockRef::from(&self.listener).listen(128).unwrap();
+        drop(self.accept());
+    }
+
+    /// How many connects to it are not answered yet.
+    pub(crate) fn connecting(&self) -> usize {
+        const SYN_SENT: &str = "02";
+        let address = hex(self.address());
+        tcp_table().iter().filter(|fields| fields[2] == address && fields[3] == SYN_SENT).count()
+    }
+
+    /// From now on it refuses connections. The address stays its own.
+    pub(crate) fn refuse(&self) {
+        SockRef::from(&self.listener).shutdown(Shutdown::Both).unwrap();
     }
 
     /// Nobody has connected.
@@ -83,7 +125,8 @@ impl fmt::Display for Refusing {
     }
 }
 
-/// An instance that answers every request with its name, and every handshake with a tunnel in which nothing is said.
+/// An instance that answers by itself: every request with its name, and every handshake with a tunnel in which nothing is
+/// said; or as it is told to.
 #[derive(Debug)]
 pub(crate) struct Answering {
     address: SocketAddr,
@@ -91,14 +134,17 @@ pub(crate) struct Answering {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    name: String,
-    /// More fields for each answer, as whole lines.
-    fields: String,
+    answer: Box<dyn Fn(&Message) -> String + Send + Sync>,
     stop: AtomicBool,
     connections: AtomicUsize,
     requests: Mutex<Vec<Message>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Answering {
@@ -108,14 +154,16 @@ impl Answering {
 
     /// `fields`: whole lines for each answer.
     pub(crate) fn with_fields(name: &str, fields: &str) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), name, fields)
+        let (name, fields) = (name.to_owned(), fields.to_owned());
+        Self::speaking(move |request| with_its_name(&name, &fields, request))
     }
 
-    fn on(listener: TcpListener, name: &str, fields: &str) -> Self {
+    /// `answer` gives the bytes for each request; a 101 begins a tunnel in which nothing is said.
+    pub(crate) fn speaking(answer: impl Fn(&Message) -> String + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            name: name.to_owned(),
-            fields: fields.to_owned(),
+            answer: Box::new(answer),
             stop: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             requests: Mutex::default(),
@@ -173,29 +221,30 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         thread::spawn(move || converse(Socket::of(stream), &shared));
     }
     for stream in open {
-        let _ = stream.shutdown(std::net::Shutdown::Both);
+        let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
 fn converse(mut proxy: Socket, shared: &Shared) {
     while let Ok(request) = proxy.try_request() {
-        let upgrade = request.field("upgrade").is_some();
-        let to_head = request.line().starts_with("HEAD ");
+        let answer = (shared.answer)(&request);
         shared.requests.lock().unwrap().push(request);
-        let (name, fields) = (&shared.name, &shared.fields);
-        let answer = match (upgrade, to_head) {
-            (true, _) => ws::switch(fields),
-            (false, true) => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n", name.len()),
-            (false, false) => {
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n{name}", name.len())
-            }
-        };
+        let switched = answer.starts_with("HTTP/1.1 101 ");
         if proxy.try_send(answer).is_err() {
             return;
         }
-        if upgrade {
+        if switched {
             proxy.rest();
             return;
         }
+    }
+}
+
+fn with_its_name(name: &str, fields: &str, request: &Message) -> String {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n", name.len());
+    match request.field("upgrade") {
+        Some(_) => ws::switch(fields),
+        None if request.line().starts_with("HEAD ") => head,
+        None => head + name,
     }
 }

@@ -3,6 +3,7 @@
 //! A test is a script in one thread: the client sends, the instance accepts and reads, answers, the client reads. What is
 //! waited for is an event, never a time; every wait has a [`DEADLINE`], so that a hang fails its test.
 
+pub(crate) mod engine_io;
 pub(crate) mod instance;
 pub(crate) mod message;
 pub(crate) mod metrics;

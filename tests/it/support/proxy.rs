@@ -40,9 +40,10 @@ impl Proxy {
         watch_for_panics();
         let listen = if toml.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"\n" };
         let workers = if toml.contains("workers") { "" } else { "workers = 1\n" };
+        let own = toml.contains("[shutdown]");
+        let shutdown = if own { "" } else { "[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n" };
         let text = format!(
-            "{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n\
-             [shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n[log]\naccess = \"off\"\n"
+            "{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n{shutdown}[log]\naccess = \"off\"\n"
         );
         let loaded = config::parse(&text, "test.toml")
             .unwrap_or_else(|report| panic!("{}\n{text}", report.render(config::Style::Plain)));
@@ -73,6 +74,11 @@ impl Proxy {
         let mut client = self.connect();
         client.send(format!("GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n{fields}\r\n"));
         client.answer()
+    }
+
+    /// Stops, and returns when that is done.
+    pub(crate) fn stop(self) {
+        drop(self);
     }
 
     pub(crate) fn close_tunnels(&self, reason: Reason) {
