@@ -63,6 +63,10 @@ pub(super) async fn lease(
     let mut failure = Failure::NoInstance;
     loop {
         let choice = match choose(ctx, request, &tried) {
+            // Nobody who was tried is chosen again. Were it otherwise, this must end all the same.
+            Outcome::To(choice) if tried.iter().any(|(tried, _)| *tried == choice.instance) => {
+                return Err(failure.or_full(upstream));
+            }
             Outcome::To(choice) => choice,
             Outcome::SessionGone => return Err(Failure::SessionGone),
             Outcome::Fail => return Err(Failure::BoundDown),
@@ -72,8 +76,8 @@ pub(super) async fn lease(
         let handshake = match begin(request, instance).await {
             Ok(handshake) => handshake,
             Err(Shed::Queue) => return Err(Failure::QueueFull),
-            // Nowhere else is its session known; it goes on by polling.
-            Err(Shed::Full) if choice.by == By::Sid => return Err(Failure::Full),
+            // Nowhere else is its session known, if it is known here; it goes on by polling.
+            Err(Shed::Full) if request.placing.in_session() => return Err(Failure::Full),
             Err(Shed::Full) => {
                 tried.push((choice.instance, Tried::Full));
                 continue;

@@ -162,7 +162,7 @@ fn an_unknown_sid_does_not_go_to_an_instance_in_maintenance() {
         ))
     };
     let ready = proxy("ready");
-    let (cookie, _) = (0..)
+    let (cookie, _) = (0..100)
         .map(|_| ready.get("/", ""))
         .find(|got| instance_of(got) == "blue")
         .and_then(|got| got.cookie("stickyd-app"))

@@ -5,6 +5,7 @@ mod handshakes;
 mod learning;
 mod moved;
 mod parked;
+mod placing;
 mod using;
 
 use crate::support::engine_io::{answer, open_packet, start};
