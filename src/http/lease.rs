@@ -65,6 +65,10 @@ pub(super) async fn lease(
     let mut failure = Failure::NoInstance;
     loop {
         let choice = match choose(ctx, request, &tried) {
+            // Nobody who was tried is chosen again. Were it otherwise, this must end all the same.
+            Outcome::To(choice) if tried.iter().any(|(tried, _)| *tried == choice.instance) => {
+                return Err(failure.or_full(upstream));
+            }
             Outcome::To(choice) => choice,
             Outcome::SessionGone => return Err(Failure::SessionGone),
             Outcome::Fail => return Err(Failure::BoundDown),

@@ -1,5 +1,9 @@
 //! Which instance a client gets, and what binds it: the cookie, the address, weights, and what happens when the instance is gone.
 
+mod agree;
+mod renewal;
+mod values;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 

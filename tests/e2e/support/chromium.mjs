@@ -88,10 +88,19 @@ export class Person {
     if (problems) throw new Error(`the page says: ${problems}`);
   }
 
-  /** What the page of another origin has to say in the end; throws with its own words when something went wrong there. */
+  /** What each socket of a page of another origin has to say in the end; throws with its own words when something went wrong there. */
   async outcome() {
     await this.page.waitForFunction(() => 'outcome' in window);
     return this.page.evaluate(() => window.outcome);
+  }
+
+  /** What happened to a page of another origin that stays, once `check` holds for it. */
+  async happened(what, check) {
+    return until(what, async () => {
+      const events = await this.page.evaluate(() => window.events ?? []);
+      if (!check(events)) throw new Error(JSON.stringify(events));
+      return events;
+    });
   }
 
   async say(text) {

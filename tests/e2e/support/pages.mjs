@@ -33,7 +33,14 @@ export async function servePages() {
   return { origin: `http://127.0.0.1:${port}`, site: `http://localhost:${port}` };
 }
 
-/** The page's address that makes it connect to `url` with `options` of the library. */
-export const pageFor = (base, url, version, options) => (
-  `${base}/#${encodeURIComponent(JSON.stringify({ url, version, options }))}`
-);
+/**
+ * The page's address.
+ * @param {string} base an origin of `servePages`
+ * @param {object} wanted
+ * @param {string} wanted.url of the proxy
+ * @param {2 | 4} wanted.version of the library
+ * @param {object} wanted.options of the library
+ * @param {boolean} [wanted.stay] it does nothing but stay and come back
+ * @param {number} [wanted.sockets] otherwise this many sockets, on each of which what goes out has to come back
+ */
+export const pageFor = (base, wanted) => `${base}/#${encodeURIComponent(JSON.stringify(wanted))}`;

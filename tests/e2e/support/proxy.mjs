@@ -10,6 +10,9 @@ const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 /** `E2E_PROXY=nginx` runs the scenarios against nginx instead. */
 export const kind = process.env.E2E_PROXY ?? 'stickyd';
 
+/** Its cookie. nginx's names an instance by a hash only, so it is neither sealed nor issued anew. */
+export const COOKIE = kind === 'nginx' ? 'place' : 'stickyd-socketio';
+
 /** Where cargo builds. */
 export const builds = resolve(callersDirectory, process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug');
 
@@ -78,7 +81,7 @@ address = "off"
 user root; daemon off; master_process off; pid ${home}/pid; error_log stderr;
 events { worker_connections 2048; }
 http {
-  access_log off;
+  access_log off; client_header_timeout 10s;
   client_body_temp_path ${home}/body; proxy_temp_path ${home}/proxy; fastcgi_temp_path ${home}/f; uwsgi_temp_path ${home}/u; scgi_temp_path ${home}/s;
   set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;
   map $remote_addr $realip { default $remote_addr; }

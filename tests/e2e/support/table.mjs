@@ -54,9 +54,9 @@ export class Table {
   }
 
   toString() {
-    const words = (seen) => (seen ? (seen.every(Boolean) ? 'works' : 'FAILS') : '');
+    const words = (seen) => (seen ? (seen.every(Boolean) ? 'works' : 'FAILS') : '-');
     const lines = [...this.#rows].map(([key, row]) => (
-      `| ${key} | ${Object.keys(TRANSPORTS).map((transport) => words(row[transport])).join(' | ')} |`.replaceAll('|  |', '| |')
+      `| ${key} | ${Object.keys(TRANSPORTS).map((transport) => words(row[transport])).join(' | ')} |`
     ));
     return [
       `| client | instances | ${Object.values(TRANSPORTS).join(' | ')} |`,

@@ -5,6 +5,7 @@ mod handshakes;
 mod learning;
 mod moved;
 mod parked;
+mod placing;
 mod regressions;
 mod using;
 

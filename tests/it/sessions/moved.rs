@@ -45,11 +45,12 @@ fn plain(stage: &Stage, fields: &str) -> (usize, Message) {
 /// Closes all tunnels, and says goodbye from both ends.
 fn close(stage: &Stage, reason: Reason, client: &mut Socket, far: &mut Socket) {
     stage.proxy.close_tunnels(reason);
-    for (end, is_client) in [(client, true), (far, false)] {
-        assert_eq!(Frame::read(end).code(), Some(1012));
+    for (end, is_client) in [(&mut *client, true), (&mut *far, false)] {
+        ws::expect_close(end, 1012, !is_client);
         end.send(Frame::of(is_client, ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
-        end.ends();
     }
+    client.ends();
+    far.ends();
     stage.proxy.counts("stickyd_tunnels_open", &[], 0);
 }
 
@@ -97,7 +98,7 @@ fn a_client_without_a_cookie_is_known_by_its_address() {
     // Whatever it asks beside does not bring it back.
     assert_eq!(plain(&stage, &client(1, "")).0, elsewhere);
     // Others at that instance are not meant.
-    let neighbour = (2..=255).find(|number| plain(&stage, &client(*number, "")).0 == at).unwrap();
+    let neighbour = (2..100).find(|number| plain(&stage, &client(*number, "")).0 == at).unwrap();
     let (_one, _far, to, _) = tunnel(&stage, &client(neighbour, ""));
     assert_eq!(to, at);
 }

@@ -31,7 +31,7 @@ impl Site {
              [upstream.app.sticky]\n{sticky}\n"
         ));
         let clients = ["blue", "green"].map(|instance| {
-            let mut addresses = 1..;
+            let mut addresses = 1..100;
             loop {
                 let address = format!("X-Forwarded-For: 203.0.113.{}\r\n", addresses.next().unwrap());
                 let first = exchange(&mut proxy.connect(), &start(&address));

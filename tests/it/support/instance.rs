@@ -235,7 +235,8 @@ fn converse(mut proxy: Socket, shared: &Shared) {
         }
         if switched {
             proxy.rest();
-            return;
+            // Dropping it would not end it: there is another handle, for the stop.
+            return proxy.half_close();
         }
     }
 }

@@ -61,6 +61,10 @@ def connect(number, url, transports, address, reconnection):
     @client.on("disconnect")
     def on_disconnect(reason):
         tell(number, "lost", reason=reason)
+        if not reconnection:
+            # Whatever waits for an answer would wait for long.
+            tell(number, "failed", reason="; ".join([reason, *words.said]))
+            os._exit(1)
 
     @client.on("connect_error")
     def on_connect_error(reason):
