@@ -78,16 +78,7 @@ fn the_defaults_are_those_of_the_schema() {
             on_down: OnDown::Rebind,
             secret: SecretSource::Auto,
         },
-        health: Health {
-            check: Check::Speaks { path: "/socket.io/".into() },
-            interval: s(1),
-            fast_interval: Duration::from_millis(500),
-            timeout: s(1),
-            rise: 2,
-            fall: 3,
-            slow_start: s(10),
-            panic_below: 50,
-        },
+        health: default_health(),
         rest: s(600),
         timeouts,
     };
@@ -123,6 +114,20 @@ fn the_defaults_are_those_of_the_schema() {
         timeouts,
     };
     assert_eq!(config.config, expected);
+}
+
+fn default_health() -> Health {
+    let s = Duration::from_secs;
+    Health {
+        check: Check::Speaks { path: "/socket.io/".into() },
+        interval: s(1),
+        fast_interval: Duration::from_millis(500),
+        timeout: s(1),
+        rise: 2,
+        fall: 3,
+        slow_start: s(10),
+        panic_below: 50,
+    }
 }
 
 #[test]

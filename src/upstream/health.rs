@@ -276,7 +276,7 @@ impl Health {
 fn jittered(interval: Duration, random: u64) -> Duration {
     let tenth = u64::try_from(interval.as_nanos() / 10).unwrap_or(u64::MAX);
     let (_, part) = tenth.carrying_mul(random, 0);
-    interval - Duration::from_nanos(tenth / 2) + Duration::from_nanos(part)
+    interval.saturating_sub(Duration::from_nanos(tenth / 2)) + Duration::from_nanos(part)
 }
 
 fn checks(count: u32) -> String {

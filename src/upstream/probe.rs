@@ -91,20 +91,17 @@ pub async fn probe(target: &Target, hear: impl AsyncFn(Event, Duration)) {
     let began = clock::now();
     let took = || clock::now().since(began);
     let mut asking = pin!(ask(target));
-    let guest = match timer::within(target.timeout, asking.as_mut()).await {
-        Some((event, guest)) => {
-            hear(event, took()).await;
-            guest
+    let guest = if let Some((event, guest)) = timer::within(target.timeout, asking.as_mut()).await {
+        hear(event, took()).await;
+        guest
+    } else {
+        hear(Event::Late, took()).await;
+        let patience = (target.timeout * LATEST).saturating_sub(took());
+        let Some((event, guest)) = timer::within(patience, asking).await else { return };
+        if matches!(event, Event::Passed | Event::Unfit(_)) {
+            hear(Event::Answered(took()), took()).await;
         }
-        None => {
-            hear(Event::Late, took()).await;
-            let patience = (target.timeout * LATEST).saturating_sub(took());
-            let Some((event, guest)) = timer::within(patience, asking).await else { return };
-            if matches!(event, Event::Passed | Event::Unfit(_)) {
-                hear(Event::Answered(took()), took()).await;
-            }
-            guest
-        }
+        guest
     };
     // Whoever does not let us go is left without a word.
     timer::within(LEAVE, guest.leave(target)).await;

@@ -73,6 +73,7 @@ const PURE: &[&str] = &[
     "routing/",
     "listener/client_address",
     "upstream/health",
+    "upstream/probe/question.rs",
     "tunnel/frame.rs",
     "tunnel/close.rs",
     "http/headers.rs",

@@ -1,5 +1,7 @@
 //! What a check asks of an instance, and whether the answer is good. Pure: bytes and heads.
 
+use std::ops::RangeInclusive;
+
 use crate::codec::handshake::{self, Accept};
 use crate::codec::response::ResponseHead;
 use crate::config::model::Check;
@@ -17,8 +19,8 @@ pub(super) struct Question<'c> {
 #[derive(Debug)]
 enum Expected<'c> {
     BelowServerError,
-    /// The check says which codes.
-    Codes(&'c Check),
+    /// One of these.
+    Codes(&'c [RangeInclusive<u16>]),
     Switch(Accept),
     OpenPacket,
 }
@@ -49,8 +51,8 @@ impl<'c> Question<'c> {
                 request: get(&format!("{}&sid={NO_SESSION}", polling(path)), "Connection: close\r\n"),
                 expected: Expected::BelowServerError,
             },
-            Check::Http { path, .. } => {
-                Question { request: get(path, "Connection: close\r\n"), expected: Expected::Codes(check) }
+            Check::Http { path, expect } => {
+                Question { request: get(path, "Connection: close\r\n"), expected: Expected::Codes(expect) }
             }
             Check::WebSocket { path } => {
                 let key = handshake::key(random);
@@ -70,21 +72,19 @@ impl<'c> Question<'c> {
 
     /// What is made of this answer, which is no interim one.
     pub(super) fn judge(&self, head: &ResponseHead<'_, '_>) -> Verdict {
-        let answered = || Verdict::Unfit(format!("answered {}", head.status));
-        let good = |good: bool| if good { Verdict::Good } else { answered() };
+        let good = |good: bool| {
+            if good { Verdict::Good } else { Verdict::Unfit(format!("answered {}", head.status)) }
+        };
         match &self.expected {
             Expected::BelowServerError => good(head.status < 500),
-            Expected::Codes(Check::Http { expect, .. }) => {
-                good(expect.iter().any(|codes| codes.contains(&head.status)))
-            }
-            Expected::Codes(_) => answered(),
+            Expected::Codes(expect) => good(expect.iter().any(|codes| codes.contains(&head.status))),
             Expected::Switch(accept) => match head.status {
                 101 if handshake::switches(head.headers, "websocket", Some(accept)) => Verdict::Switched,
                 101 => Verdict::Unfit("answered with a 101 that does not fit the handshake".to_owned()),
                 _ => Verdict::Unfit(format!("answered {}, not 101", head.status)),
             },
             Expected::OpenPacket if head.status == 200 => Verdict::GoodIfOpened,
-            Expected::OpenPacket => answered(),
+            Expected::OpenPacket => good(false),
         }
     }
 }
