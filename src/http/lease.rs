@@ -1,6 +1,5 @@
 //! A connected instance: pick, wait for a turn, connect, and re-pick when that fails. The one place that fails over.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ enum Tried {
 /// Connects to the instance that the client belongs to, or to the next best while that fails. `fresh`: on no connection
 /// that has served before.
 pub(super) async fn lease(
-    ctx: &Rc<Context>,
+    ctx: &Context,
     request: &Request,
     client: &Stream,
     fresh: bool,
