@@ -86,7 +86,6 @@ fn everything_at_once() {
         opened,
         served.load(Ordering::SeqCst) as u64,
         of("stickyd_sticky_decisions_total", "by", "sid"),
-        of("stickyd_sticky_rebinds_total", "reason", "moved"),
         of("stickyd_engine_io_unknown_sessions_total", "answered_by", "instance"),
         proxy.count("stickyd_sids_unreadable_total", &[]),
     ];
