@@ -22,6 +22,13 @@ need_instances() {
   need npm npm
 }
 
+# The clients of the end-to-end tests: a browser, Python with venv, and what rust_socketio is built with.
+need_clients() {
+  need chromium chromium
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+  pkg-config --exists openssl 2>/dev/null || missing+=(pkg-config libssl-dev)
+}
+
 install_missing() {
   ((${#missing[@]})) || return 0
   echo "installing with apt-get: ${missing[*]}"
@@ -53,4 +60,16 @@ install_node_packages() {
   if [[ $have -nt tests/e2e/package-lock.json && $have -nt tests/e2e/package.json ]]; then return 0; fi
   echo "installing the Node packages of tests/e2e"
   (cd tests/e2e && npm ci --no-progress --loglevel=error </dev/null)
+}
+
+# The Python packages of tests/e2e, exactly as its list names them: versions and hashes, nothing else, nothing built.
+install_python_packages() {
+  local venv=tests/e2e/venv list=tests/e2e/requirements.txt
+  if [[ $venv/complete -nt $list ]] && $venv/bin/python -c '' 2>/dev/null; then return 0; fi
+  echo "installing the Python packages of tests/e2e"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  echo '*' >"$venv/.gitignore"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: -r "$list" </dev/null
+  touch "$venv/complete"
 }

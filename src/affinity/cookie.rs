@@ -49,6 +49,9 @@ const MAC_LEN: usize = 16;
 
 const SIGNED_LEN: usize = 1 + KEY_ID_LEN + TOKEN_LEN + ISSUED_LEN + ID_LEN;
 const RAW_LEN: usize = SIGNED_LEN + MAC_LEN;
+/// Cookies of one name that are looked at in a request: each costs a MAC. Browsers send one, or two when a path or domain was
+/// changed.
+pub const VALUES_MAX: usize = 4;
 /// Length of a sealed value in characters.
 pub const VALUE_LEN: usize = RAW_LEN / 3 * 4;
 const _: () =
@@ -249,6 +252,12 @@ impl Binding {
     pub fn is_past_half(&self, now: u64, ttl: u64) -> bool {
         now.saturating_sub(self.issued) > ttl / 2
     }
+}
+
+/// Which secret a value of this version claims to be sealed by, as [`Keys::fingerprint`] says it; `None`: it is no such value.
+pub fn sealed_by(value: &[u8]) -> Option<String> {
+    let raw = decode(value).ok()?;
+    Some(format!("{:08x}", u32::from_be_bytes(copied(&raw[1..=KEY_ID_LEN]))))
 }
 
 /// The bytes of a value of this version.

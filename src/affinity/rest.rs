@@ -56,10 +56,15 @@ impl Rest {
     /// From now on `who` shall not come to `instance` (its number within this process) before `until`. The later of two such
     /// times counts.
     pub fn send_away(&self, who: Who, instance: u32, now: Duration, until: Duration) {
+        if until <= now {
+            return;
+        }
         let mut table = self.table();
+        // Whoever has ended makes room first.
         table.clear(now);
         table.insert(who, instance, until);
-        if table.until.len() > self.capacity && table.remove_first().is_some_and(|end| end > now) {
+        if table.until.len() > self.capacity {
+            table.remove_first();
             self.evicted.fetch_add(1, Ordering::Relaxed);
         }
         self.count.store(table.until.len(), Ordering::Relaxed);
@@ -113,11 +118,11 @@ impl Table {
         self.until.insert((who, instance), until);
     }
 
-    /// Takes out the one that ends first, and tells when it does.
-    fn remove_first(&mut self) -> Option<Duration> {
-        let (end, who, instance) = self.by_end.pop_first()?;
-        self.until.remove(&(who, instance));
-        Some(end)
+    /// Takes out the one that ends first.
+    fn remove_first(&mut self) {
+        if let Some((_, who, instance)) = self.by_end.pop_first() {
+            self.until.remove(&(who, instance));
+        }
     }
 
     /// Takes out some of those that have ended.
@@ -126,7 +131,7 @@ impl Table {
             match self.by_end.first() {
                 Some((end, ..)) if *end <= now => self.remove_first(),
                 _ => return,
-            };
+            }
         }
     }
 }

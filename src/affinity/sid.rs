@@ -21,3 +21,19 @@ pub const LIFETIME_MAX: Duration = Duration::from_secs(2 * TIME_MAX.as_secs() + 
 pub fn lifetime(opened: &Opened) -> Duration {
     opened.ping_interval + opened.ping_timeout + SLACK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_outlives_its_times_by_some_seconds() {
+        let check = |ping_interval, ping_timeout, expected| {
+            let opened = Opened { sid: "a".into(), ping_interval, ping_timeout };
+            assert_eq!(lifetime(&opened), expected);
+        };
+        check(Duration::from_secs(25), Duration::from_secs(20), Duration::from_secs(55));
+        check(Duration::ZERO, Duration::from_millis(1), Duration::from_millis(10_001));
+        check(TIME_MAX, TIME_MAX, LIFETIME_MAX);
+    }
+}

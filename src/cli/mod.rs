@@ -2,16 +2,19 @@
 //!
 //! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
 
+mod explain;
 mod run;
 mod validate;
 
 use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Report, Style};
+use crate::control::explain::{Field, Url};
 
 /// Where the configuration is when nobody names another file.
 pub const CONFIG_FILE: &str = "/etc/stickyd/config.toml";
@@ -27,6 +30,8 @@ Examples:
       Find every mistake of a file before it is used; `stickyd -t` checks /etc/stickyd/config.toml.
   stickyd run
       Serve as /etc/stickyd/config.toml says.
+  stickyd explain --ip 203.0.113.9
+      Say where this client goes, and why.
 
 The smallest file:
   listen = \":80\"
@@ -52,6 +57,7 @@ enum Command {
     Run(RunArgs),
     #[command(short_flag = 't')]
     Validate(ValidateArgs),
+    Explain(ExplainArgs),
 }
 
 const LISTEN: &str =
@@ -106,12 +112,51 @@ pub struct ValidateArgs {
     test: bool,
 }
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  stickyd explain --ip 203.0.113.9
+      A new Socket.IO client of the first upstream.
+  stickyd explain --ip 203.0.113.9 --cookie AWPt5PNBUXC... --url https://app.example.com/orders
+  stickyd explain --ip 2001:db8::7 --sid lv_VI97HAXpY6yYWAAAB --json
+  stickyd explain --ip 203.0.113.9 --header 'X-User: anna'
+
+Asks the file, by the code that places clients; the instances are taken to be up. Shows neither secrets nor what was given.
+Exit codes: 0 explained, 2 wrong usage, 78 the configuration cannot be used.";
+
+/// Show where a client goes, and why: what each key of `sticky.by` says of it
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub struct ExplainArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    ip: IpAddr,
+    /// The affinity cookie: its value, or a whole Cookie field
+    #[arg(long, value_name = "VALUE or NAME=VALUE;...")]
+    cookie: Option<String>,
+    /// An Engine.IO session id
+    #[arg(long)]
+    sid: Option<String>,
+    /// What is asked for: a path or a URL (ws: and wss: are upgrades); without it a Socket.IO session start
+    #[arg(long, value_parser = Url::parse)]
+    url: Option<Url>,
+    /// A header of the request; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", value_parser = Field::parse)]
+    header: Vec<Field>,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+}
+
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Validate(args) => validate::run(&args),
+            Command::Explain(args) => explain::run(args),
         }
     }
 }
@@ -149,6 +194,9 @@ mod tests {
             "stickyd validate -t x.toml",
             "stickyd -t",
             "stickyd -t x.toml",
+            "stickyd explain --ip 192.0.2.1",
+            "stickyd explain -c x.toml --ip ::1 --cookie AWPt --sid a --url /socket.io/?EIO=4 --json",
+            "stickyd explain --ip 192.0.2.1 --url wss://app.example.com --header X-User:anna --header a:",
         ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
         }
@@ -159,6 +207,12 @@ mod tests {
             "stickyd run --instances a:1",
             "stickyd run -c x.toml --listen :80 --instances a:1",
             "stickyd validate a b",
+            "stickyd explain",
+            "stickyd explain --ip app.example.com",
+            "stickyd explain --ip 192.0.2.1 --url app.example.com/x",
+            "stickyd explain --ip 192.0.2.1 --url ftp://a/",
+            "stickyd explain --ip 192.0.2.1 --header anna",
+            "stickyd explain --ip 192.0.2.1 --header :anna",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

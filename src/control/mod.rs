@@ -3,6 +3,7 @@
 //! Stages are types: a [`Config`](crate::config::Config) is bound, what is bound runs. Nothing is listened on before
 //! every secret is loaded, nothing is served before every address is bound.
 
+pub mod explain;
 pub mod files;
 mod lock;
 pub mod metrics_listener;

@@ -28,6 +28,18 @@ pub(super) fn load(source: &SecretSource, state: Option<&Path>) -> Result<Keys, 
     }
 }
 
+/// The keys of `source` as they are now; `None`: none were made yet. Makes nothing.
+///
+/// # Errors
+/// What is wrong with the file, never what is in it.
+pub(super) fn existing(source: &SecretSource, state: Option<&Path>) -> Result<Option<Keys>, String> {
+    match (source, state) {
+        (SecretSource::File(path), _) => read(path).map(Some),
+        (SecretSource::Auto, Some(state)) if state.join(FILE).exists() => read(&state.join(FILE)).map(Some),
+        (SecretSource::Auto, _) => Ok(None),
+    }
+}
+
 /// The keys in the file at `path`.
 ///
 /// # Errors
@@ -83,6 +95,18 @@ mod tests {
         let mode = fs::metadata(state.join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        assert!(existing(&SecretSource::Auto, Some(&state)).unwrap().is_none());
+        assert!(existing(&SecretSource::Auto, None).unwrap().is_none());
+        assert!(!state.exists());
+        let made = load(&SecretSource::Auto, Some(&state)).unwrap();
+        let found = existing(&SecretSource::Auto, Some(&state)).unwrap().unwrap();
+        assert_eq!(found.fingerprint(), made.fingerprint());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::lease::{self, Lease};
 use super::record::{self, Open, Outcome};
 use super::request::{Intake, Request};
 use super::respond::{self, Failure};
+use crate::codec::Version;
 use crate::codec::body::Framing;
 use crate::observe::metrics::Kind;
 use crate::upstream::load::Home;
@@ -126,9 +127,14 @@ async fn give_up(
 ) -> Then {
     // A body that nobody read makes the connection's next bytes meaningless.
     let whole = lease.is_none() || request.kind == Kind::Poll;
-    let keep_alive = request.keep_alive && request.framing == Framing::None && whole;
+    let bodiless = request.framing == Framing::None && request.version == Version::Http11;
+    let keep_alive = request.keep_alive && bodiless && whole;
     let answer = respond::Answer::to(request, failure);
     let status = answer.as_ref().map(|answer| answer.status);
+    if let Some((lease, _)) = lease {
+        // It has nothing to wait for, however long the client takes to hear of it.
+        lease.wire.stream().end();
+    }
     if failure.ends_session(request.kind) {
         // Before it hears of it, for it comes again at once.
         record::session_ended(&connection.ctx, request, lease.map(|(lease, _)| lease), failure);
@@ -143,7 +149,7 @@ async fn give_up(
 /// Gives an answer of the proxy's own; `None`: there is nobody to hear it.
 async fn tell(
     connection: &mut Connection,
-    answer: Option<respond::Answer<'_>>,
+    answer: Option<respond::Answer>,
     to_head: bool,
     keep_alive: bool,
 ) -> Then {
@@ -172,8 +178,8 @@ async fn switch(connection: &mut Connection, request: Request, lease: Lease, ans
     }
     let outcome = Outcome { kind: Kind::Request, ..Outcome::answered(101) };
     record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
-    if let Some(session) = &request.placing.session {
-        connection.ctx.sids.with(session.key, Home::upgraded);
+    if let Some(session) = request.placing.held() {
+        session.edit(Home::upgraded);
     }
     Then::Tunnel(Box::new(Joined::new(request, lease, stamped)))
 }

@@ -22,7 +22,6 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::routing::pick::{By, Cookie};
 use crate::tunnel::{Order, Reason, Seat};
 use crate::upstream::Upstream;
 use crate::upstream::load::Handshake as Turn;
@@ -70,7 +69,10 @@ pub(super) struct Transfer<'x> {
     pub(super) lease: &'x mut Lease,
     request: &'x Request,
     patience: Patience<'x>,
-    up: Pump,
+    /// The request on its way; `None`: it is through. In a box, because a long-poll has none while it waits.
+    up: Option<Box<Pump>>,
+    /// Bytes of its body, once it is through.
+    sent: u64,
     /// The instance takes no more of the request; its answer may still come.
     up_refused: bool,
     /// A byte of an answer came.
@@ -103,7 +105,8 @@ impl<'x> Transfer<'x> {
             lease,
             request,
             patience: Patience::new(timer),
-            up,
+            up: Some(Box::new(up)),
+            sent: 0,
             up_refused: false,
             answered: false,
             seen: 0,
@@ -114,12 +117,17 @@ impl<'x> Transfer<'x> {
 
     /// Bytes of the request's body so far.
     pub(super) fn bytes_up(&self) -> u64 {
-        self.up.bytes()
+        self.up.as_ref().map_or(self.sent, |up| up.bytes())
     }
 
     /// The request has been read whole: what the client sends next is another one.
     pub(super) fn request_is_whole(&self) -> bool {
-        self.up.is_ended() && !self.up_refused
+        self.has_read_all() && !self.up_refused
+    }
+
+    /// Nothing of the request is to come from the client.
+    fn has_read_all(&self) -> bool {
+        self.up.as_ref().is_none_or(|up| up.is_ended())
     }
 
     /// The request has gone to the instance whole. It may have answered before it took all of it: then what is left would
@@ -220,9 +228,14 @@ impl<'x> Transfer<'x> {
         if self.up_refused {
             return Ok(false);
         }
-        match self.up.poll(cx, self.client, &mut self.lease.wire, moved) {
+        let Some(up) = &mut self.up else { return Ok(false) };
+        match up.poll(cx, self.client, &mut self.lease.wire, moved) {
             Poll::Pending => Ok(true),
-            Poll::Ready(Ok(())) => Ok(false),
+            Poll::Ready(Ok(())) => {
+                self.sent = up.bytes();
+                self.up = None;
+                Ok(false)
+            }
             Poll::Ready(Err(Stop::Sink)) => {
                 // It may have answered before it closed: its word is still to be heard.
                 self.up_refused = true;
@@ -246,7 +259,7 @@ impl<'x> Transfer<'x> {
         let blocked = self.lease.wire.is_blocked();
         let hidden = if upload.is_some() { blocked } else { self.watch_client(cx)? };
         // A client that waits for 100 does not owe the body yet.
-        let unasked = self.request.expects_continue && self.up.bytes() == 0 && self.interims == 0;
+        let unasked = self.request.expects_continue && self.bytes_up() == 0 && self.interims == 0;
         let next = match (blocked, unasked) {
             (true, _) => Wait::InstanceTakes,
             (false, true) => Wait::AnswerHead,
@@ -313,7 +326,7 @@ impl<'x> Transfer<'x> {
             // How long the client takes for its answer is none of the instance's business.
             self.lease.handshake.iter_mut().for_each(|handshake| handshake.answered());
             let beginning = if head.status == 101 { None } else { self.lease.handshake.take() };
-            let whole = self.up.is_ended();
+            let whole = self.has_read_all();
             let answer = prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
             self.lease.wire.consume(len);
             return Ok(Some(answer));
@@ -400,15 +413,10 @@ impl Answer {
 fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<([u8; 8], Vec<u8>)> {
     let upstream: &Upstream = &request.upstream;
     let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
-    let placing = &request.placing;
-    // Of what is left of a session after its browser was bound anew: the cookie of now is not to be undone.
-    let left_over = lease.by == By::Sid && placing.is_bound_elsewhere(lease.index);
-    if left_over || placing.is_good_for(lease.index) || headers::is_shared(head) {
+    if headers::is_shared(head) {
         return None;
     }
-    // A renewed binding is the same binding.
-    let kept = placing.bound.filter(|_| placing.cookie == Cookie::To(lease.index));
-    let id = kept.map_or_else(random::secret, |bound| bound.id);
+    let id = request.placing.binding_for(lease.index, random::secret)?;
     let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id };
     let mut value = Vec::with_capacity(cookie::VALUE_LEN);
     keys.seal(&upstream.config.name, &binding, &mut value);

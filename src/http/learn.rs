@@ -41,7 +41,7 @@ impl Learning {
         head: &ResponseHead<'_, '_>,
         handshake: Option<Box<Handshake>>,
     ) -> Option<Box<Self>> {
-        if !request.placing.is_to_be_learned(&request.upstream) || head.status != 200 {
+        if !request.placing.is_learned(&request.upstream) || head.status != 200 {
             return None;
         }
         let mut learning = Box::new(Learning {

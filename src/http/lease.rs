@@ -9,7 +9,7 @@ use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
 use crate::affinity::rest::Who;
-use crate::config::model::Balance;
+use crate::config::model::{Balance, OnDown};
 use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -59,6 +59,7 @@ pub(super) async fn lease(
     let upstream = &request.upstream;
     let began = clock::coarse();
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
+    let fails = upstream.config.sticky.on_down == OnDown::Fail;
     let mut tried = Vec::new();
     let mut failure = Failure::NoInstance;
     loop {
@@ -73,20 +74,18 @@ pub(super) async fn lease(
             Outcome::Nowhere => return Err(failure.or_full(upstream)),
         };
         let instance = &upstream.instances[choice.instance];
-        let handshake = match begin(request, instance).await {
+        let handshake = match begin(request, instance, client).await {
             Ok(handshake) => handshake,
             Err(Shed::Queue) => return Err(Failure::QueueFull),
-            // Nowhere else is its session known, if it is known here; it goes on by polling.
+            Err(Shed::Left) => return Err(Failure::ClientGone),
+            // Nowhere else is its session known, and who is of a session would be sent to the same full instance again and
+            // again; it goes on by polling.
             Err(Shed::Full) if request.placing.in_session() => return Err(Failure::Full),
             Err(Shed::Full) => {
                 tried.push((choice.instance, Tried::Full));
                 continue;
             }
         };
-        if handshake.as_ref().is_some_and(|handshake| handshake.waited) && client.is_read_closed() {
-            // It left while it waited: what it wanted is not done any more.
-            return Err(Failure::ClientGone);
-        }
         match reach(ctx, upstream, instance, fresh).await {
             Ok((wire, reused)) => {
                 let instance = instance.clone();
@@ -101,8 +100,10 @@ pub(super) async fn lease(
                 match failed.kind {
                     // Another instance would not help.
                     ConnectError::Files => return Err(Failure::NoFiles),
-                    // That is never a verdict on the instance: the session may well be there.
-                    ConnectError::NoLocalPort if choice.by == By::Sid => return Err(Failure::NoLocalPort),
+                    // That is never a verdict on the instance: whoever must go there is not told that it is gone.
+                    ConnectError::NoLocalPort if choice.by == By::Sid || fails => {
+                        return Err(Failure::NoLocalPort);
+                    }
                     ConnectError::NoLocalPort => failure = Failure::NoLocalPort,
                     _ => {}
                 }
@@ -116,11 +117,16 @@ pub(super) async fn lease(
 }
 
 /// Waits for the instance to have room for one more handshake, if this is one.
-async fn begin(request: &Request, instance: &Arc<Instance>) -> Result<Option<Box<Handshake>>, Shed> {
+async fn begin(
+    request: &Request,
+    instance: &Arc<Instance>,
+    client: &Stream,
+) -> Result<Option<Box<Handshake>>, Shed> {
     if request.handshake.is_none() && request.placing.need != Need::Start {
         return Ok(None);
     }
-    let handshake = Handshake::begin(instance, request.placing.session.is_some()).await?;
+    let in_session = request.placing.session.is_some();
+    let handshake = Handshake::begin(instance, in_session, client.left()).await?;
     Ok(Some(Box::new(handshake)))
 }
 

@@ -7,10 +7,8 @@ use std::time::Duration;
 use super::respond::Failure;
 use crate::config::model::Timeouts;
 use crate::local::clock::{self, Moment};
+use crate::local::stream::LOOK_EVERY;
 use crate::local::timer::Timer;
-
-/// How often a client is looked at whose end would not be seen, because bytes that nobody reads yet stand before it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use super::Context;
 use super::request::Notes;
 use crate::affinity::cookie;
 use crate::affinity::engine_io::{self, Dialect};
-use crate::affinity::sid::table::{Held, SidKey};
+use crate::affinity::sid::table::Held;
 use crate::affinity::value_hash::ValueKey;
+use crate::codec::body::Framing;
 use crate::codec::request::RequestHead;
 use crate::config::model::StickyKey;
 use crate::local::clock;
@@ -17,9 +18,6 @@ use crate::observe::metrics::CookieRejection;
 use crate::routing::pick::{Cookie, Need, Sid};
 use crate::upstream::Upstream;
 use crate::upstream::load::Home;
-
-/// Cookies of our name that are looked at: each costs a MAC. Browsers send one, or two when a path or domain was changed.
-const COOKIES_MAX: usize = 4;
 
 /// Where a client belongs.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ pub(super) struct Placing {
 /// A cookie's binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bound {
-    /// Tells bindings apart; kept when the cookie is renewed.
+    /// Tells bindings apart. It stays with the client, whatever instance it is bound to, for it may have to rest from one.
     pub(super) id: [u8; 8],
     /// Not yet past half of its time.
     pub(super) fresh: bool,
@@ -49,17 +47,19 @@ pub(super) struct Bound {
 
 /// A known Engine.IO session, kept from being forgotten while this lives.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) key: SidKey,
-    /// The CORS fields of the answer in which it began.
-    pub(super) cors: Option<Arc<[u8]>>,
-    held: Option<Held<Home>>,
+pub(super) struct Session(Option<Held<Home>>);
+
+impl Session {
+    /// Looks at it in the table.
+    pub(super) fn held(&self) -> Option<&Held<Home>> {
+        self.0.as_ref()
+    }
 }
 
 impl Drop for Session {
     /// Its time begins anew with the end of an exchange.
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.0.take() {
             held.release(clock::coarse().since_boot());
         }
     }
@@ -82,12 +82,9 @@ impl Placing {
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
         let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
-        let starts = upgrades || (polling.is_some() && head.method == "GET");
-        let need = match &session {
-            Some((sid, _)) => Need::Session(*sid),
-            None if starts => Need::Start,
-            None => Need::Plain,
-        };
+        let plain = matches!(head.framing, Framing::None | Framing::Length(0));
+        let polls = polling.is_some() && head.method == "GET" && plain;
+        let need = Need::of(session.as_ref().map(|(sid, _)| *sid), upgrades, polls);
         Placing {
             need,
             cookie,
@@ -104,26 +101,32 @@ impl Placing {
         self.in_session() && self.polling.is_some() && method == "GET"
     }
 
+    /// Its session in the table, when it is known.
+    pub(super) fn held(&self) -> Option<&Held<Home>> {
+        self.session.as_ref()?.held()
+    }
+
     /// It goes on with an Engine.IO session, known or not.
     pub(super) fn in_session(&self) -> bool {
         matches!(self.need, Need::Session(_))
     }
 
-    /// A new Engine.IO session by polling whose sid is to be learned from its answer.
-    pub(super) fn is_to_be_learned(&self, upstream: &Upstream) -> bool {
-        self.need == Need::Start
-            && self.polling.is_some()
-            && upstream.config.sticky.by.contains(&StickyKey::Sid)
+    /// A new Engine.IO session by polling, whose sid is to be learned from the answer.
+    pub(super) fn is_learned(&self, upstream: &Upstream) -> bool {
+        let by_sid = upstream.config.sticky.by.contains(&StickyKey::Sid);
+        by_sid && self.need == Need::Start && self.polling.is_some()
     }
 
-    /// The client holds a cookie for another one than `chosen`.
-    pub(super) fn is_bound_elsewhere(&self, chosen: usize) -> bool {
-        matches!(self.cookie, Cookie::To(bound) if bound != chosen)
-    }
-
-    /// The client holds a cookie for `chosen` that need not be renewed yet.
-    pub(super) fn is_good_for(&self, chosen: usize) -> bool {
-        self.cookie == Cookie::To(chosen) && self.bound.is_some_and(|bound| bound.fresh)
+    /// The id of the binding that the client is to be given for `chosen`; `None`: it is given none. `new`: a fresh id.
+    pub(super) fn binding_for(&self, chosen: usize, new: impl FnOnce() -> [u8; 8]) -> Option<[u8; 8]> {
+        let stays = self.cookie == Cookie::To(chosen);
+        match self.bound {
+            Some(bound) if stays => (!bound.fresh).then_some(bound.id),
+            // A session belongs to a tab, the cookie to the browser: another tab's binding stays what it is.
+            _ if self.in_session() => None,
+            Some(bound) => Some(bound.id),
+            None => Some(new()),
+        }
     }
 }
 
@@ -137,7 +140,7 @@ fn bound(upstream: &Upstream, head: &RequestHead<'_, '_>, worker: usize) -> (Coo
     let values = fields.flat_map(|header| cookie::values(header.value, &sticky.cookie.name));
     let (now, ttl) = (clock::epoch_seconds(), sticky.cookie.ttl.as_secs());
     let mut rejected = None;
-    for value in values.take(COOKIES_MAX) {
+    for value in values.take(cookie::VALUES_MAX) {
         match keys.open(&upstream.config.name, value, now, ttl) {
             Ok(binding) => {
                 let bound = Bound { id: binding.id, fresh: !binding.is_past_half(now, ttl) };
@@ -163,11 +166,14 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
         return (Sid::Unknown, None);
     }
     let key = ctx.sids.key(&upstream.config.name, sid);
-    let read = |home: &Home, cors: Option<&Arc<[u8]>>| (upstream.index(home.instance()), cors.cloned());
+    let read = |home: &Home, _: Option<&Arc<[u8]>>| (upstream.index(home.instance()), home.has_left());
     match ctx.sids.hold(key, clock::coarse().since_boot(), read) {
         None => (Sid::Unknown, None),
-        Some((held, (index, cors))) => {
-            (index.map_or(Sid::Gone, Sid::At), Some(Session { key, cors, held: Some(held) }))
+        Some((held, (index, had_left))) => {
+            if had_left {
+                held.edit(Home::is_back);
+            }
+            (index.map_or(Sid::Gone, Sid::At), Some(Session(Some(held))))
         }
     }
 }
@@ -182,6 +188,30 @@ fn sid_hash(sid: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_given_which_binding() {
+        let (id, new) = ([1; 8], [2; 8]);
+        let check = |need, cookie, fresh, expected: Option<[u8; 8]>| {
+            let bound = (cookie != Cookie::None).then_some(Bound { id, fresh });
+            let placing =
+                Placing { need, cookie, bound, values: Box::default(), session: None, polling: None };
+            assert_eq!(placing.binding_for(0, || new), expected, "{need:?} {cookie:?} {fresh}");
+        };
+        for need in [Need::Start, Need::Plain] {
+            check(need, Cookie::None, true, Some(new));
+            check(need, Cookie::Removed, true, Some(id));
+            check(need, Cookie::To(1), true, Some(id));
+        }
+        for sid in [Sid::Unknown, Sid::At(0)] {
+            check(Need::Session(sid), Cookie::None, true, None);
+            check(Need::Session(sid), Cookie::To(1), false, None);
+        }
+        for need in [Need::Start, Need::Plain, Need::Session(Sid::At(0))] {
+            check(need, Cookie::To(0), true, None);
+            check(need, Cookie::To(0), false, Some(id));
+        }
+    }
 
     #[test]
     fn a_sid_s_hash_is_the_begin_of_its_sha_256() {

@@ -12,7 +12,9 @@ use crate::affinity::rest::Who;
 use crate::local::clock;
 use crate::observe::access_log::{Entry, Event};
 use crate::observe::metrics::{AnsweredBy, Kind, Origin, RebindReason, UpstreamCounters};
+use crate::routing::pick::{Need, Sid};
 use crate::tunnel::{Ended, Reason};
+use crate::upstream::load::Home;
 use crate::upstream::{Instance, Upstream};
 
 /// Counts an exchange among the open ones until it is dropped.
@@ -92,7 +94,7 @@ pub(super) fn exchange(
         None => counters.request_unplaced(status),
     }
     count_refused(ctx, arrival, outcome.failure);
-    count_unknown(request, counters, outcome);
+    note_session(request, lease, counters, outcome);
     let took = clock::now().since(request.began);
     match (outcome.status, outcome.kind) {
         (Some(101), _) => counters.upgrade_seconds.observe(took.as_secs_f64()),
@@ -144,12 +146,22 @@ pub(super) fn refused(
     }
 }
 
-/// A session that its client believes in, and nobody else.
-fn count_unknown(request: &Request, counters: &UpstreamCounters, outcome: Outcome) {
+/// What the end of an exchange says of its session: that its client believes in it and nobody else, or that its client left.
+fn note_session(request: &Request, lease: Option<&Lease>, counters: &UpstreamCounters, outcome: Outcome) {
+    let at_home = lease.is_some_and(|lease| request.placing.need == Need::Session(Sid::At(lease.index)));
     match (outcome.origin, outcome.status, outcome.failure) {
         (Origin::Proxy, _, Some(Failure::SessionGone)) => counters.unknown_session(AnsweredBy::Proxy),
         (Origin::Instance, Some(400), _) if request.placing.in_session() => {
             counters.unknown_session(AnsweredBy::Instance);
+            // So it carries nothing for it. (One that lives on in a tunnel is answered so too, and needs no sid any more.)
+            if let Some(session) = request.placing.held().filter(|_| at_home) {
+                session.forget();
+            }
+        }
+        (_, _, Some(Failure::ClientGone)) if request.kind == Kind::Poll => {
+            if let Some(session) = request.placing.held() {
+                session.edit(Home::left);
+            }
         }
         _ => {}
     }
@@ -197,8 +209,8 @@ pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
 
 /// An Engine.IO session is over as far as its client is concerned: it will not use the sid again.
 pub(super) fn session_ended(ctx: &Context, request: &Request, lease: Option<&Lease>, failure: Failure) {
-    if let Some(session) = &request.placing.session {
-        ctx.sids.forget(session.key);
+    if let Some(session) = request.placing.held() {
+        session.forget();
     }
     if let (Failure::SessionClosed(reason), Some(lease)) = (failure, lease)
         && reason.sends_away()

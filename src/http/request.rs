@@ -107,7 +107,7 @@ pub(super) fn take_in(
         Err(bad) => return Some((Intake::unreadable(Failure::BadRequest(bad)), 0)),
     };
     if config.health_path.as_deref() == Some(head.path()) && matches!(head.method, "GET" | "HEAD") {
-        let keep_alive = head.keep_alive && head.framing == Framing::None;
+        let keep_alive = keeps_alive(&head);
         return Some((Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len));
     }
     Some((accept(ctx, arrival, generation, &head), len))
@@ -136,7 +136,7 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
     let origin = Origin {
         request_id: &request_id,
         // A sid must be read from the answer before it is passed on.
-        identity: placing.is_to_be_learned(upstream),
+        identity: placing.is_learned(upstream),
         cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
         ..origin(arrival, config, head)
     };
@@ -172,10 +172,16 @@ fn refuse(
     Intake::Refused {
         failure,
         to_head: head.method == "HEAD",
-        keep_alive: head.keep_alive && head.framing == Framing::None,
+        keep_alive: keeps_alive(head),
         notes,
         upstream: upstream.cloned(),
     }
+}
+
+/// The connection can be kept behind an answer of the proxy's own: there is no body that nobody read, and the client need not
+/// be told (as HTTP/1.0 would).
+fn keeps_alive(head: &RequestHead<'_, '_>) -> bool {
+    head.keep_alive && head.framing == Framing::None && head.version == Version::Http11
 }
 
 /// RFC 9110 section 9.2.2

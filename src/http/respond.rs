@@ -1,9 +1,11 @@
 //! The one place where a failure becomes a status.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::request::Request;
 use crate::affinity::engine_io;
+use crate::affinity::sid::table::Held;
 use crate::codec::body::BadBody;
 use crate::codec::request::BadRequest;
 use crate::codec::response::BadResponse;
@@ -161,35 +163,35 @@ impl Failure {
 
 /// An answer of the proxy's own.
 #[derive(Debug)]
-pub(super) struct Answer<'a> {
+pub(super) struct Answer {
     pub(super) status: u16,
     phrase: &'static str,
     content_type: &'static str,
     /// Fields that go with it, each with its line's end.
-    fields: &'a [u8],
+    fields: Option<Arc<[u8]>>,
     body: Cow<'static, str>,
 }
 
-impl<'a> Answer<'a> {
+impl Answer {
     /// A line of text.
     pub(super) fn text((status, phrase): (u16, &'static str), line: &str) -> Self {
         Answer {
             status,
             phrase,
             content_type: "text/plain; charset=utf-8",
-            fields: b"",
+            fields: None,
             body: format!("{line}\n").into(),
         }
     }
 
     /// What the client of a failed request is told, in words that it understands; `None`: there is nobody to tell.
-    pub(super) fn to(request: &'a Request, failure: Failure) -> Option<Self> {
+    pub(super) fn to(request: &Request, failure: Failure) -> Option<Self> {
         let (status, phrase) = failure.status()?;
-        let cors = || request.placing.session.as_ref().and_then(|session| session.cors.as_deref());
+        let cors = || request.placing.held().and_then(Held::cors);
         match (failure, request.placing.polling) {
             (Failure::SessionGone, _) => Some(Answer {
                 content_type: "application/json",
-                fields: cors().unwrap_or_default(),
+                fields: cors(),
                 body: engine_io::SESSION_UNKNOWN.into(),
                 ..Answer::text((status, phrase), "")
             }),
@@ -197,7 +199,7 @@ impl<'a> Answer<'a> {
                 status: 200,
                 phrase: "OK",
                 content_type: dialect.content_type(),
-                fields: cors().unwrap_or_default(),
+                fields: cors(),
                 body: engine_io::close_packet(dialect),
             }),
             _ => Some(Answer::text((status, phrase), failure.reason())),
@@ -218,6 +220,7 @@ impl<'a> Answer<'a> {
             body.len()
         );
         let body: &[u8] = if to_head { b"" } else { body.as_bytes() };
+        let fields = fields.as_deref().unwrap_or_default();
         [head.as_bytes(), fields, b"\r\n", body].concat()
     }
 }

@@ -1,11 +1,18 @@
 //! A connected socket, of whatever kind.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::timer;
+
+/// How often a peer is looked at whose end would not be seen, because bytes that nobody reads yet stand before it.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -50,6 +57,29 @@ impl Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Unix(unix) => Pin::new(&mut **unix).poll_shutdown(cx),
         };
+    }
+
+    /// Ends both sides now, though it lives on as an object.
+    pub fn end(&self) {
+        // A socket that is already gone needs no end.
+        let _ = match self {
+            Stream::Tcp(tcp) => rustix::net::shutdown(tcp, rustix::net::Shutdown::Both),
+            Stream::Unix(unix) => rustix::net::shutdown(&**unix, rustix::net::Shutdown::Both),
+        };
+    }
+
+    /// Returns when the peer has ended its side or is gone. It may take [`LOOK_EVERY`] while bytes wait that nobody reads.
+    pub async fn left(&self) {
+        loop {
+            let ready = poll_fn(|cx| match self {
+                Stream::Tcp(tcp) => tcp.poll_read_ready(cx),
+                Stream::Unix(unix) => unix.poll_read_ready(cx),
+            });
+            if ready.await.is_err() || self.is_read_closed() {
+                return;
+            }
+            timer::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// When dropped the connection is reset instead of ended: the peer must not take what it got for the whole.

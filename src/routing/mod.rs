@@ -1,4 +1,5 @@
 //! Which upstream, which instance. Pure: no socket, no clock.
 
+pub mod explain;
 pub mod pick;
 pub mod route;

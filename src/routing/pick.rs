@@ -178,6 +178,18 @@ pub enum Silence {
     GaveUp,
 }
 
+impl Need {
+    /// Of a request. `session`: what is known of its sid, if it has one; `upgrades`: it is a handshake; `polls`: it is a GET of
+    /// Engine.IO's polling transport.
+    pub fn of(session: Option<Sid>, upgrades: bool, polls: bool) -> Self {
+        match session {
+            Some(sid) => Need::Session(sid),
+            None if upgrades || polls => Need::Start,
+            None => Need::Plain,
+        }
+    }
+}
+
 impl By {
     /// The metric label and the access log's `sticky_key`.
     pub fn as_str(self) -> &'static str {
@@ -253,6 +265,12 @@ pub fn pick(
     let balanced = Eligible::of(candidates, client.need, false)
         .and_then(|eligible| balance::choose(policy.balance, eligible, number(policy.balance)));
     balanced.map_or(Outcome::Nowhere, |instance| to(instance, By::Balance, passed))
+}
+
+/// The instances among which a hash or `balance` chooses for such a request.
+pub fn among(need: Need, candidates: &[Candidate]) -> Vec<usize> {
+    let eligible = Eligible::of(candidates, need, false);
+    eligible.map(|eligible| eligible.iter().map(|(index, _)| index).collect()).unwrap_or_default()
 }
 
 /// What the key at `place` in `sticky.by` says of this client.

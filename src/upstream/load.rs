@@ -42,6 +42,8 @@ pub enum Shed {
     Full,
     /// Too many wait already, or this one has waited too long.
     Queue,
+    /// Its client left while it waited.
+    Left,
 }
 
 impl Load {
@@ -104,27 +106,29 @@ impl Load {
 pub struct Handshake {
     instance: Arc<Instance>,
     turn: Option<OwnedSemaphorePermit>,
-    /// It had to wait for its turn.
-    pub waited: bool,
 }
 
 impl Handshake {
-    /// Begins one, or waits for its turn. `in_session`: an upgrade of a session that counts already.
+    /// Begins one, or waits for its turn until the client has `left`. `in_session`: an upgrade of a session that counts already.
     ///
     /// # Errors
     /// When the instance has no room, or the queue has none.
-    pub async fn begin(instance: &Arc<Instance>, in_session: bool) -> Result<Self, Shed> {
+    pub async fn begin(
+        instance: &Arc<Instance>,
+        in_session: bool,
+        left: impl Future<Output = ()>,
+    ) -> Result<Self, Shed> {
         let load = &instance.load;
         let at_once = load.turns.as_ref().map(|turns| turns.clone().try_acquire_owned());
-        let (turn, waited) = match (at_once, &load.turns) {
+        let turn = match (at_once, &load.turns) {
             (Some(Err(_)), Some(turns)) => {
                 // In a box: waiting is rare, and every exchange would have room for it.
-                (Some(Box::pin(wait(load, turns)).await?), true)
+                Some(Box::pin(wait(load, turns, left)).await?)
             }
-            (at_once, _) => (at_once.and_then(Result::ok), false),
+            (at_once, _) => at_once.and_then(Result::ok),
         };
         instance.load.handshakes.fetch_add(1, Ordering::Relaxed);
-        let handshake = Handshake { instance: instance.clone(), turn, waited };
+        let handshake = Handshake { instance: instance.clone(), turn };
         // Counted first, looked at then: of several that come at once none is too many.
         if instance.is_beyond(in_session) { Err(Shed::Full) } else { Ok(handshake) }
     }
@@ -141,7 +145,11 @@ impl Drop for Handshake {
     }
 }
 
-async fn wait(load: &Load, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Shed> {
+async fn wait(
+    load: &Load,
+    turns: &Arc<Semaphore>,
+    left: impl Future<Output = ()>,
+) -> Result<OwnedSemaphorePermit, Shed> {
     struct Queued<'l>(&'l Load);
     impl Drop for Queued<'_> {
         fn drop(&mut self) {
@@ -151,7 +159,14 @@ async fn wait(load: &Load, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermi
     let before = load.queued.fetch_add(1, Ordering::Relaxed);
     let queued = Queued(load);
     let turn = match before {
-        0..QUEUE => timer::within(QUEUE_WAIT, turns.clone().acquire_owned()).await,
+        0..QUEUE => {
+            let turn = timer::within(QUEUE_WAIT, turns.clone().acquire_owned());
+            tokio::select! {
+                biased;
+                () = left => return Err(Shed::Left),
+                turn = turn => turn,
+            }
+        }
         _ => None,
     };
     drop(queued);
@@ -191,8 +206,18 @@ impl Drop for OpenTunnel {
 #[derive(Debug)]
 pub struct Home {
     instance: Arc<Instance>,
-    /// No tunnel stands for it.
-    polling: bool,
+    life: Life,
+}
+
+/// What a session lives by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It polls.
+    Polling,
+    /// Its client has dropped a poll, which is how one leaves; or it comes again.
+    Left,
+    /// A tunnel stands for it.
+    Tunnel,
 }
 
 impl Home {
@@ -200,7 +225,7 @@ impl Home {
     pub fn of(instance: Arc<Instance>) -> Self {
         instance.load.sids.fetch_add(1, Ordering::Relaxed);
         instance.load.sessions.fetch_add(1, Ordering::Relaxed);
-        Home { instance, polling: true }
+        Home { instance, life: Life::Polling }
     }
 
     /// The instance.
@@ -211,21 +236,50 @@ impl Home {
     /// A tunnel stands for it from now on. (Should its client fail to use the tunnel and go on polling, the session
     /// is not counted again: it is still known.)
     pub fn upgraded(&mut self) {
-        if std::mem::take(&mut self.polling) {
-            self.instance.load.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.lives(Life::Tunnel);
+    }
+
+    /// Its client has dropped a poll: it does not count, until the client comes again.
+    pub fn left(&mut self) {
+        if self.life == Life::Polling {
+            self.lives(Life::Left);
         }
+    }
+
+    /// Its client had dropped a poll.
+    pub fn has_left(&self) -> bool {
+        self.life == Life::Left
+    }
+
+    /// Its client has come again.
+    pub fn is_back(&mut self) {
+        if self.life == Life::Left {
+            self.lives(Life::Polling);
+        }
+    }
+
+    fn lives(&mut self, life: Life) {
+        let sessions = &self.instance.load.sessions;
+        match (self.life == Life::Polling, life == Life::Polling) {
+            (true, false) => sessions.fetch_sub(1, Ordering::Relaxed),
+            (false, true) => sessions.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        self.life = life;
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        self.upgraded();
+        self.lives(Life::Left);
         self.instance.load.sids.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
     use crate::config;
     use crate::upstream::Upstream;
@@ -245,7 +299,7 @@ mod tests {
             let load = &instance.load;
             assert_eq!((load.tunnels(), load.sids(), load.handshakes(), load.total()), expected);
         };
-        let handshake = Handshake::begin(&instance, false).await.unwrap();
+        let handshake = Handshake::begin(&instance, false, pending()).await.unwrap();
         check((0, 0, 1, 1));
         let mut home = Home::of(instance.clone());
         drop(handshake);
@@ -255,51 +309,61 @@ mod tests {
         home.upgraded();
         home.upgraded();
         check((1, 1, 0, 1));
+        home.left();
+        home.is_back();
+        check((1, 1, 0, 1));
         drop(home);
         check((1, 0, 0, 1));
         drop(tunnel);
         check((0, 0, 0, 0));
-        drop(Home::of(instance.clone()));
+        let mut home = Home::of(instance.clone());
+        home.left();
+        home.left();
+        check((0, 1, 0, 0));
+        home.is_back();
+        check((0, 1, 0, 1));
+        home.left();
+        drop(home);
         check((0, 0, 0, 0));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn an_answered_handshake_leaves_its_turn_and_counts_on() {
         let instance = instance("max_handshakes = 1", ", max_tunnels = 2");
-        let mut first = Handshake::begin(&instance, false).await.unwrap();
+        let mut first = Handshake::begin(&instance, false, pending()).await.unwrap();
         first.answered();
-        let second = Handshake::begin(&instance, false).await.unwrap();
-        assert!(!second.waited);
+        let second = Handshake::begin(&instance, false, pending()).await.unwrap();
         drop(second);
         let _tunnel = OpenTunnel::begin(instance.clone());
-        assert!(matches!(Handshake::begin(&instance, false).await, Err(Shed::Full)));
+        assert!(matches!(Handshake::begin(&instance, false, pending()).await, Err(Shed::Full)));
         assert_eq!(instance.load.handshakes(), 1);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_full_instance_takes_no_start_and_none_slips_through() {
         let instance = instance("", ", max_tunnels = 2");
-        let first = Handshake::begin(&instance, false).await.unwrap();
+        let first = Handshake::begin(&instance, false, pending()).await.unwrap();
         let _tunnel = OpenTunnel::begin(instance.clone());
-        assert!(matches!(Handshake::begin(&instance, false).await, Err(Shed::Full)));
+        assert!(matches!(Handshake::begin(&instance, false, pending()).await, Err(Shed::Full)));
         assert_eq!(instance.load.handshakes(), 1, "what may not begin does not count");
         drop(first);
         // The session counts already: its upgrade takes the place that it has.
         let mut session = Home::of(instance.clone());
-        assert!(matches!(Handshake::begin(&instance, false).await, Err(Shed::Full)));
-        let upgrade = Handshake::begin(&instance, true).await.unwrap();
+        assert!(matches!(Handshake::begin(&instance, false, pending()).await, Err(Shed::Full)));
+        let upgrade = Handshake::begin(&instance, true, pending()).await.unwrap();
         let _second = OpenTunnel::begin(instance.clone());
         drop(upgrade);
         session.upgraded();
-        assert!(matches!(Handshake::begin(&instance, true).await, Err(Shed::Full)));
+        assert!(matches!(Handshake::begin(&instance, true, pending()).await, Err(Shed::Full)));
         assert_eq!((instance.load.total(), instance.load.shed()), (2, 0));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn handshakes_wait_for_their_turn_in_a_bounded_queue() {
         let instance = instance("max_handshakes = 1", "");
-        let first = Handshake::begin(&instance, false).await.unwrap();
-        let mut waiting: Vec<_> = (0..=QUEUE).map(|_| Box::pin(Handshake::begin(&instance, false))).collect();
+        let first = Handshake::begin(&instance, false, pending()).await.unwrap();
+        let mut waiting: Vec<_> =
+            (0..=QUEUE).map(|_| Box::pin(Handshake::begin(&instance, false, pending()))).collect();
         let mut polled = 0;
         for future in &mut waiting {
             let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx))).await;
@@ -314,6 +378,6 @@ mod tests {
         waiting.clear();
         assert_eq!(instance.load.queued(), 0);
         drop(second);
-        assert!(Handshake::begin(&instance, false).await.is_ok());
+        assert!(Handshake::begin(&instance, false, pending()).await.is_ok());
     }
 }

@@ -4,8 +4,8 @@ import { startCluster } from './support/cluster.mjs';
 import { startProxy } from './support/proxy.mjs';
 
 const cluster = await startCluster();
-// By cookie alone: two windows on one machine have one address, but a jar each.
-const proxy = await startProxy('proxy', cluster.instances, ['cookie']);
+// Not by address: two windows on one machine have one, but a jar each.
+const proxy = await startProxy('proxy', cluster.instances, { by: ['sid', 'cookie'] });
 const instances = cluster.instances.map(({ name, port }) => `${name} on port ${port}`).join(', ');
 
 console.log(`

@@ -16,13 +16,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["config", "control"]),
     (
         "control",
+        // `codec` and `routing` for `explain`, which reads and places a request as an exchange does.
         &[
+            "codec",
             "config",
             "generation",
             "http",
             "listener",
             "local",
             "observe",
+            "routing",
             "tunnel",
             "upstream",
             "worker",

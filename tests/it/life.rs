@@ -346,6 +346,56 @@ fn accepting_goes_on_after_descriptors_ran_out() {
     assert!(process.end().success());
 }
 
+/// The regression: where instances were out of reach for want of descriptors, idle connections to them held some.
+#[test]
+fn connections_that_nobody_uses_make_room_when_descriptors_ran_out() {
+    const FILES: usize = 64;
+    const POOLED: usize = 4;
+    let (home, instance) = (Home::new(), Instance::start());
+    let more = "[limits]\nmax_connections = 1000\n[timeouts]\nupstream_idle = \"60s\"\n";
+    let file = home.write("config.toml", &toml("workers = 1", &instance, more));
+    let mut process = home.start_after(&format!("ulimit -n {FILES};"), &["run", "--config", &file]);
+    let address = process.address();
+    process.says(&["metrics on http://"]);
+    let has_left =
+        |count| eventually("its descriptors", || (process.files_left(FILES) == count).then_some(()));
+    // Clients leave it a few descriptors: an accept that finds none would end idle connections too.
+    let mut clients: Vec<Socket> = Vec::new();
+    for left in (POOLED..process.files_left(FILES)).rev() {
+        clients.push(Socket::connect(address));
+        has_left(left);
+    }
+    let (waiting, asking) = clients.split_at_mut(POOLED);
+    let mut fars = Vec::new();
+    for client in &mut *waiting {
+        client.send(GET);
+        let mut far = instance.accept();
+        far.request();
+        fars.push(far);
+    }
+    has_left(0);
+    let client = &mut asking[0];
+    // None is idle: there is nothing to be done.
+    client.send(ws::handshake("/ws", ""));
+    assert_eq!(client.answer().status(), 503);
+    for (client, far) in waiting.iter_mut().zip(&mut fars) {
+        far.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.answer().status(), 200);
+    }
+    // Each of them keeps its descriptor, and none of them can serve this one.
+    client.send(ws::handshake("/ws", ""));
+    let mut far = instance.accept();
+    far.request();
+    far.send(ws::switch(""));
+    assert_eq!(client.answer().status(), 101);
+    for far in &mut fars {
+        far.ends();
+    }
+    has_left(POOLED - 1);
+    let files = process.scrape().sum("stickyd_connect_errors_total", &[("kind", "files")]);
+    assert_eq!(files as u64, 1);
+}
+
 #[test]
 fn signals_that_ask_for_less_than_the_end_do_not_end_it() {
     use rustix::process::{Pid, Signal, kill_process};

@@ -10,6 +10,7 @@
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `life` | the process: limits, locks, signals |
 //! | `config` | the corpus of configurations, good and bad |
+//! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
 //! | `architecture` | what may import what |
 
@@ -25,6 +26,7 @@ mod architecture;
 mod chaos;
 mod config;
 mod differential;
+mod explain;
 mod life;
 mod requests;
 mod sessions;

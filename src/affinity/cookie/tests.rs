@@ -2,7 +2,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
-use super::{Binding, InstanceToken, Keys, Rejected, SECRETS_MAX, VALUE_LEN};
+use super::{Binding, InstanceToken, Keys, Rejected, SECRETS_MAX, VALUE_LEN, sealed_by};
 
 const OLD: &str = "0123456789abcdef0123456789abcdef";
 const NEW: &str = "fedcba9876543210fedcba9876543210";
@@ -178,6 +178,19 @@ fn rejected_for() {
     // One secret may serve several upstreams; their cookies are still no use to each other.
     check(&sealed(&keys, "socketi", "oa", NOW), Err(Rejected::Forged));
     check(&sealed(&keys, "", "a", NOW), Err(Rejected::Forged));
+}
+
+#[test]
+fn who_claims_to_have_sealed_it() {
+    let check = |value: &[u8], expected: Option<&str>| assert_eq!(sealed_by(value).as_deref(), expected);
+    let mut value = sealed(&keys(&[OLD]), "socketio", "a", NOW);
+    check(&value, Some("63ede4f3"));
+    value[VALUE_LEN - 1] ^= 1;
+    check(&value, Some("63ede4f3"));
+    check(&sealed(&keys(&[NEW, OLD]), "socketio", "a", NOW), Some(&keys(&[NEW]).fingerprint()));
+    check(&value[1..], None);
+    check(b"Ag-_and anything else, of any length", None);
+    check(b"", None);
 }
 
 #[test]

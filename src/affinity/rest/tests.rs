@@ -81,6 +81,9 @@ fn the_one_that_ends_first_makes_room() {
     rest.send_away(nth(5), 1, s(0), s(60));
     assert_eq!(resting(&rest, 0), [1, 3, 4]);
     assert_eq!(rest.evicted(), 2);
+    // Nor one that is not to rest at all.
+    rest.send_away(nth(6), 1, s(10), s(10));
+    assert_eq!((rest.evicted(), rest.len()), (2, 3));
     // Expired ones make room for nothing.
     rest.send_away(nth(5), 1, s(100), s(300));
     assert_eq!(resting(&rest, 100), [3, 4, 5]);

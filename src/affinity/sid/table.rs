@@ -1,8 +1,8 @@
 //! The table of learned sids: key to home, bounded, shared by all threads.
 //!
-//! It is full of what clients caused, so what a client can cause is bounded: an entry costs about 110 bytes and its home, whatever
-//! the sid's length, keys are hashed with a secret of the table, and the rules by which entries make room (`shard::make_room`) keep honest
-//! sessions while somebody floods it.
+//! It is full of what clients caused, so what a client can cause is bounded: an entry costs about 110 bytes and its home,
+//! whatever the sid's length, keys are hashed with a secret of the table, and the rules by which entries make room
+//! (`Shard::make_room`) keep honest sessions while somebody floods it.
 //!
 //! It is cut into shards by key, each behind a lock that is held for some hundred nanoseconds. Homes, which may have a life
 //! of their own, are dropped after it is released.
@@ -13,6 +13,8 @@ mod addresses;
 mod classes;
 mod interned;
 mod list;
+#[cfg(test)]
+mod model_tests;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -37,8 +39,9 @@ const SHARDS_MAX: usize = 64;
 /// Expired entries that are taken out under one lock: some microseconds.
 const SWEPT_PER_LOCK: usize = 64;
 
-/// A keyed hash of an upstream's name and a sid, under which the table knows a session. 64 bits: among a million sessions the
-/// chance that a new one meets the key of another is 1 in 18 million million, and nobody without the table's secret can do better.
+/// A keyed hash of an upstream's name and a sid, under which the table knows a session. 64 bits: among a million sessions
+/// the chance that a new one meets the key of another is 1 in 18 million million, and nobody without the table's secret can
+/// do better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SidKey(u64);
 
@@ -91,9 +94,9 @@ impl<H> Table<H> {
         SidKey(hasher.finish())
     }
 
-    /// Enters a session that `client` just started at `home`, `cors` being the raw header lines for whom it may be told that the
-    /// session is gone (more than 512 bytes are not kept, nor more than 64 different ones a shard). It replaces one
-    /// with the same key. `lifetime` is what [`super::lifetime`] says.
+    /// Enters a session that `client` just started at `home`; it replaces one with the same key. `cors` are the raw header
+    /// lines with which the client can be told later that the session is gone (more than 512 bytes are not kept, nor more
+    /// than 64 different ones a shard). `lifetime` is what [`super::lifetime`] says.
     pub fn learn(
         &self,
         key: SidKey,
@@ -120,16 +123,6 @@ impl<H> Table<H> {
         let held = self.shard(key).hold(key, milliseconds(now), read);
         let (epoch, result) = held.ok()?;
         Some((Held { table: Some(Arc::clone(self)), key, epoch }, result))
-    }
-
-    /// Changes the home of `key`, under the shard's lock: `edit` must not use the table. This is no use of the session.
-    pub fn with<R>(&self, key: SidKey, edit: impl FnOnce(&mut H) -> R) -> Option<R> {
-        self.shard(key).get_mut(key).map(edit)
-    }
-
-    /// Takes out the session of `key`, though it may be in an exchange.
-    pub fn forget(&self, key: SidKey) -> Option<H> {
-        self.shard(key).forget(key)
     }
 
     /// Drops at most `most` sessions that are expired at `now`, few under each lock; tells how many. If these were `most`, there
@@ -185,6 +178,33 @@ impl<H> Held<H> {
     /// The exchange ended at `now`. If it was the last one of the session, its lifetime begins anew.
     pub fn release(mut self, now: Duration) {
         self.unpin(now);
+    }
+
+    /// Under which the table knows it.
+    pub fn key(&self) -> SidKey {
+        self.key
+    }
+
+    /// The CORS header lines of the answer in which the session began.
+    pub fn cors(&self) -> Option<Arc<[u8]>> {
+        let (key, epoch) = (self.key, self.epoch);
+        self.table.as_ref()?.shard(key).cors(key, epoch)
+    }
+
+    /// Changes its home, under the shard's lock: `edit` must not use the table.
+    pub fn edit(&self, edit: impl FnOnce(&mut H)) {
+        if let Some(table) = &self.table
+            && let Some(home) = table.shard(self.key).held_mut(self.key, self.epoch)
+        {
+            edit(home);
+        }
+    }
+
+    /// Takes it out of the table, though it is in an exchange.
+    pub fn forget(&self) {
+        // The home is dropped here, outside of the lock.
+        let (key, epoch) = (self.key, self.epoch);
+        drop(self.table.as_ref().and_then(|table| table.shard(key).forget_held(key, epoch)));
     }
 
     fn unpin(&mut self, now: Duration) {

@@ -106,10 +106,11 @@ pub(super) struct Eligible<'c> {
     rank: Rank,
 }
 
-/// The lowest that there is takes all: those that the client was moved away from only when there is no other, `backup`
-/// only when there is no other of those.
+/// The lowest that there is takes all: those that are closed to new clients, and those that the client was moved away from, only
+/// when there is no other, `backup` only when there is no other of those.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    held: bool,
     away: bool,
     backup: bool,
 }
@@ -117,7 +118,7 @@ struct Rank {
 impl<'c> Eligible<'c> {
     /// `None`: nobody. `as_if_up`: also those that would be eligible were they not down.
     pub(super) fn of(candidates: &'c [Candidate], need: Need, as_if_up: bool) -> Option<Self> {
-        let lowest = Rank { away: false, backup: false };
+        let lowest = Rank { held: false, away: false, backup: false };
         let all = Eligible { candidates, need, as_if_up, rank: lowest };
         let rank = candidates.iter().filter_map(|candidate| all.rank_of(candidate)).min()?;
         Some(Eligible { rank, ..all })
@@ -153,11 +154,12 @@ impl<'c> Eligible<'c> {
     fn rank_of(self, candidate: &Candidate) -> Option<Rank> {
         let opening =
             if self.as_if_up { candidate.opening_if_up(self.need) } else { candidate.opening(self.need) };
-        // A session that nobody here knows may have begun through another proxy, at any instance that still holds sessions.
         let (least, away) = match self.need {
+            // One that nobody here knows may have begun through another proxy, which placed it as it is placed here. One that
+            // began before its instance was closed to new clients is not found so, and moves once.
             Need::Session(_) => (Opening::Held, false),
             Need::Start | Need::Plain => (Opening::New, candidate.away),
         };
-        (opening >= least).then_some(Rank { away, backup: candidate.backup })
+        (opening >= least).then_some(Rank { held: opening < Opening::New, away, backup: candidate.backup })
     }
 }

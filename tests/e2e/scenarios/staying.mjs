@@ -2,20 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { Client, KINDS } from '../support/clients.mjs';
-import { UNKNOWN_SESSION, address, assertSpread, crowd } from '../support/site.mjs';
+import { MOVED_OR_UNKNOWN, address, crowd } from '../support/site.mjs';
 
-const MOVED = /moved from (one|two) to (one|two)/;
 const ROUNDS = 4;
 
 export const staying = [
   {
     name: '50 clients that keep their cookie stay where they started, whatever their address and transport become',
-    mustFail: { ip_hash: MOVED, none: UNKNOWN_SESSION },
+    needs: ['cookie'],
+    otherwise: MOVED_OR_UNKNOWN,
 
     async run({ url }) {
       const kinds = ['polling with cookies', 'upgrading with cookies'];
       const clients = await crowd(url, kinds, 25);
-      assertSpread(clients);
       const transports = [KINDS.websocket, KINDS['polling with cookies'], KINDS['upgrading with cookies']];
       await stay(clients, (client, n, round) => Client.connect(url, {
         ...transports[(n + round) % transports.length],
@@ -26,12 +25,12 @@ export const staying = [
   },
   {
     name: '50 clients without a cookie stay where they started, by their address',
-    mustFail: { cookie: UNKNOWN_SESSION, none: UNKNOWN_SESSION },
+    needs: ['ip_hash'],
+    otherwise: MOVED_OR_UNKNOWN,
 
     async run({ url }) {
       const kinds = ['websocket', 'polling', 'upgrading', 'polling with cookies', 'upgrading with cookies'];
       const clients = await crowd(url, kinds, 10);
-      assertSpread(clients);
       await stay(clients, (client, n, round) => Client.connect(url, {
         ...KINDS[kinds[(n + round) % kinds.length]],
         address: address(n + 1),
@@ -40,7 +39,8 @@ export const staying = [
   },
   {
     name: '50 clients of one address are on one instance',
-    mustFail: { cookie: /on both instances/, none: /on both instances/ },
+    needs: ['ip_hash'],
+    otherwise: /on both instances/,
 
     async run({ url }) {
       const clients = await Promise.all(Array.from({ length: 50 }, () => (

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { directory, start, until } from './processes.mjs';
+import { atEnd } from './scope.mjs';
 
 /** What a person may look at afterwards. */
 const OUT = fileURLToPath(new URL('../out/', import.meta.url));
@@ -18,7 +19,7 @@ function launch() {
     const child = start('chromium', process.env.CHROMIUM ?? '/usr/bin/chromium', [
       '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--disable-crash-reporter', '--no-proxy-server',
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
       `--user-data-dir=${profile}`, '--remote-debugging-port=0', 'about:blank',
     ]);
     // The port is the first line of a file that Chromium writes once it listens.
@@ -45,12 +46,14 @@ export class Person {
     const { browser } = await launch();
     const context = await browser.newContext({
       viewport: { width: 640, height: 720 },
-      // Not on the WebSocket handshake: there the cookie decides.
-      extraHTTPHeaders: { 'x-forwarded-for': address },
+      // Not on the WebSocket handshake: there the cookie decides, or the session.
+      ...(address && { extraHTTPHeaders: { 'x-forwarded-for': address } }),
     });
-    context.setDefaultTimeout(20_000);
+    atEnd(() => context.close());
+    context.setDefaultTimeout(30_000);
     const person = new Person(context, await context.newPage());
-    await person.page.goto(url);
+    // Not its end: scripts of JSONP go on loading for ever.
+    await person.page.goto(url, { waitUntil: 'commit' });
     return person;
   }
 
@@ -85,6 +88,21 @@ export class Person {
     if (problems) throw new Error(`the page says: ${problems}`);
   }
 
+  /** What each socket of a page of another origin has to say in the end; throws with its own words when something went wrong there. */
+  async outcome() {
+    await this.page.waitForFunction(() => 'outcome' in window);
+    return this.page.evaluate(() => window.outcome);
+  }
+
+  /** What happened to a page of another origin that stays, once `check` holds for it. */
+  async happened(what, check) {
+    return until(what, async () => {
+      const events = await this.page.evaluate(() => window.events ?? []);
+      if (!check(events)) throw new Error(JSON.stringify(events));
+      return events;
+    });
+  }
+
   async say(text) {
     await this.page.getByLabel('Message', { exact: true }).fill(text);
     await this.page.getByRole('button', { name: 'Say' }).click();
@@ -99,9 +117,5 @@ export class Person {
   async screenshot(name) {
     mkdirSync(OUT, { recursive: true });
     await this.page.screenshot({ path: `${OUT}${name}.png` });
-  }
-
-  async close() {
-    await this.context.close();
   }
 }

@@ -1,17 +1,25 @@
-// What stands behind the proxy: one Redis and two Socket.IO instances that share it.
+// What stands behind the proxy: Socket.IO instances. Those in Node share one Redis; those in Python stand alone.
 
 import { fileURLToPath } from 'node:url';
 import { freePort, listening, start, directory } from './processes.mjs';
+import { python } from './programs.mjs';
 
-const INSTANCE = fileURLToPath(new URL('../instance/instance.mjs', import.meta.url));
+const file = (name) => fileURLToPath(new URL(`../instance/${name}`, import.meta.url));
 
-export async function startCluster(names = ['one', 'two']) {
-  const redisPort = await freePort();
-  const redis = start('redis', 'redis-server', [
-    '--port', String(redisPort), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory,
-  ]);
-  await listening(redis, redisPort);
+const PROGRAMS = {
+  node: [process.execPath, [file('instance.mjs')]],
+  python: [python, [file('instance.py')]],
+};
 
+/**
+ * @param {string[]} names of the instances
+ * @param {object} options
+ * @param {'node' | 'python'} [options.language]
+ * @param {string} [options.prefix] of the names of logs
+ */
+export async function startCluster(names = ['one', 'two'], { language = 'node', prefix = '' } = {}) {
+  const redis = language === 'node' ? await startRedis(`${prefix}redis`) : null;
+  const [command, args] = PROGRAMS[language];
   const instances = new Map();
   for (const name of names) instances.set(name, { name, port: await freePort(), process: null });
 
@@ -21,8 +29,8 @@ export async function startCluster(names = ['one', 'two']) {
 
     async startInstance(name) {
       const instance = instances.get(name);
-      instance.process = start(`instance-${name}`, process.execPath, [INSTANCE], {
-        NAME: name, PORT: String(instance.port), REDIS: `redis://127.0.0.1:${redisPort}`,
+      instance.process = start(`${prefix}instance-${name}`, command, args, {
+        NAME: name, PORT: String(instance.port), REDIS: redis?.url ?? '',
       });
       await listening(instance.process, instance.port);
       // It listens once its adapter has subscribed, so the other one can reach it from now on.
@@ -35,16 +43,31 @@ export async function startCluster(names = ['one', 'two']) {
       instance.process = null;
     },
 
-    /** Starts what a failed scenario left dead. */
+    /** Starts what a scenario left dead. */
     async heal() {
       for (const { name, process: child } of instances.values()) if (!child) await cluster.startInstance(name);
     },
 
+    /** Whose polls an instance holds, and why sessions ended: `{ parked: [sid], closed: { sid: reason } }`. Past the proxy. */
+    async sessions(name) {
+      const answer = await fetch(`http://127.0.0.1:${instances.get(name).port}/sessions`);
+      return answer.json();
+    },
+
     async stop() {
       for (const name of names) await cluster.killInstance(name);
-      await redis.stop();
+      await redis?.process.stop();
     },
   };
   await Promise.all(names.map((name) => cluster.startInstance(name)));
   return cluster;
+}
+
+async function startRedis(name) {
+  const port = await freePort();
+  const child = start(name, 'redis-server', [
+    '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory,
+  ]);
+  await listening(child, port);
+  return { process: child, url: `redis://127.0.0.1:${port}` };
 }

@@ -60,7 +60,7 @@ export function start(name, command, args, env = {}) {
       child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`));
     }).finally(() => {
       running.delete(handle);
-      file.end();
+      return new Promise((written) => file.end(written));
     }),
     signal(signal) {
       try {
@@ -109,7 +109,7 @@ export async function freePort() {
 export class Fatal extends Error {}
 
 /** Tries `check` until it neither throws nor returns false; the last reason is told when the time is over. */
-export async function until(what, check, { within = 15_000 } = {}) {
+export async function until(what, check, { within = 30_000 } = {}) {
   const deadline = Date.now() + within;
   let reason = 'it stayed false';
   for (;;) {

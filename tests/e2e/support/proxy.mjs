@@ -10,33 +10,41 @@ const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 /** `E2E_PROXY=nginx` runs the scenarios against nginx instead. */
 export const kind = process.env.E2E_PROXY ?? 'stickyd';
 
+/** Its cookie. nginx's names an instance by a hash only, so it is neither sealed nor issued anew. */
+export const COOKIE = kind === 'nginx' ? 'place' : 'stickyd-socketio';
+
+/** Where cargo builds. */
+export const builds = resolve(callersDirectory, process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug');
+
 /** The build that is tested. */
-export const binary = resolve(
-  callersDirectory,
-  process.env.STICKYD_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug/stickyd'),
-);
+export const binary = resolve(callersDirectory, process.env.STICKYD_BIN ?? join(builds, 'stickyd'));
+
+/** What keeps clients where they are when the configuration says nothing about it. */
+export const DEFAULT = ['sid', 'cookie', 'ip_hash'];
 
 /**
  * Starts a proxy in front of `instances`.
  * @param {string} name for logs and files
  * @param {{ name: string, port: number }[]} instances
- * @param {string[]} by the keys of affinity in order: `cookie`, `ip_hash`; none = round robin
+ * @param {object} options
+ * @param {string[]} [options.by] the keys of affinity in order; [] = round robin; nothing = the default, unsaid
+ * @param {string} [options.sticky] further lines of the section about stickiness
  */
-export async function startProxy(name, instances, by) {
+export async function startProxy(name, instances, { by, sticky = '' } = {}) {
   const port = await freePort();
   const home = join(directory, name);
   mkdirSync(home);
-  const { command, args, env } = kinds[kind](home, port, instances, by);
+  const { command, args, env } = kinds[kind](home, port, instances, by, sticky);
   const child = start(name, command, args, env);
   await listening(child, port);
   return { url: `http://127.0.0.1:${port}`, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
 }
 
 const kinds = {
-  stickyd(home, port, instances, by) {
+  stickyd(home, port, instances, by, sticky) {
     const config = join(home, 'config.toml');
     const members = instances.map(({ name, port }) => `{ address = "127.0.0.1:${port}", name = "${name}" }`);
-    const quoted = by.map((key) => `"${key}"`);
+    const keys = by?.map((key) => `"${key}"`).join(', ');
     writeFileSync(config, `
 listen          = "127.0.0.1:${port}"
 trusted_proxies = ["127.0.0.1"]
@@ -44,10 +52,10 @@ workers         = 2                       # a turn is kept per worker: with many
 
 [upstream.socketio]
 instances = [${members.join(', ')}]
-${by.includes('ip_hash') ? '' : 'balance = "round_robin"'}
-
-[upstream.socketio.sticky]
-by = [${quoted.join(', ')}]
+${by && !by.includes('ip_hash') ? 'balance = "round_robin"' : ''}
+${by || sticky ? '[upstream.socketio.sticky]' : ''}
+${by ? `by = [${keys}]` : ''}
+${sticky}
 
 [metrics]
 address = "off"
@@ -59,7 +67,7 @@ address = "off"
 
   // nginx goes to the next server on a refused connect, so it needs no health check either. Its cookie is made of the
   // first request's id or address.
-  nginx(home, port, instances, by) {
+  nginx(home, port, instances, by = DEFAULT) {
     const key = by.includes('cookie')
       ? `map $cookie_place $key { "" ${by.includes('ip_hash') ? '$realip' : '$request_id'}; default $cookie_place; }
   map $cookie_place $set { "" "place=$key; Path=/; HttpOnly"; default ""; }`
@@ -70,7 +78,7 @@ address = "off"
 user root; daemon off; master_process off; pid ${home}/pid; error_log stderr;
 events { worker_connections 2048; }
 http {
-  access_log off;
+  access_log off; client_header_timeout 10s;
   client_body_temp_path ${home}/body; proxy_temp_path ${home}/proxy; fastcgi_temp_path ${home}/f; uwsgi_temp_path ${home}/u; scgi_temp_path ${home}/s;
   set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;
   map $remote_addr $realip { default $remote_addr; }

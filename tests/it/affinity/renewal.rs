@@ -65,13 +65,13 @@ fn opened(secret: &str, cookie: &str) -> Binding {
 fn a_cookie_past_half_of_its_time_is_renewed_and_is_the_same_binding() {
     let sealed = Sealed::new();
     let proxy = sealed.proxy(&[FIRST]);
-    let half = TTL as i64 / 2;
+    let half = TTL.cast_signed() / 2;
     for instance in ["blue", "green"] {
         for age in [0, -30, half - 60] {
             let got = get(&proxy, &cookie(FIRST, instance, age));
             assert_eq!((got.text(), got.cookie(NAME)), (instance, None), "{age}");
         }
-        for age in [half + 60, TTL as i64 - 60] {
+        for age in [half + 60, TTL.cast_signed() - 60] {
             let got = get(&proxy, &cookie(FIRST, instance, age));
             assert_eq!(got.text(), instance);
             let (renewed, attributes) = got.cookie(NAME).unwrap();
@@ -85,7 +85,7 @@ fn a_cookie_past_half_of_its_time_is_renewed_and_is_the_same_binding() {
     proxy.counts("stickyd_sticky_rebinds_total", &[], 0);
     proxy.counts("stickyd_sticky_cookies_rejected_total", &[], 0);
     // A clock that is a little ahead is believed, one that is far ahead is not.
-    for age in [TTL as i64 + 60, -120] {
+    for age in [TTL.cast_signed() + 60, -120] {
         assert!(get(&proxy, &cookie(FIRST, "blue", age)).cookie(NAME).is_some());
     }
     proxy.counts("stickyd_sticky_cookies_rejected_total", &[("reason", "expired")], 2);
@@ -103,7 +103,7 @@ fn after_a_rotation_old_cookies_bind_and_new_ones_are_sealed_with_the_new_secret
             assert_eq!((got.text(), got.cookie(NAME)), (instance, None));
         }
         // Past half it would be renewed anyhow: with the new secret now, and as the same binding.
-        let got = get(&proxy, &cookie(FIRST, instance, TTL as i64 - 3600));
+        let got = get(&proxy, &cookie(FIRST, instance, TTL.cast_signed() - 3600));
         assert_eq!(got.text(), instance);
         let (renewed, _) = got.cookie(NAME).unwrap();
         assert_eq!(opened(SECOND, &renewed).id, ID);

@@ -1,7 +1,7 @@
 //! Answers: those without body, those that end with their connection, those that break off.
 
 use super::{get, ok, trio};
-use crate::support::{End, Socket};
+use crate::support::{End, Socket, eventually};
 
 #[test]
 fn answers_without_a_body_keep_the_connection() {
@@ -101,6 +101,34 @@ fn an_answer_that_breaks_off_is_never_taken_for_whole() {
         check_broken(answer, Socket::reset);
     }
     check_broken("HTTP/1.1 200 OK\r\n\r\nhalf", Socket::reset);
+}
+
+/// The regression: the write of a request's body took the error of a reset, and the answer before it, which had no other
+/// end than its connection's, passed for whole.
+#[test]
+fn an_answer_that_ends_with_its_connection_is_in_doubt_when_that_took_no_more_of_the_request() {
+    for end in [Socket::close, Socket::reset] {
+        for version in ["1.0", "1.1"] {
+            let (proxy, instance, mut client) = trio();
+            client.send(format!("POST / HTTP/{version}\r\nHost: app\r\nContent-Length: 10\r\n\r\n"));
+            let mut far = instance.accept();
+            far.head();
+            far.send("HTTP/1.1 200 OK\r\n\r\n");
+            // More than the client takes: the proxy does not read on, and so does not hear of the end by reading.
+            far.fill_up();
+            end(far);
+            // An instance that closed resets at the first byte, so that the second cannot be written.
+            for byte in ["b", "o"] {
+                client.send(byte);
+                eventually("the proxy writes it", || client.is_all_read().then_some(()));
+            }
+            let (answer, ended) = client.rest();
+            let last = answer[answer.len().saturating_sub(20)..].escape_ascii();
+            assert!(!answer.ends_with(b"0\r\n\r\n"), "{version}: {last}");
+            assert_eq!(ended, End::Reset, "{version}: {last}");
+            proxy.counts("stickyd_requests_open", &[], 0);
+        }
+    }
 }
 
 #[test]

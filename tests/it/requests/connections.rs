@@ -207,6 +207,29 @@ fn an_idle_instance_that_ends_or_speaks_is_not_used_again() {
     assert_eq!(client.answer().text(), "three");
 }
 
+/// What came before the request is never its answer, however short before. (What an instance sends unasked while a request
+/// is on its way to it cannot be told from an answer.)
+#[test]
+fn an_answer_that_nobody_asked_for_answers_nobody() {
+    let (proxy, instance, client) = trio();
+    let mut clients = [client, proxy.connect()];
+    clients[0].send(get("/first"));
+    let mut far = instance.accept();
+    far.request();
+    far.send(ok("first"));
+    assert_eq!(clients[0].answer().text(), "first");
+    for round in 0..200 {
+        let client = &mut clients[round % 2];
+        far.send(ok("evil"));
+        client.send(get("/next"));
+        // On a new connection: the one that speaks is not used.
+        far = instance.accept();
+        assert_eq!(far.request().line(), "GET /next HTTP/1.1");
+        far.send(ok("next"));
+        assert_eq!(client.answer().text(), "next", "{round}");
+    }
+}
+
 #[test]
 fn bytes_behind_an_answer_end_the_instance_s_connection() {
     let (_proxy, instance, mut client) = trio();

@@ -1,7 +1,7 @@
 //! Clients that leave: what they asked for is ended at the instance at once, however they hide it.
 
 use super::{get, trio, trio_with};
-use crate::support::{Instance, Proxy, Socket};
+use crate::support::{Instance, Proxy, Socket, eventually, ws};
 
 const POLL: &str = "GET /socket.io/?EIO=4&transport=polling&sid=abc HTTP/1.1\r\nHost: app\r\n\r\n";
 const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n";
@@ -136,6 +136,40 @@ fn a_client_that_left_is_not_asked_again() {
     let (bytes, _) = far.rest();
     assert!(bytes.is_empty() || bytes.starts_with(b"GET / HTTP/1.1\r\n"), "{}", bytes.escape_ascii());
     proxy.counts("stickyd_connections_open", &[], 0);
+}
+
+/// The regression: only the answer was not given; the instance did the work all the same.
+#[test]
+fn what_a_client_wanted_that_left_before_the_instance_was_reached_is_not_done() {
+    let instance = Instance::start();
+    let proxy = Proxy::configured(&instance, "[timeouts]\nconnect = \"20s\"\n");
+    let post = "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\nbody".to_owned();
+    let requests = [get("/"), get("/").repeat(2000), post, POLL.to_owned(), ws::handshake("/ws", "")];
+    instance.shuts();
+    let mut clients = Vec::new();
+    for leave in [Socket::close, Socket::reset] {
+        for request in &requests {
+            let mut client = proxy.connect();
+            client.send(request);
+            clients.push((client, leave));
+        }
+    }
+    let count = clients.len();
+    eventually("the proxy connects for each", || (instance.connecting() == count).then_some(()));
+    for (client, leave) in clients {
+        leave(client);
+    }
+    instance.opens();
+    for _ in 0..count {
+        instance.accept().is_gone();
+    }
+    proxy.counts("stickyd_connections_open", &[], 0);
+    // As nginx's 499.
+    proxy.counts("stickyd_requests_total", &[("origin", "proxy"), ("code", "4xx")], count as u64);
+    proxy.counts("stickyd_requests_total", &[], count as u64);
+    proxy.counts("stickyd_requests_open", &[], 0);
+    assert_eq!(proxy.count("stickyd_connect_errors_total", &[]), 0);
+    instance.saw_nothing();
 }
 
 #[test]

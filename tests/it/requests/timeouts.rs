@@ -101,6 +101,30 @@ fn request_body_begins_anew_with_every_byte() {
     assert_eq!(instance.accept().request().text(), "xxxxxxxxxx");
 }
 
+/// The regression: a client that was told nothing owed a body that it could not send yet, and got a 408.
+#[test]
+fn request_body_is_owed_once_it_is_asked_for() {
+    const ASKS: &str = "Expect: 100-continue\r\n\r\n";
+    let check = |version: &str, sent: &str, told: &str, status: u16| {
+        let (_proxy, instance, mut client) =
+            trio_with("[timeouts]\nrequest_body = \"150ms\"\nresponse_head = \"600ms\"\n");
+        client.send(format!("POST / HTTP/{version}\r\nHost: app\r\nContent-Length: 10\r\n{sent}"));
+        let mut far = instance.accept();
+        far.head();
+        far.send(told);
+        client.expect(told);
+        assert_eq!(lasts(|| client.answer()).status(), status, "{version} {sent} {told}");
+        client.ends();
+        far.rest();
+    };
+    check("1.1", ASKS, "", 504);
+    check("1.1", ASKS, "HTTP/1.1 100 Continue\r\n\r\n", 408);
+    check("1.1", &format!("{ASKS}half"), "", 408);
+    check("1.1", "\r\n", "", 408);
+    // It knows of no such thing.
+    check("1.0", ASKS, "", 408);
+}
+
 #[test]
 fn response_head() {
     let (_proxy, instance, mut client) = with("response_head");

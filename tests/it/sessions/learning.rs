@@ -76,6 +76,9 @@ fn eventually_at(stage: &Stage, at: usize) {
 
 #[test]
 fn open_packets_are_learned_in_every_form() {
+    const EIO4: &str = "EIO=4&transport=polling";
+    const EIO3: &str = "EIO=3&transport=polling";
+    const JSONP: &str = "EIO=4&transport=polling&j=0";
     let eio4 = open_packet(SID);
     let eio3 = format!("{}:{eio4}", eio4.len());
     let xhr2 = {
@@ -83,9 +86,6 @@ fn open_packets_are_learned_in_every_form() {
         [b"\0", &*digits, b"\xff", eio4.as_bytes()].concat()
     };
     let script = |packet: &str| format!("___eio[0](\"{}\");", packet.replace('"', "\\\""));
-    const EIO4: &str = "EIO=4&transport=polling";
-    const EIO3: &str = "EIO=3&transport=polling";
-    const JSONP: &str = "EIO=4&transport=polling&j=0";
     for form in
         [Form::Length, Form::Chunked(1), Form::Chunked(7), Form::Chunked(1000), Form::Close, Form::Old]
     {

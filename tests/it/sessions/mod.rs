@@ -8,6 +8,7 @@ mod learning;
 mod moved;
 mod parked;
 mod placing;
+mod regressions;
 mod using;
 
 use crate::support::engine_io::{answer, open_packet, start};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket as Raw, Type};
 
+use super::socket::{hex, tcp_table};
 use super::{Message, Socket, eventually, ws};
 
 /// An instance that does what the test says.
@@ -67,6 +68,25 @@ impl Instance {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::InvalidInput) => None,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Lets nobody in until it [opens](Self::opens): the kernel ignores who connects, and who does tries again after a second.
+    pub(crate) fn shuts(&self) {
+        // A queue of one that is full.
+        SockRef::from(&self.listener).listen(0).unwrap();
+        drop(TcpStream::connect(self.address()).unwrap());
+    }
+
+    pub(crate) fn opens(&self) {
+        SockRef::from(&self.listener).listen(128).unwrap();
+        drop(self.accept());
+    }
+
+    /// How many connects to it are not answered yet.
+    pub(crate) fn connecting(&self) -> usize {
+        const SYN_SENT: &str = "02";
+        let address = hex(self.address());
+        tcp_table().iter().filter(|fields| fields[2] == address && fields[3] == SYN_SENT).count()
     }
 
     /// From now on it refuses connections. The address stays its own.

@@ -132,6 +132,13 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How many descriptors it can still have when its limit is `limit`.
+    pub(crate) fn files_left(&self, limit: usize) -> usize {
+        // What the tests themselves were started with may lie above the limit.
+        let is_open = |number: &usize| fs::read_link(format!("/proc/{}/fd/{number}", self.pid())).is_ok();
+        (0..limit).filter(|number| !is_open(number)).count()
+    }
+
     pub(crate) fn terminate(&self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).unwrap();

@@ -40,10 +40,8 @@ impl Proxy {
         watch_for_panics();
         let listen = if toml.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"\n" };
         let workers = if toml.contains("workers") { "" } else { "workers = 1\n" };
-        let shutdown = match toml.contains("[shutdown]") {
-            true => "",
-            false => "[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n",
-        };
+        let own = toml.contains("[shutdown]");
+        let shutdown = if own { "" } else { "[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n" };
         let text = format!(
             "{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n{shutdown}[log]\naccess = \"off\"\n"
         );

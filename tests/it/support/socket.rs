@@ -108,13 +108,9 @@ impl Socket {
 
     /// The other end of this loopback connection has read all that we sent: the kernel holds nothing for it.
     pub(crate) fn is_all_read(&self) -> bool {
-        let hex = |address: SocketAddr| match address.ip() {
-            IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()),
-            IpAddr::V6(_) => panic!("only IPv4 is looked up"),
-        };
         let (ours, theirs) = (hex(self.local()), hex(self.peer()));
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        let table = tcp_table();
+        let mut lines = table.iter();
         let line =
             lines.find(|fields| fields[1] == theirs && fields[2] == ours).expect("the other end is there");
         // tx_queue:rx_queue
@@ -356,6 +352,20 @@ pub(crate) fn is_reset(error: &io::Error) -> bool {
 
 fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The kernel's TCP sockets, taken apart: number, local address, remote address, state, queues and more.
+pub(super) fn tcp_table() -> Vec<Vec<String>> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().map(|line| line.split_ascii_whitespace().map(str::to_owned).collect()).collect()
+}
+
+/// An address as in that table.
+pub(super) fn hex(address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port()),
+        IpAddr::V6(_) => panic!("only IPv4 is looked up"),
+    }
 }
 
 /// Bytes for a person: the beginning and how many there are.

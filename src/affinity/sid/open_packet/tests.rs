@@ -39,85 +39,94 @@ fn whole(body: &[u8]) -> (Found, usize) {
     (found, after)
 }
 
-/// As the instances write it: captured from, or made by the encoders of, the versions named.
+/// As these versions wrote it when they were asked (python-engineio: its encoder).
 #[test]
 fn what_instances_answer() {
     let check = |body: &[u8], sid: &str, ping_interval: u64, ping_timeout: u64| {
         assert_eq!(whole(body).0, opened(sid, ping_interval, ping_timeout), "{}", body.escape_ascii());
     };
-    // engine.io 6.6 (Node), Engine.IO 4.
+    // engine.io 6.6 (Node), Engine.IO 4, an initial packet behind it; 3, and so with a binary one; JSONP of both.
     check(
-        br#"0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#,
-        "lv_VI97HAXpY6yYWAAAC",
+        b"0{\"sid\":\"I5G0xRdRnDFyOkN7AAAA\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}\x1e4hello",
+        "I5G0xRdRnDFyOkN7AAAA",
         25_000,
         20_000,
     );
-    // An initial packet behind it.
     check(
-        b"0{\"sid\":\"lv_VI97HAXpY6yYWAAAC\",\"upgrades\":[],\"pingInterval\":300,\"pingTimeout\":200,\"maxPayload\":100}\x1e4hello",
-        "lv_VI97HAXpY6yYWAAAC",
-        300,
-        200,
-    );
-    // engine.io 3.6 (Node), Engine.IO 3, with what Socket.IO 2 appends.
-    check(
-        br#"96:0{"sid":"Ix1Kkzw8oXgzJ1vtAAAA","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":5000}2:40"#,
-        "Ix1Kkzw8oXgzJ1vtAAAA",
+        br#"118:0{"sid":"KP2sIXYErlrbNUwHAAAD","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}6:4hello"#,
+        "KP2sIXYErlrbNUwHAAAD",
         25_000,
-        5_000,
+        20_000,
     );
-    // engine.io 3.6 to a client that reads binary, an initial packet being binary; python-engineio 3.14 always.
     check(
-        b"\x00\x09\x06\xff0{\"sid\":\"Ix1Kkzw8oXgzJ1vtAAAA\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":5000}\x01\x03\xff\x04\x01\x02",
-        "Ix1Kkzw8oXgzJ1vtAAAA",
+        b"\x00\x01\x01\x08\xff0{\"sid\":\"sPyfvCnT8GneopnTAAAH\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}\x01\x03\xff\x04\x01\x02",
+        "sPyfvCnT8GneopnTAAAH",
         25_000,
-        5_000,
+        20_000,
     );
-    // python-engineio 4, Engine.IO 4: another order.
     check(
-        br#"0{"sid":"q2WTGfvyNTuRZsFaAAAA","upgrades":["websocket"],"pingTimeout":20000,"pingInterval":25000,"maxPayload":1000000}"#,
+        br#"___eio[0]("0{\"sid\":\"rVKiCo4dmEosCXn_AAAB\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}\u001e4hello");"#,
+        "rVKiCo4dmEosCXn_AAAB",
+        25_000,
+        20_000,
+    );
+    check(
+        br#"___eio[12]("118:0{\"sid\":\"fAZl2wi-ECd1GKRuAAAE\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}6:4hello");"#,
+        "fAZl2wi-ECd1GKRuAAAE",
+        25_000,
+        20_000,
+    );
+    // engine.io 3.6 (Node): text, binary, JSONP.
+    check(
+        br#"97:0{"sid":"WB3qNL0gteMWDdoCAAAA","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}6:4hello"#,
+        "WB3qNL0gteMWDdoCAAAA",
+        25_000,
+        20_000,
+    );
+    check(
+        b"\x00\x09\x07\xff0{\"sid\":\"nEHRi66ZUrvwztKaAAAC\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000}\x01\x03\xff\x04\x01\x02",
+        "nEHRi66ZUrvwztKaAAAC",
+        25_000,
+        20_000,
+    );
+    check(
+        br#"___eio[12]("97:0{\"sid\":\"vIwlB10fe34DtaE7AAAB\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000}6:4hello");"#,
+        "vIwlB10fe34DtaE7AAAB",
+        25_000,
+        20_000,
+    );
+    // python-engineio 4: another order; in JSONP only quotes are escaped.
+    check(
+        b"0{\"sid\":\"q2WTGfvyNTuRZsFaAAAA\",\"upgrades\":[\"websocket\"],\"pingTimeout\":20000,\"pingInterval\":25000,\"maxPayload\":1000000}\x1e40",
         "q2WTGfvyNTuRZsFaAAAA",
         25_000,
         20_000,
     );
-    // engineioxide 0.17, Engine.IO 4 and 3.
     check(
-        br#"0{"sid":"AAHGBLoqZSeMT0dO","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100000}"#,
-        "AAHGBLoqZSeMT0dO",
+        b"___eio[0](\"0{\\\"sid\\\":\\\"q2WTGfvyNTuRZsFaAAAA\\\",\\\"upgrades\\\":[\\\"websocket\\\"],\\\"pingTimeout\\\":20000,\\\"pingInterval\\\":25000,\\\"maxPayload\\\":1000000}\x1e40\");",
+        "q2WTGfvyNTuRZsFaAAAA",
         25_000,
         20_000,
     );
+    // python-engineio 3.14: binary unless the client says `b64=1`, in JSONP too.
+    check(
+        b"\x00\x08\x09\xff0{\"sid\":\"0b6fb5f1a9f14bd7\",\"upgrades\":[\"websocket\"],\"pingTimeout\":60000,\"pingInterval\":25000}\x00\x02\xff40",
+        "0b6fb5f1a9f14bd7",
+        25_000,
+        60_000,
+    );
+    check(
+        b"___eio[0](\"\x00\x08\x09\xff0{\\\"sid\\\":\\\"0b6fb5f1a9f14bd7\\\",\\\"upgrades\\\":[\\\"websocket\\\"],\\\"pingTimeout\\\":60000,\\\"pingInterval\\\":25000}\x00\x02\xff40\");",
+        "0b6fb5f1a9f14bd7",
+        25_000,
+        60_000,
+    );
+    // engineioxide 0.17, Engine.IO 3.
     check(
         br#"114:0{"sid":"AAHGBLoqZSeMT0dO","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100000}"#,
         "AAHGBLoqZSeMT0dO",
         25_000,
         20_000,
-    );
-    // JSONP: engine.io 6.6, engine.io 3.6, python-engineio 4 with a second packet (its separator is not escaped).
-    check(
-        br#"___eio[0]("0{\"sid\":\"lv_VI97HAXpY6yYWAAAC\",\"upgrades\":[],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}\u001e40");"#,
-        "lv_VI97HAXpY6yYWAAAC",
-        25_000,
-        20_000,
-    );
-    check(
-        br#"___eio[12]("83:0{\"sid\":\"Ix1Kkzw8oXgzJ1vtAAAA\",\"upgrades\":[],\"pingInterval\":25000,\"pingTimeout\":5000}2:40");"#,
-        "Ix1Kkzw8oXgzJ1vtAAAA",
-        25_000,
-        5_000,
-    );
-    check(
-        b"___eio[3](\"0{\\\"sid\\\":\\\"q2WTGfvyNTuRZsFaAAAA\\\",\\\"upgrades\\\":[],\\\"pingTimeout\\\":20000,\\\"pingInterval\\\":25000}\x1e40\");",
-        "q2WTGfvyNTuRZsFaAAAA",
-        25_000,
-        20_000,
-    );
-    // python-engineio 3.14 without `b64=1`: binary framing in a script.
-    check(
-        b"___eio[0](\"\x00\x09\x07\xff0{\\\"sid\\\":\\\"0b6fb5f1\\\",\\\"pingTimeout\\\":60000,\\\"pingInterval\\\":25000}\");",
-        "0b6fb5f1",
-        25_000,
-        60_000,
     );
     // A client that sends no number for the call.
     check(br#"___eio[]("0{\"sid\":\"a\"}");"#, "a", 25_000, 20_000);
@@ -185,6 +194,9 @@ fn what_is_no_open_packet() {
     check("0:", 2);
     check("0:0:", 4);
     check("0[]", 2);
+    check("1{\"sid\":\"a\"}", 2);
+    check("1 {\"sid\":\"a\"}", 2);
+    check("00{\"sid\":\"a\"}", 3);
     check("03{\"sid\":\"a\"}", 3);
     check("10{\"sid\":\"a\"}", 3);
     check("14:b0{}", 4);
@@ -212,10 +224,10 @@ fn what_is_no_open_packet() {
     check("___eio[0](\"\");", 12);
     check(r#"___eio[0]("0{"sid":"a"}");"#, 14);
     check(r#"___eio[0]("\u00g0");"#, 16);
-    check(r#"___eio[0]("\ud83dx");"#, 18);
-    check(r#"___eio[0]("\ud83d\n");"#, 19);
-    check(r#"___eio[0]("\ud83d\u0030");"#, 23);
-    check(r#"___eio[0]("\ude00");"#, 17);
+    check(r#"___eio[0]("0{\"\ud83dx\"}");"#, 22);
+    check(r#"___eio[0]("0{\"\ud83d\t\"}");"#, 23);
+    check(r#"___eio[0]("0{\"\ud83d\u0030\"}");"#, 27);
+    check(r#"___eio[0]("0{\"\ude00\"}");"#, 21);
 }
 
 #[test]

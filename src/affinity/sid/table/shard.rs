@@ -1,7 +1,7 @@
 //! A part of the table: the sessions of some keys, and who makes room when it is full.
 //!
-//! All in one slab, found by key, in two lists each: by use ([`Classes`]) and by address ([`Addresses`]). A session in an exchange is
-//! in neither, so it is not found when something is to go.
+//! All in one slab, found by key, in two lists each: by use ([`Classes`]) and by address ([`Addresses`]). A session in an
+//! exchange is in neither, so it is not found when something is to go.
 //!
 //! Must not: lock, drop a home (its caller does that, outside of the lock).
 
@@ -85,7 +85,7 @@ impl<H> Shard<H> {
             clock: 0,
             sessions: Slab::new(),
             by_key: HashTable::new(),
-            classes: Classes::default(),
+            classes: Classes::new(),
             addresses: Addresses::new(share, hasher),
             cors: Interned::default(),
             started: 0,
@@ -148,11 +148,8 @@ impl<H> Shard<H> {
     /// Takes a pin away, unless that session is not there any more.
     pub(super) fn release(&mut self, key: SidKey, epoch: u32, now: u64) {
         self.clock = self.clock.max(now);
-        let Some(slot) = self.find(key) else { return };
+        let Some(slot) = self.find_held(key, epoch) else { return };
         let session = &mut self.sessions[slot as usize];
-        if session.epoch != epoch {
-            return;
-        }
         session.pins -= 1;
         if session.pins == 0 {
             session.used_at = self.clock;
@@ -160,14 +157,19 @@ impl<H> Shard<H> {
         }
     }
 
-    pub(super) fn get_mut(&mut self, key: SidKey) -> Option<&mut H> {
-        let slot = self.find(key)?;
+    pub(super) fn held_mut(&mut self, key: SidKey, epoch: u32) -> Option<&mut H> {
+        let slot = self.find_held(key, epoch)?;
         Some(&mut self.sessions[slot as usize].home)
     }
 
-    pub(super) fn forget(&mut self, key: SidKey) -> Option<H> {
-        let slot = self.find(key)?;
+    pub(super) fn forget_held(&mut self, key: SidKey, epoch: u32) -> Option<H> {
+        let slot = self.find_held(key, epoch)?;
         Some(self.remove(slot))
+    }
+
+    pub(super) fn cors(&self, key: SidKey, epoch: u32) -> Option<Arc<[u8]>> {
+        let slot = self.find_held(key, epoch)?;
+        self.cors.get(self.sessions[slot as usize].cors).cloned()
     }
 
     /// Takes out at most `most` expired sessions.
@@ -220,6 +222,11 @@ impl<H> Shard<H> {
 
     fn find(&self, key: SidKey) -> Option<Slot> {
         self.by_key.find(key.0, |slot| self.sessions[*slot as usize].key == key).copied()
+    }
+
+    /// The session of a guard, unless another one has the key by now.
+    fn find_held(&self, key: SidKey, epoch: u32) -> Option<Slot> {
+        self.find(key).filter(|slot| self.sessions[*slot as usize].epoch == epoch)
     }
 
     /// Enters what is not there, where there is room.
@@ -305,6 +312,20 @@ mod tests {
     }
 
     impl<H> Shard<H> {
+        pub(in super::super) fn get_mut(&mut self, key: SidKey) -> Option<&mut H> {
+            let slot = self.find(key)?;
+            Some(&mut self.sessions[slot as usize].home)
+        }
+
+        pub(in super::super) fn forget(&mut self, key: SidKey) -> Option<H> {
+            let slot = self.find(key)?;
+            Some(self.remove(slot))
+        }
+
+        pub(in super::super) fn capacity(&self) -> usize {
+            self.capacity
+        }
+
         /// Bytes of one session in the slab.
         pub(in super::super) fn session_size() -> usize {
             size_of::<Kept<Session<H>>>()
