@@ -58,6 +58,7 @@ pub(super) async fn lease(
     let upstream = &request.upstream;
     let began = clock::coarse();
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
+    let is_patient = || clock::coarse().since(began) <= patience;
     let fails = upstream.config.sticky.on_down == OnDown::Fail;
     let mut tried = Vec::new();
     let mut failure = Failure::NoInstance;
@@ -75,6 +76,12 @@ pub(super) async fn lease(
         let instance = &upstream.instances[choice.instance];
         let handshake = match begin(request, instance, client).await {
             Ok(handshake) => handshake,
+            // Nothing binds it to this one. (To the next by its address it would not find back.)
+            Err(Shed::Queue) if choice.by == By::Balance && is_patient() => {
+                failure = Failure::QueueFull;
+                tried.push((choice.instance, Tried::Full));
+                continue;
+            }
             Err(Shed::Queue) => return Err(Failure::QueueFull),
             Err(Shed::Left) => return Err(Failure::ClientGone),
             // Nowhere else is its session known, and who is of a session would be sent to the same full instance again and
@@ -109,7 +116,7 @@ pub(super) async fn lease(
                 tried.push((choice.instance, Tried::Unreachable));
             }
         }
-        if clock::coarse().since(began) > patience && choice.by != By::Sid {
+        if !is_patient() && choice.by != By::Sid {
             return Err(failure);
         }
     }
