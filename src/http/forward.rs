@@ -22,7 +22,7 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::tunnel::{Order, Reason, Seat};
+use crate::tunnel::Seat;
 use crate::upstream::Upstream;
 use crate::upstream::load::Handshake as Turn;
 
@@ -96,9 +96,7 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
-        // Who stops has closed the polls that it saw: one that begins now would be left over.
-        let order = ctx.stopping.get().then_some(Order { reason: Reason::Shutdown });
-        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(order));
+        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(ctx.standing_order()));
         Transfer {
             ctx,
             client,

@@ -15,7 +15,7 @@ use super::request::{Notes, Request};
 use super::upgrade;
 use crate::local::clock::{self, Moment};
 use crate::local::stream::Stream;
-use crate::tunnel::{Limits, Order, Owner, Reason, Tunnel, Way};
+use crate::tunnel::{Limits, Owner, Reason, Tunnel, Way};
 use crate::upstream::load::{Handshake, OpenTunnel};
 use crate::upstream::{Instance, Upstream};
 
@@ -111,9 +111,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
     let Joined { instance, early, opaque, request, leased, known_as, handshake } = joined;
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
-    // Who stops has closed the tunnels that it saw: one that begins now would be left over.
-    let order = ctx.stopping.get().then_some(Order { reason: Reason::Shutdown });
-    let seat = ctx.tunnels.seat(order);
+    let seat = ctx.tunnels.seat(ctx.standing_order());
     let life = Life {
         ctx,
         arrival,

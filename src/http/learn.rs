@@ -9,14 +9,12 @@ use super::request::Request;
 use crate::affinity::ClientKey;
 use crate::affinity::sid;
 use crate::affinity::sid::open_packet::{Found, Learner, Opened};
+use crate::affinity::sid::table::CORS_MAX;
 use crate::codec::Header;
 use crate::codec::response::ResponseHead;
 use crate::local::clock;
 use crate::upstream::load::{Handshake, Home};
 use crate::upstream::{Instance, Upstream};
-
-/// CORS fields that are kept with a session, in bytes; more is no use to anybody.
-const CORS_MAX: usize = 512;
 
 /// An answer in which a sid is looked for.
 #[derive(Debug)]

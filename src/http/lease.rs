@@ -1,6 +1,5 @@
 //! A connected instance: pick, wait for a turn, connect, and re-pick when that fails. The one place that fails over.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ enum Tried {
 /// Connects to the instance that the client belongs to, or to the next best while that fails. `fresh`: on no connection
 /// that has served before.
 pub(super) async fn lease(
-    ctx: &Rc<Context>,
+    ctx: &Context,
     request: &Request,
     client: &Stream,
     fresh: bool,
@@ -60,6 +59,7 @@ pub(super) async fn lease(
     let upstream = &request.upstream;
     let began = clock::coarse();
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
+    let is_patient = || clock::coarse().since(began) <= patience;
     let fails = upstream.config.sticky.on_down == OnDown::Fail;
     let mut tried = Vec::new();
     let mut failure = Failure::NoInstance;
@@ -77,6 +77,12 @@ pub(super) async fn lease(
         let instance = &upstream.instances[choice.instance];
         let handshake = match begin(request, instance, client).await {
             Ok(handshake) => handshake,
+            // Nothing binds it to this one. (To the next by its address it would not find back.)
+            Err(Shed::Queue) if choice.by == By::Balance && is_patient() => {
+                failure = Failure::QueueFull;
+                tried.push((choice.instance, Tried::Full));
+                continue;
+            }
             Err(Shed::Queue) => return Err(Failure::QueueFull),
             Err(Shed::Left) => return Err(Failure::ClientGone),
             // Nowhere else is its session known, and who is of a session would be sent to the same full instance again and
@@ -119,7 +125,7 @@ pub(super) async fn lease(
                 tried.push((choice.instance, Tried::Unreachable));
             }
         }
-        if clock::coarse().since(began) > patience && choice.by != By::Sid {
+        if !is_patient() && choice.by != By::Sid {
             return Err(failure);
         }
     }

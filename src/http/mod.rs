@@ -30,7 +30,7 @@ use crate::generation::Generation;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::routing::pick::Candidate;
-use crate::tunnel::Registry;
+use crate::tunnel::{Order, Reason, Registry};
 use crate::upstream::load::Home;
 use crate::upstream::pool::Pool;
 
@@ -132,6 +132,12 @@ impl Context {
             *current = Rc::new(latest.clone());
         }
         current.clone()
+    }
+
+    /// What a tunnel or a poll that begins now is to do at once: who stops has closed those that it saw, and this one would
+    /// be left over.
+    fn standing_order(&self) -> Option<Order> {
+        self.stopping.get().then_some(Order { reason: Reason::Shutdown })
     }
 
     /// Counts up by one with every call.

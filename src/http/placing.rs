@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use super::Context;
 use super::request::Notes;
 use crate::affinity::cookie;
-use crate::affinity::engine_io::{self, Dialect};
+use crate::affinity::engine_io;
 use crate::affinity::sid::table::Held;
 use crate::affinity::value_hash::ValueKey;
 use crate::codec::body::Framing;
@@ -32,8 +32,8 @@ pub(super) struct Placing {
     pub(super) values: Box<[Option<ValueKey>]>,
     /// The Engine.IO session that it goes on with, when it is known.
     pub(super) session: Option<Box<Session>>,
-    /// It is Engine.IO's polling transport, and this is how its packets are written.
-    pub(super) polling: Option<Dialect>,
+    /// It is Engine.IO's polling transport.
+    pub(super) polling: bool,
 }
 
 /// A cookie's binding.
@@ -81,9 +81,9 @@ impl Placing {
             notes.sid_hash = Some(sid_hash(sid));
         }
         let session = sid.map(|sid| session(ctx, upstream, sid.as_bytes()));
-        let polling = query.as_ref().filter(|query| query.polling).map(|query| query.dialect);
+        let polling = query.as_ref().is_some_and(|query| query.polling);
         let plain = matches!(head.framing, Framing::None | Framing::Length(0));
-        let polls = polling.is_some() && head.method == "GET" && plain;
+        let polls = polling && head.method == "GET" && plain;
         let need = Need::of(session.as_ref().map(|(sid, _)| *sid), upgrades, polls);
         Placing {
             need,
@@ -98,7 +98,7 @@ impl Placing {
 
     /// A poll of a session: it waits until there is something to say.
     pub(super) fn is_poll(&self, method: &str) -> bool {
-        self.in_session() && self.polling.is_some() && method == "GET"
+        self.in_session() && self.polling && method == "GET"
     }
 
     /// Its session in the table, when it is known.
@@ -114,7 +114,7 @@ impl Placing {
     /// A new Engine.IO session by polling, whose sid is to be learned from the answer.
     pub(super) fn is_learned(&self, upstream: &Upstream) -> bool {
         let by_sid = upstream.config.sticky.by.contains(&StickyKey::Sid);
-        by_sid && self.need == Need::Start && self.polling.is_some()
+        by_sid && self.need == Need::Start && self.polling
     }
 
     /// The id of the binding that the client is to be given for `chosen`; `None`: it is given none. `new`: a fresh id.
@@ -195,7 +195,7 @@ mod tests {
         let check = |need, cookie, fresh, expected: Option<[u8; 8]>| {
             let bound = (cookie != Cookie::None).then_some(Bound { id, fresh });
             let placing =
-                Placing { need, cookie, bound, values: Box::default(), session: None, polling: None };
+                Placing { need, cookie, bound, values: Box::default(), session: None, polling: false };
             assert_eq!(placing.binding_for(0, || new), expected, "{need:?} {cookie:?} {fresh}");
         };
         for need in [Need::Start, Need::Plain] {

@@ -72,7 +72,10 @@ impl Failure {
         Some(match self {
             Failure::BadRequest(BadRequest::HeadTooLarge) => (431, "Request Header Fields Too Large"),
             Failure::BadRequest(BadRequest::Connect) => (405, "Method Not Allowed"),
-            Failure::BadRequest(_) | Failure::BadBody(_) | Failure::SessionGone => (400, "Bad Request"),
+            Failure::BadRequest(_)
+            | Failure::BadBody(_)
+            | Failure::SessionGone
+            | Failure::SessionClosed(_) => (400, "Bad Request"),
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
@@ -82,7 +85,6 @@ impl Failure {
             | Failure::BoundDown
             | Failure::Full
             | Failure::QueueFull => (503, "Service Unavailable"),
-            Failure::SessionClosed(_) => (200, "OK"),
             Failure::InstanceClosed
             | Failure::BadAnswer(_)
             | Failure::BadAnswerBody(_)
@@ -167,6 +169,10 @@ impl Failure {
     }
 
     /// The client of such a request is told that its Engine.IO session is over: no other instance has what was to come.
+    ///
+    /// In the words of an instance that does not know the session, for upon those every client begins anew. The packet
+    /// `close` would be the protocol's word for it, but python-engineio and `rust_engineio` take it for the end that the
+    /// application wanted, and do not come back.
     pub(super) fn ends_session(self, kind: Kind) -> bool {
         match self {
             Failure::SessionGone => true,
@@ -202,23 +208,17 @@ impl Answer {
     /// What the client of a failed request is told, in words that it understands; `None`: there is nobody to tell.
     pub(super) fn to(request: &Request, failure: Failure) -> Option<Self> {
         let (status, phrase) = failure.status()?;
-        let cors = || request.placing.held().and_then(Held::cors);
-        match (failure, request.placing.polling) {
-            (Failure::SessionGone, _) => Some(Answer {
+        Some(if failure.ends_session(request.kind) {
+            Answer {
+                status: 400,
+                phrase: "Bad Request",
                 content_type: "application/json",
-                fields: cors(),
+                fields: request.placing.held().and_then(Held::cors),
                 body: engine_io::SESSION_UNKNOWN.into(),
-                ..Answer::text((status, phrase), "")
-            }),
-            (_, Some(dialect)) if failure.ends_session(request.kind) => Some(Answer {
-                status: 200,
-                phrase: "OK",
-                content_type: dialect.content_type(),
-                fields: cors(),
-                body: engine_io::close_packet(dialect),
-            }),
-            _ => Some(Answer::text((status, phrase), failure.reason())),
-        }
+            }
+        } else {
+            Answer::text((status, phrase), failure.reason())
+        })
     }
 
     /// Its bytes. The body is left out for HEAD.

@@ -40,7 +40,7 @@ pub struct Load {
 pub enum Shed {
     /// The instance carries as many tunnels as it may: another may have room.
     Full,
-    /// Too many wait already, or this one has waited too long.
+    /// Too many wait already, or this one has waited too long: another may be quicker.
     Queue,
     /// Its client left while it waited.
     Left,
@@ -95,8 +95,14 @@ impl Load {
         self.evicted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tunnels, sessions without one, and handshakes in flight: what placement goes by.
+    /// Tunnels, sessions without one, handshakes in flight and those that wait: what placement goes by. Were those that wait left
+    /// out, an instance with a queue would seem to carry no more than its turns, and a crowd would go on joining the queue.
     pub fn total(&self) -> u32 {
+        self.begun().saturating_add(self.queued())
+    }
+
+    /// The same without those that wait.
+    pub(super) fn begun(&self) -> u32 {
         self.tunnels().saturating_add(self.sessions.load(Ordering::Relaxed)).saturating_add(self.handshakes())
     }
 }
@@ -370,7 +376,8 @@ mod tests {
             polled += 1;
             assert_eq!(poll.is_ready(), polled > QUEUE, "{polled}");
         }
-        assert_eq!((instance.load.queued(), instance.load.shed()), (QUEUE, 1));
+        let load = &instance.load;
+        assert_eq!((load.queued(), load.shed(), load.total()), (QUEUE, 1, QUEUE + 1));
         drop(first);
         let second = waiting.remove(0).await.unwrap();
         assert_eq!((instance.load.queued(), instance.load.handshakes()), (QUEUE - 1, 1));

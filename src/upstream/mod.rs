@@ -165,7 +165,7 @@ impl Instance {
         self.tokens.first().copied()
     }
 
-    /// It carries as many tunnels as it may: no session begins at it.
+    /// It carries as many tunnels as it may, with those that wait to begin: no other session begins at it.
     pub fn is_full(&self) -> bool {
         self.config.max_tunnels.is_some_and(|most| self.load.total() >= most)
     }
@@ -174,6 +174,6 @@ impl Instance {
     fn is_beyond(&self, in_session: bool) -> bool {
         let Some(most) = self.config.max_tunnels else { return false };
         let others = || self.load.tunnels().saturating_add(self.load.handshakes());
-        most < if in_session { others() } else { self.load.total() }
+        most < if in_session { others() } else { self.load.begun() }
     }
 }

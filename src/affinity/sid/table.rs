@@ -33,6 +33,9 @@ use crate::affinity::ClientKey;
 /// shards by chance.
 const SHARD_CAPACITY_MIN: usize = 4096;
 
+/// Longer CORS header lines are not kept, in bytes.
+pub const CORS_MAX: usize = interned::TEXT_MAX;
+
 /// More shards than these do not make 64 threads wait less.
 const SHARDS_MAX: usize = 64;
 
@@ -95,7 +98,7 @@ impl<H> Table<H> {
     }
 
     /// Enters a session that `client` just started at `home`; it replaces one with the same key. `cors` are the raw header
-    /// lines with which the client can be told later that the session is gone (more than 512 bytes are not kept, nor more
+    /// lines with which the client can be told later that the session is gone (more than [`CORS_MAX`] bytes are not kept, nor more
     /// than 64 different ones a shard). `lifetime` is what [`super::lifetime`] says.
     pub fn learn(
         &self,

@@ -139,18 +139,38 @@ export function leftovers() {
   });
 }
 
-/** The TCP connections that the process holds, in any state: `["7f000001:1F90 -> 7f000001:C350 (01)", ...]`. */
+/** The TCP connections that the process holds, in any state: `["7f000001:1F90 -> 7f000001:C350 (01), held by 1234 node", ...]`. */
 export function connections(pid) {
   const LISTEN = '0A';
-  const open = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => {
+  const open = sockets(pid);
+  const all = ['tcp', 'tcp6'].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trim().split('\n').slice(1))
+    .map((line) => line.trim().split(/\s+/))
+    .map(([, local, remote, state, , , , , , inode]) => ({ local, remote, state, inode }));
+  return all.filter(({ state, inode }) => state !== LISTEN && open.has(inode)).map(({ local, remote, state }) => {
+    const far = all.find((other) => other.local === remote && other.remote === local);
+    return `${local} -> ${remote} (${state})${far ? `, ${holder(far.inode)} (${far.state})` : ''}`;
+  });
+}
+
+/** The numbers of the sockets that a process has open. */
+function sockets(pid) {
+  return new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => {
     try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+      return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
     } catch {
-      return ''; // Closed while we looked.
+      return undefined; // Closed while we looked.
     }
   }));
-  return ['tcp', 'tcp6'].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trim().split('\n').slice(1))
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, , , state, , , , , , inode]) => state !== LISTEN && open.has(`socket:[${inode}]`))
-    .map(([, local, remote, state]) => `${local} -> ${remote} (${state})`);
+}
+
+/** Who has it open: for whoever wonders why a connection is still there. */
+function holder(inode) {
+  const pid = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).find((pid) => {
+    try {
+      return sockets(pid).has(inode);
+    } catch {
+      return false; // It ended while we looked, or is somebody else's.
+    }
+  });
+  return pid ? `held by ${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()}` : 'held by nobody';
 }

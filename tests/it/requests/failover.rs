@@ -2,7 +2,7 @@
 
 use super::{get, ok, trio};
 use crate::support::instance::Refusing;
-use crate::support::{Answering, Proxy, Socket};
+use crate::support::{Answering, Proxy, Socket, engine_io};
 
 fn two(first: &impl std::fmt::Display, second: &impl std::fmt::Display) -> Proxy {
     Proxy::start(&format!(
@@ -67,8 +67,11 @@ fn check_reused(request: &str, leave: fn(Socket), retried: bool) {
     if !retried {
         let answer = client.answer();
         // The client of a poll is told in its own words that the session is over.
-        let expected =
-            if request.contains("sid=") { (200, "1") } else { (502, "the instance ended the connection\n") };
+        let expected = if request.contains("sid=") {
+            (400, engine_io::UNKNOWN)
+        } else {
+            (502, "the instance ended the connection\n")
+        };
         assert_eq!((answer.status(), answer.text()), expected, "{request}");
         return instance.saw_nothing();
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::engine_io::{answer, get, open_packet, poll, post, start, upgrade};
-use crate::support::{Instance, Message, Proxy, Socket, ws};
+use crate::support::{Instance, Message, Proxy, Socket, eventually, ws};
 
 /// Handshakes that may wait at one instance.
 const QUEUE: usize = 256;
@@ -347,4 +347,72 @@ fn without_a_limit_nobody_waits() {
     for _ in 0..100 {
         instance.accept().request();
     }
+}
+
+/// The regression: those that wait did not count, so that of a crowd all came to the instance where they waited already.
+#[test]
+fn those_that_wait_count_where_they_wait() {
+    for policy in
+        ["sticky = { by = [\"ip_hash\"], ip_hash = { bound = 1.25 } }", "balance = \"least_tunnels\""]
+    {
+        let instances = [Instance::start(), Instance::start()];
+        let names = instances.iter().map(Instance::address);
+        let by = if policy.contains("ip_hash") { "" } else { "sticky = { by = [] }" };
+        let proxy = Proxy::start(&format!(
+            "[upstream.app]\nmax_handshakes = 1\n{policy}\n{by}\ninstances = [{}]\n",
+            names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+        ));
+        let mut clients = Vec::new();
+        for number in 0..40 {
+            let mut client = proxy.connect();
+            client.send(numbered(number));
+            clients.push(client);
+            let of = [("upstream", "app")];
+            let has_come = || {
+                let counts = ["stickyd_upgrades_in_flight", "stickyd_upgrades_queued"];
+                counts.iter().map(|name| proxy.count(name, &of)).sum::<u64>() == clients.len() as u64
+            };
+            eventually("it has come", || has_come().then_some(()));
+        }
+        for instance in &instances {
+            let address = instance.address().to_string();
+            let of = [("upstream", "app"), ("instance", address.as_str())];
+            let all = proxy.count("stickyd_upgrades_queued", &of) + 1;
+            assert!((15..=25).contains(&all), "{policy}: {all} of 40 are at {address}");
+        }
+    }
+}
+
+/// Nothing binds it to the instance where it may not even wait.
+#[test]
+fn whoever_belongs_nowhere_and_finds_the_queue_full_goes_to_another() {
+    let [silent, quick] = [Instance::start(), Instance::start()];
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\nmax_handshakes = 1\nbalance = \"round_robin\"\nsticky = {{ by = [] }}\n\
+         instances = [\"{silent}\", \"{quick}\"]\n"
+    ));
+    let come = || {
+        let mut client = proxy.connect();
+        client.send(ws::handshake("/ws", ""));
+        client
+    };
+    let everybody = 2 * (1 + QUEUE);
+    let _waiting: Vec<_> = (0..everybody).map(|_| come()).collect();
+    counts(&proxy, 2, 2 * QUEUE as u64, 0);
+    is_shed(&come().answer());
+    counts(&proxy, 2, 2 * QUEUE as u64, 2);
+    proxy.counts("stickyd_refused_total", &[("reason", "queue_full")], 1);
+    // As soon as one has room, whoever comes waits there: also whose turn it is to go to the other.
+    let queued = |expected| proxy.counts("stickyd_upgrades_queued", &[("upstream", "app")], expected);
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let mut far = quick.accept();
+        far.request();
+        far.send(ws::switch(""));
+        queued(2 * QUEUE as u64 - 1);
+        kept.extend([far, come()]);
+        queued(2 * QUEUE as u64);
+    }
+    proxy.counts("stickyd_refused_total", &[("reason", "queue_full")], 1);
+    assert!(proxy.count("stickyd_upgrades_shed_total", &[]) > 2, "nobody found the queue full");
 }

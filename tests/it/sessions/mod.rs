@@ -1,5 +1,7 @@
 //! Engine.IO sessions through the proxy, as raw bytes: how they are learned, kept, ended, placed and limited.
 
+mod chaos;
+mod flood;
 mod gone;
 mod handshakes;
 mod learning;

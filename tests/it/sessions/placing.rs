@@ -216,6 +216,17 @@ fn an_invented_sid_opens_no_door() {
 
 #[test]
 fn no_instance_ever_gets_more_tunnels_than_it_may() {
+    check_never_more("\"off\"");
+}
+
+/// There was room when they began to wait for their turn.
+#[test]
+fn whoever_had_to_wait_for_its_turn_does_not_make_it_one_more() {
+    check_never_more("1");
+}
+
+/// Many come at once to two instances, over two workers.
+fn check_never_more(max_handshakes: &str) {
     const MOST: usize = 5;
     let park = Park::new(["blue", "green"]);
     let proxy = {
@@ -225,7 +236,8 @@ fn no_instance_ever_gets_more_tunnels_than_it_may() {
             text
         });
         Proxy::start(&format!(
-            "workers = 2\n[upstream.app]\ninstances = [{instances}]\n[upstream.app.sticky]\nby = []\n"
+            "workers = 2\n[upstream.app]\nmax_handshakes = {max_handshakes}\ninstances = [{instances}]\n\
+             [upstream.app.sticky]\nby = []\n"
         ))
     };
     let tried: Vec<(Socket, u16)> = thread::scope(|scope| {

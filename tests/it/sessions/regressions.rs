@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use stickyd::tunnel::Reason;
 
+use crate::support::engine_io;
 use crate::support::ws::{self, Frame};
 use crate::support::{Answering, Instance, Message, Proxy, Socket, eventually};
 
@@ -16,19 +17,37 @@ fn proxy(top: &str, instances: &[&dyn Display], more: &str) -> Proxy {
     Proxy::start(&format!("{top}\n[upstream.app]\ninstances = [{}]\n{more}\n", instances.join(", ")))
 }
 
-fn start_session(proxy: &Proxy, fields: &str) -> Socket {
+fn start_session(proxy: &Proxy) -> Socket {
     let mut client = proxy.connect();
-    client.send(format!("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: app\r\n{fields}\r\n"));
+    client.send(engine_io::start(""));
     client
 }
 
 fn open_packet(fields: &str) -> String {
-    let body = format!("0{{\"sid\":\"{SID}\",\"upgrades\":[],\"pingInterval\":25000,\"pingTimeout\":20000}}");
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n{body}", body.len())
+    engine_io::answer(fields, &engine_io::open_packet(SID))
 }
 
 fn poll(fields: &str) -> String {
-    format!("GET /socket.io/?EIO=4&transport=polling&sid={SID} HTTP/1.1\r\nHost: app\r\n{fields}\r\n")
+    engine_io::poll(SID, fields)
+}
+
+/// A client whose session has begun at `instance`, and the connection there.
+fn begun(proxy: &Proxy, instance: &Instance) -> (Socket, Socket) {
+    let mut client = start_session(proxy);
+    let mut far = instance.accept();
+    far.request();
+    far.send(open_packet(""));
+    client.answer();
+    (client, far)
+}
+
+/// One instance that may have one tunnel.
+fn tight() -> (Instance, Proxy) {
+    let instance = Instance::start();
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\ninstances = [{{ address = \"{instance}\", max_tunnels = 1 }}]\n"
+    ));
+    (instance, proxy)
 }
 
 /// An upgrade of an unknown sid to a full instance made a worker spin for ever.
@@ -50,7 +69,7 @@ fn a_poll_of_a_known_session_does_not_rewrite_the_cookie_of_another_tab() {
     let (blue, green) = (Instance::start(), Instance::start());
     let proxy = proxy("", &[&blue, &green], "[upstream.app.sticky]\nby = [\"sid\", \"cookie\"]");
     // One tab's session.
-    let mut client = start_session(&proxy, "");
+    let mut client = start_session(&proxy);
     let (mut far, home) = eventually("a connection", || {
         blue.try_accept().map(|far| (far, &blue)).or_else(|| green.try_accept().map(|far| (far, &green)))
     });
@@ -90,7 +109,7 @@ fn a_poll_of_a_known_session_does_not_rewrite_the_cookie_of_another_tab() {
 fn a_client_without_cookies_is_not_stamped_with_every_poll() {
     let blue = Instance::start();
     let proxy = proxy("", &[&blue], "");
-    let mut client = start_session(&proxy, "");
+    let mut client = start_session(&proxy);
     let mut far = blue.accept();
     far.request();
     far.send(open_packet(""));
@@ -129,7 +148,7 @@ fn a_slow_reader_of_a_file_below_the_path_holds_no_turn() {
     far.send("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n/*");
     greedy.head();
     let begin = Instant::now();
-    let mut honest = start_session(&proxy, "");
+    let mut honest = start_session(&proxy);
     let mut second = instance.try_accept();
     while second.is_none() && begin.elapsed() < Duration::from_secs(3) {
         second = instance.try_accept();
@@ -144,14 +163,14 @@ fn a_slow_reader_of_a_file_below_the_path_holds_no_turn() {
 fn who_leaves_the_queue_gives_up_its_place() {
     let instance = Instance::start();
     let proxy = proxy("", &[&instance], "max_handshakes = 1");
-    let _first = start_session(&proxy, "");
+    let _first = start_session(&proxy);
     let mut far = instance.accept();
     far.request();
-    let crowd: Vec<Socket> = (0..256).map(|_| start_session(&proxy, "")).collect();
+    let crowd: Vec<Socket> = (0..256).map(|_| start_session(&proxy)).collect();
     proxy.counts("stickyd_upgrades_queued", &[], 256);
     crowd.into_iter().for_each(Socket::reset);
     proxy.counts("stickyd_upgrades_queued", &[], 0);
-    let mut honest = start_session(&proxy, "");
+    let mut honest = start_session(&proxy);
     far.send(open_packet("Connection: close\r\n"));
     let mut far = instance.accept();
     far.request();
@@ -232,12 +251,12 @@ fn our_own_answer_to_http_1_0_says_whether_the_connection_is_kept() {
     assert!(answer.field("connection").is_some(), "kept open without a word: {}", answer.head);
 }
 
-/// The close packet is told before the instance hears of it.
+/// The client is told before the instance hears of it.
 #[test]
 fn a_poll_that_is_closed_ends_at_the_instance() {
     let blue = Instance::start();
     let proxy = proxy("", &[&blue], "");
-    let mut client = start_session(&proxy, "");
+    let mut client = start_session(&proxy);
     let mut far = blue.accept();
     far.request();
     far.send(open_packet("Access-Control-Allow-Origin: https://a.example\r\nVary: Origin\r\n"));
@@ -246,7 +265,7 @@ fn a_poll_that_is_closed_ends_at_the_instance() {
     far.request();
     proxy.close_tunnels(Reason::Command);
     let answer = client.answer();
-    assert_eq!((answer.status(), answer.text()), (200, "1"));
+    assert_eq!((answer.status(), answer.text()), (400, engine_io::UNKNOWN));
     assert_eq!(answer.field("access-control-allow-origin").as_deref(), Some("https://a.example"));
     far.is_gone();
     proxy.counts("stickyd_requests_open", &[], 0);
@@ -272,20 +291,13 @@ fn an_unknown_session_is_looked_for_where_a_new_one_would_begin() {
 /// A page that is loaded again leaves no place taken.
 #[test]
 fn a_session_that_its_instance_does_not_know_any_more_takes_no_place() {
-    let instance = Instance::start();
-    let proxy = Proxy::start(&format!(
-        "[upstream.app]\ninstances = [{{ address = \"{instance}\", max_tunnels = 1 }}]\n"
-    ));
-    let mut client = start_session(&proxy, "");
-    let mut far = instance.accept();
-    far.request();
-    far.send(open_packet(""));
-    client.answer();
+    let (instance, proxy) = tight();
+    let (mut client, mut far) = begun(&proxy, &instance);
     client.send(poll(""));
     far.request();
     far.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 41\r\n\r\n{\"code\":1,\"message\":\"Session ID unknown\"}");
     assert_eq!(client.answer().status(), 400);
-    let mut again = start_session(&proxy, "");
+    let mut again = start_session(&proxy);
     // On the kept connection if anywhere.
     if far.has_at_once(1) {
         far.request();
@@ -297,20 +309,13 @@ fn a_session_that_its_instance_does_not_know_any_more_takes_no_place() {
 /// The same when the client drops its poll: the instance closes such a session.
 #[test]
 fn a_session_whose_client_dropped_its_poll_takes_no_place() {
-    let instance = Instance::start();
-    let proxy = Proxy::start(&format!(
-        "[upstream.app]\ninstances = [{{ address = \"{instance}\", max_tunnels = 1 }}]\n"
-    ));
-    let mut client = start_session(&proxy, "");
-    let mut far = instance.accept();
-    far.request();
-    far.send(open_packet(""));
-    client.answer();
+    let (instance, proxy) = tight();
+    let (mut client, mut far) = begun(&proxy, &instance);
     client.send(poll(""));
     far.request();
     client.close();
     far.is_gone();
-    let mut again = start_session(&proxy, "");
+    let mut again = start_session(&proxy);
     std::thread::sleep(Duration::from_millis(100));
     if let Some(mut far) = instance.try_accept() {
         far.request();

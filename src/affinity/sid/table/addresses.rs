@@ -93,20 +93,13 @@ impl Addresses {
 
 #[cfg(test)]
 mod tests {
-    use super::super::list::{Chain, Linked};
+    use super::super::list::{Chain, Linked, size_in_slab};
     use super::*;
-
-    /// As slab keeps it.
-    #[expect(dead_code, reason = "only its size is of interest")]
-    enum Kept<T> {
-        Vacant(usize),
-        Occupied(T),
-    }
 
     impl Addresses {
         /// Bytes of one address in the slab.
         pub(in super::super) fn address_size() -> usize {
-            size_of::<Kept<Address>>()
+            size_in_slab::<Address>()
         }
 
         /// Bytes of everything that grows with the addresses.

@@ -79,6 +79,17 @@ fn links<E: Linked>(entries: &mut Slab<E>, chain: Chain, slot: Slot) -> &mut Lin
     entries[slot as usize].links(chain)
 }
 
+/// Bytes of an entry as slab keeps it.
+#[cfg(test)]
+pub(super) const fn size_in_slab<T>() -> usize {
+    #[expect(dead_code, reason = "only its size is of interest")]
+    enum Kept<T> {
+        Vacant(usize),
+        Occupied(T),
+    }
+    size_of::<Kept<T>>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -302,14 +302,8 @@ impl<H> Aging for Session<H> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::list::size_in_slab;
     use super::*;
-
-    /// As slab keeps it.
-    #[expect(dead_code, reason = "only its size is of interest")]
-    enum Kept<T> {
-        Vacant(usize),
-        Occupied(T),
-    }
 
     impl<H> Shard<H> {
         pub(in super::super) fn get_mut(&mut self, key: SidKey) -> Option<&mut H> {
@@ -328,7 +322,7 @@ mod tests {
 
         /// Bytes of one session in the slab.
         pub(in super::super) fn session_size() -> usize {
-            size_of::<Kept<Session<H>>>()
+            size_in_slab::<Session<H>>()
         }
 
         /// Bytes of everything that grows with the sessions.
