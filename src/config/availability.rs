@@ -41,9 +41,6 @@ const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_FD: &str = "stickyd opens its sockets itself: write the address";
 const RESOLVE: &str = "a name is looked up again for a connection when its last answer is 30 s old";
 const NO_FORGET: &str = "the last address of a name is kept until there is another";
-const NO_DOWN: &str =
-    "an instance that is down gets nothing new; a tunnel ends when its instance closes it, at once";
-const NO_DRAIN: &str = "a drain closes nothing: bound clients leave at their next session start";
 const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
@@ -61,14 +58,6 @@ pub(super) const LATER: &[Later] = &[
     row("upstream.NAME.resolve", Only("30s"), RESOLVE),
     row("upstream.NAME.resolve_forget", Nothing, NO_FORGET),
     row("upstream.NAME.expand", Only("false"), "one name is one instance"),
-    row("upstream.NAME.down.close", Nothing, NO_DOWN),
-    row("upstream.NAME.down.rate", Nothing, NO_DOWN),
-    row("upstream.NAME.down.close_code", Nothing, NO_DOWN),
-    row("upstream.NAME.down.deadline", Nothing, NO_DOWN),
-    row("upstream.NAME.drain.grace", Nothing, NO_DRAIN),
-    row("upstream.NAME.drain.spread", Nothing, NO_DRAIN),
-    row("upstream.NAME.drain.close_code", Nothing, NO_DRAIN),
-    row("upstream.NAME.drain.deadline", Nothing, NO_DRAIN),
     row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
     row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),
     row("upstream.NAME.timeouts.ping", Only("off"), "the proxy sends no pings"),

@@ -3,6 +3,7 @@
 //! Every value is final: defaults are filled in, units are gone, references are resolved. An `Option` here means
 //! "off", never "default". Nothing here knows TOML. The keys' names, defaults and reasons: `config.example.toml`.
 
+mod closing;
 mod health;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use closing::{Down, Drain, WhenDown};
 pub use health::{Check, Health};
 
 /// A whole, valid configuration.
@@ -93,6 +95,10 @@ pub struct Upstream {
     pub sticky: Sticky,
     /// `[upstream.NAME.health]`
     pub health: Health,
+    /// `[upstream.NAME.down]`
+    pub down: Down,
+    /// `[upstream.NAME.drain]`
+    pub drain: Drain,
     /// `[upstream.NAME.rebalance] rest`: a client that was moved does not come back for so long.
     pub rest: Duration,
     /// `[timeouts]` with this upstream's overrides.
@@ -140,7 +146,7 @@ pub enum InstanceState {
     Ready,
     /// No new clients; those that are bound to it still come.
     Cordon,
-    /// Bound clients go elsewhere at their next session start; what runs goes on.
+    /// Bound clients go elsewhere at their next session start; what runs is closed over `drain.spread`.
     Drain,
     /// Nothing goes there.
     Maintain,

@@ -79,6 +79,8 @@ fn the_defaults_are_those_of_the_schema() {
             secret: SecretSource::Auto,
         },
         health: default_health(),
+        down: Down { close: WhenDown::Silent, per_second: 1000, close_code: 1012, deadline: s(5) },
+        drain: Drain { grace: s(0), spread: s(60), close_code: 1012, deadline: s(300) },
         rest: s(600),
         timeouts,
     };

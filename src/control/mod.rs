@@ -3,11 +3,15 @@
 //! Stages are types: a [`Config`](crate::config::Config) is bound, what is bound runs. Nothing is listened on before
 //! every secret is loaded, nothing is served before every address is bound.
 
+mod assemble;
 pub mod explain;
 pub mod files;
 mod health;
+mod lifecycle;
 mod lock;
 pub mod metrics_listener;
+mod publisher;
+mod reload;
 mod run;
 mod scrape;
 pub(crate) mod secrets;

@@ -114,7 +114,7 @@ fn view(instance: &Instance) -> InstanceView<'_> {
         up: matches!(instance.vitals.state(), Health::Up | Health::Unknown),
         degraded: instance.vitals.state() == Health::Degraded,
         checks: &instance.vitals.counters,
-        state: match instance.config.state {
+        state: match instance.lifecycle.state() {
             InstanceState::Ready => State::Ready,
             InstanceState::Cordon => State::Cordon,
             InstanceState::Drain => State::Drain,

@@ -4,6 +4,7 @@
 //! the wrong value, so that one run finds them all; what comes out is used only if there was none.
 
 mod address;
+mod closing;
 mod cross;
 mod health;
 mod later;
