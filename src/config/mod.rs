@@ -9,6 +9,7 @@
 
 mod arguments;
 mod availability;
+pub mod diff;
 pub mod model;
 mod raw;
 mod report;
