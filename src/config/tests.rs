@@ -110,6 +110,7 @@ fn the_defaults_are_those_of_the_schema() {
             access: AccessTarget::Auto,
             access_format: AccessFormat::Json,
         },
+        reload: Reload { watch: true, max_removed: 50 },
         shutdown: Shutdown { ready_delay: s(0), spread: s(5), deadline: s(10) },
         timeouts,
     };
