@@ -13,6 +13,7 @@ mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;
+pub mod watch;
 
 pub use run::run;
 pub use start::{Running, StartError, start};
