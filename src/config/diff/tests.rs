@@ -197,6 +197,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("log.format = \"json\"", "log.format", "later"),
     ("log.access = \"/a\"", "log.access", "later"),
     ("log.access_format = \"combined\"", "log.access_format", "later"),
+    ("reload.watch = false", "reload.watch", "now"),
+    ("reload.max_removed = \"9%\"", "reload.max_removed", "now"),
     ("health_path = \"/-/ready\"\nshutdown.ready_delay = \"1s\"", "shutdown.ready_delay", "now"),
     ("shutdown.spread = \"1s\"", "shutdown.spread", "now"),
     ("shutdown.deadline = \"1m\"", "shutdown.deadline", "now"),
