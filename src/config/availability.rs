@@ -44,7 +44,6 @@ const NO_FORGET: &str = "the last address of a name is kept until there is anoth
 const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
-const NO_RELOAD: &str = "a changed file takes effect at the next start";
 const NO_UPGRADE: &str = "a new binary takes over by a restart";
 
 pub(super) const LATER: &[Later] = &[
@@ -75,8 +74,6 @@ pub(super) const LATER: &[Later] = &[
     row("admin.mode", Nothing, NO_ADMIN),
     row("admin.group", Nothing, NO_ADMIN),
     row("admin.address", Only("off"), NO_ADMIN),
-    row("reload.watch", Only("false"), NO_RELOAD),
-    row("reload.max_removed", Nothing, NO_RELOAD),
     row("upgrade.linger", Nothing, NO_UPGRADE),
     row("upgrade.spread", Nothing, NO_UPGRADE),
 ];

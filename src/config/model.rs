@@ -41,6 +41,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `[log]`
     pub log: Log,
+    /// `[reload]`
+    pub reload: Reload,
     /// `[shutdown]`
     pub shutdown: Shutdown,
     /// `[timeouts]` of the client's side of a connection; the instance's side is in [`Upstream::timeouts`].
@@ -399,6 +401,15 @@ pub enum AccessFormat {
     Json,
     /// The combined log format of Apache and nginx.
     Combined,
+}
+
+/// `[reload]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// The file is loaded when it changes.
+    pub watch: bool,
+    /// 0 to 100, in hundredths: a watched change that removes more of an upstream's instances waits for a person.
+    pub max_removed: u8,
 }
 
 /// `[shutdown]`

@@ -22,6 +22,7 @@ use crate::config::model::{Check, InstanceState};
 use crate::generation::Generation;
 use crate::local::{clock, random, timer};
 use crate::observe::metrics::CheckResult;
+use crate::upstream::connect::Endpoint;
 use crate::upstream::health::{Change, Event, Health, State};
 use crate::upstream::probe::{self, Target};
 use crate::upstream::{Instance, Upstream};
@@ -124,8 +125,8 @@ async fn supervise_all(
     }
 }
 
-/// What is known of the instances that are watched, by their numbers: it outlives a generation.
-type Known = HashMap<u32, Rc<RefCell<Health>>>;
+/// What is known of the instances that are watched, by their numbers: it outlives a generation, unless one has moved.
+type Known = HashMap<u32, (Arc<Endpoint>, Rc<RefCell<Health>>)>;
 
 /// Watches all instances of a generation, for as long as the result lives.
 fn watch_all(
@@ -146,13 +147,13 @@ fn watch_all(
             let now = clock::now().since_boot();
             let rules = &upstream.config.health;
             let health = match known.get(&instance.id) {
-                Some(health) => {
+                Some((place, health)) if Arc::ptr_eq(place, &instance.endpoint) => {
                     health.borrow_mut().follows(rules, now);
                     health.clone()
                 }
-                None => Rc::new(RefCell::new(Health::new(rules, now))),
+                _ => Rc::new(RefCell::new(Health::new(rules, now))),
             };
-            now_known.insert(instance.id, health.clone());
+            now_known.insert(instance.id, (instance.endpoint.clone(), health.clone()));
             watchers.spawn_local(watch(group.clone(), instance.clone(), health, permits.clone()));
         }
     }

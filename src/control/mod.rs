@@ -6,6 +6,7 @@
 mod assemble;
 pub mod explain;
 pub mod files;
+mod follow;
 mod health;
 mod lifecycle;
 mod lock;
@@ -17,7 +18,11 @@ mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;
+pub mod watch;
 
+pub use follow::File;
+pub use reload::{Caution, Reloader};
 pub use run::run;
 pub use start::{Running, StartError, start};
 pub use surroundings::Surroundings;
+pub use watch::Digest;

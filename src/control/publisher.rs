@@ -1,11 +1,14 @@
 //! The generation in force, and the only place that puts another one in force.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::generation::Generation;
+use crate::local::clock;
+use crate::observe::metrics::ReloadsView;
 
 /// What is in force.
 #[derive(Debug)]
@@ -14,11 +17,46 @@ pub(super) struct Publisher {
     /// Somebody makes the next one out of this one: others wait.
     making: Mutex<()>,
     changed: Notify,
+    /// How reloads went.
+    pub(super) reloads: Reloads,
+}
+
+/// How reloads went so far.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    done: AtomicU64,
+    refused: AtomicU64,
+    last_refused: AtomicBool,
+    last_at: AtomicU64,
+}
+
+impl Reloads {
+    /// One is over.
+    pub(super) fn note(&self, done: bool) {
+        if done { &self.done } else { &self.refused }.fetch_add(1, Ordering::Relaxed);
+        self.last_refused.store(!done, Ordering::Relaxed);
+        self.last_at.store(clock::epoch_seconds(), Ordering::Relaxed);
+    }
+
+    /// For the metrics. Until there is one the start counts as the last.
+    pub(super) fn view(&self) -> ReloadsView {
+        ReloadsView {
+            done: self.done.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            last_successful: !self.last_refused.load(Ordering::Relaxed),
+            last_at: self.last_at.load(Ordering::Relaxed),
+        }
+    }
 }
 
 impl Publisher {
     pub(super) fn new(published: Arc<ArcSwap<Generation>>) -> Self {
-        Publisher { published, making: Mutex::new(()), changed: Notify::new() }
+        Publisher {
+            published,
+            making: Mutex::new(()),
+            changed: Notify::new(),
+            reloads: Reloads { last_at: clock::epoch_seconds().into(), ..Reloads::default() },
+        }
     }
 
     /// What is in force now.

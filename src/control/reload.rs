@@ -2,31 +2,64 @@
 
 use std::sync::Arc;
 
-use super::{Running, assemble, lifecycle};
+use super::publisher::Publisher;
+use super::surroundings::Surroundings;
+use super::{assemble, lifecycle};
 use crate::config::Config;
 use crate::config::diff::{self, Diff};
 use crate::config::model::InstanceState;
 use crate::generation::Generation;
 use crate::tunnel::Reason;
 use crate::upstream::{Instance, Upstream};
-use crate::worker::Command;
+use crate::worker::{Command, Orders};
 
-impl Running {
+/// Whoever may put another configuration in force: a signal, the watched file, a command.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    publisher: Arc<Publisher>,
+    orders: Orders,
+    surroundings: Surroundings,
+}
+
+/// What a reload does about a change that removes a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caution {
+    /// Somebody asked for it.
+    Asked,
+    /// Nobody did: `[reload] max_removed` counts, for the file may have been cut off.
+    Watched,
+}
+
+impl Reloader {
+    pub(super) fn new(publisher: Arc<Publisher>, orders: Orders, surroundings: Surroundings) -> Self {
+        Reloader { publisher, orders, surroundings }
+    }
+
     /// Puts `config` in force. What cannot change while the process runs stays as it was, and is named in the difference.
     ///
     /// # Errors
-    /// When something that it names cannot be used: everything stays as it was then.
-    pub fn reload(&self, config: Config) -> Result<Diff, String> {
-        let mut difference = None;
-        let (before, next) = self.publisher.follow(|before| {
-            difference = Some(diff::diff(&before.config, &config));
+    /// When something that it names cannot be used, or it removes too much: everything stays as it was then.
+    pub fn reload(&self, config: Config, caution: Caution) -> Result<Diff, String> {
+        let mut difference = Diff::default();
+        let followed = self.publisher.follow(|before| {
+            difference = diff::diff(&before.config, &config);
+            let too_much = difference.removes_too_much(before.config.reload.max_removed);
+            if let (Caution::Watched, Some(too_much)) = (caution, too_much) {
+                return Err(too_much);
+            }
             assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))
-        })?;
-        let orders = self.orders();
+        });
+        self.publisher.reloads.note(followed.is_ok());
+        let (before, next) = followed?;
         for command in commands(&before, &next) {
-            orders.send_blocking(command);
+            self.orders.send_blocking(command);
         }
-        Ok(difference.unwrap_or_default())
+        Ok(difference)
+    }
+
+    /// The file cannot be read or is wrong: everything stays as it was.
+    pub fn refused(&self) {
+        self.publisher.reloads.note(false);
     }
 }
 

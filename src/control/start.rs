@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::health::{self, Supervisor};
 use super::publisher::Publisher;
+use super::reload::Reloader;
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
 use super::{assemble, files, lifecycle, lock};
@@ -174,6 +175,11 @@ impl Running {
         // One in maintenance is not checked.
         self.publisher.touch();
         Ok(())
+    }
+
+    /// Whoever may put another configuration in force.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.publisher.clone(), self.orders(), self.surroundings.clone())
     }
 
     /// The way of orders to all workers.

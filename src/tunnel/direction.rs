@@ -250,7 +250,11 @@ impl Direction {
 
     /// Queues our Close frame when the direction stands between two frames; never behind another Close frame.
     fn close_at_boundary(&mut self, frame: &CloseFrame) {
-        if self.sink == Sink::Open && self.manner != Manner::Opaque && self.scanner.left() == 0 && !self.close_seen() {
+        if self.sink == Sink::Open
+            && self.manner != Manner::Opaque
+            && self.scanner.left() == 0
+            && !self.close_seen()
+        {
             self.output.append(frame.as_bytes());
             self.sink = Sink::Closed;
         }

@@ -29,8 +29,8 @@ pub struct Tunnel<O> {
     active: Moment,
     /// When a byte last came from the instance, in units of 63 ms of the clock: this is held for days.
     heard: u32,
-    /// When the first direction ended.
-    half: Option<Moment>,
+    /// When the first direction ended; the clock's begin: none has.
+    half: Moment,
     /// The instance broke off: the client has its Close so many milliseconds later.
     owed_after: u32,
     /// What ended it first, and the code that was given.
@@ -66,7 +66,7 @@ impl<O: Owner> Tunnel<O> {
             opaque,
             active: clock::coarse(),
             heard: coarser(clock::coarse()),
-            half: None,
+            half: Moment::default(),
             owed_after: 0,
             first: None,
             closing: None,
@@ -207,8 +207,8 @@ impl<O: Owner> Tunnel<O> {
         let one_ended = [&self.up, &self.down]
             .iter()
             .any(|direction| direction.source != Source::Open || direction.is_over());
-        if one_ended && self.half.is_none() {
-            self.half = Some(clock::coarse());
+        if one_ended && self.half_since().is_none() {
+            self.half = clock::coarse();
             self.arm();
         }
         if self.up.waiting_since().or(self.down.waiting_since()).is_some() {
@@ -242,6 +242,10 @@ impl<O: Owner> Tunnel<O> {
         through(&self.up, &self.down) && through(&self.down, &self.up)
     }
 
+    fn half_since(&self) -> Option<Moment> {
+        (self.half != Moment::default()).then_some(self.half)
+    }
+
     /// The next moment at which something has lasted too long.
     fn deadline(&self) -> (Moment, Option<Reason>) {
         if let Some(closing) = &self.closing {
@@ -249,9 +253,9 @@ impl<O: Owner> Tunnel<O> {
         }
         let idle = (self.active.after(self.owner.limits().idle), Some(Reason::Idle));
         let half = self
-            .half
+            .half_since()
             .map(|since| (since.after(self.owner.limits().half_close), Some(Reason::HalfCloseTimeout)));
-        let owed = self.half.filter(|_| self.down.owes_close()).map(|since| {
+        let owed = self.half_since().filter(|_| self.down.owes_close()).map(|since| {
             let wait = Duration::from_millis(self.owed_after.into());
             (since.after(wait), Some(Reason::InstanceLost))
         });

@@ -54,7 +54,7 @@ impl Upstream {
     /// The same upstream after a change of the file: instances that are the same ones keep what belongs to them, and those that it no
     /// longer names stay, as ones that are emptied, while something is open at them.
     pub fn following(config: model::Upstream, keys: Option<Keys>, workers: usize, before: &Upstream) -> Self {
-        let pairs = diff::pairs(&before.named(), &config.instances);
+        let pairs = diff::pairs(&before.as_it_is(), &config);
         let instance = |(instance, pair): (_, &Option<usize>)| {
             let before = pair.map(|index| &*before.instances[index]);
             Arc::new(Instance::new(&config, instance, keys.as_ref(), workers, before))
@@ -88,9 +88,10 @@ impl Upstream {
         }
     }
 
-    /// What the file said of its instances, those that it no longer names included.
-    fn named(&self) -> Vec<model::Instance> {
-        self.instances.iter().map(|instance| instance.config.clone()).collect()
+    /// What the file says, as if it named those of its instances that are leaving too.
+    fn as_it_is(&self) -> model::Upstream {
+        let instances = self.instances.iter().map(|instance| instance.config.clone()).collect();
+        model::Upstream { instances, ..self.config.clone() }
     }
 
     /// Those of its instances that the file no longer names.

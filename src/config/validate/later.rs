@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::raw::{Table, Wrong, boolean, duration, off_or, percent, rate, ratio, text};
+use super::super::raw::{Table, Wrong, duration, off_or, rate, ratio, text};
 use super::{address, names};
 
 const fn s(seconds: u64) -> Duration {
@@ -18,7 +18,6 @@ const DAY: Duration = s(24 * 3600);
 /// The top level's.
 pub(super) fn read(top: &mut Table<'_>) {
     admin(top.table_or_off("admin", Some("{ address = \"off\" }")));
-    reload(top.table("reload"));
     upgrade(top.table("upgrade"));
 }
 
@@ -50,12 +49,6 @@ fn mode(text: &str) -> Result<u32, Wrong> {
         }
         _ => Err(Wrong::new("must be four octal digits", "write for example \"0660\"")),
     }
-}
-
-fn reload(mut table: Table<'_>) {
-    table.get("watch", true, boolean);
-    table.get("max_removed", 50, text(percent));
-    table.finish();
 }
 
 fn upgrade(mut table: Table<'_>) {
