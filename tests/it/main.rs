@@ -8,6 +8,7 @@
 //! | `chaos` | everything wrong at once |
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
+//! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
@@ -29,6 +30,7 @@ mod differential;
 mod explain;
 mod health;
 mod life;
+mod lifecycle;
 mod requests;
 mod sessions;
 mod support;

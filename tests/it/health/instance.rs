@@ -15,7 +15,7 @@ use crate::support::ws;
 
 /// What it does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Does {
+pub(crate) enum Does {
     /// Answers with its name, a session start with a session, a handshake with a tunnel that echoes.
     Well,
     /// Answers 500.
@@ -30,7 +30,7 @@ pub(super) enum Does {
 }
 
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -58,7 +58,7 @@ struct State {
 
 impl Checked {
     /// It is well.
-    pub(super) fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let listener = socket(([127, 0, 0, 1], 0).into());
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         // The kernel forgets a port that it has chosen itself when a socket stops listening: the second one asks for it.
@@ -88,54 +88,54 @@ impl Checked {
     }
 
     /// What it does with checks that come from now on.
-    pub(super) fn checks(&self, does: Does) {
+    pub(crate) fn checks(&self, does: Does) {
         self.shared.state.lock().unwrap().checks = does;
     }
 
     /// What it does with clients that come from now on.
-    pub(super) fn clients(&self, does: Does) {
+    pub(crate) fn clients(&self, does: Does) {
         self.shared.state.lock().unwrap().clients = does;
     }
 
     /// As when its process is stopped: nothing is said any more, to nobody.
-    pub(super) fn hangs(&self) {
+    pub(crate) fn hangs(&self) {
         self.checks(Does::Hangs);
         self.clients(Does::Hangs);
     }
 
-    pub(super) fn is_well(&self) {
+    pub(crate) fn is_well(&self) {
         self.checks(Does::Well);
         self.clients(Does::Well);
     }
 
     /// As when its process is killed: connections end, and nobody can connect.
-    pub(super) fn dies(&self) {
+    pub(crate) fn dies(&self) {
         SockRef::from(&self.shared.listener).shutdown(Shutdown::Both).unwrap();
         self.cut();
     }
 
     /// It listens again, at the same address.
-    pub(super) fn comes_back(&self) {
+    pub(crate) fn comes_back(&self) {
         SockRef::from(&self.shared.listener).listen(128).unwrap();
     }
 
     /// Checks that it saw.
-    pub(super) fn checked(&self) -> usize {
+    pub(crate) fn checked(&self) -> usize {
         self.shared.checks.load(Ordering::SeqCst)
     }
 
     /// Requests of clients that it saw.
-    pub(super) fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
     /// Connections that it saw.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Connections that are open.
-    pub(super) fn serving(&self) -> usize {
+    pub(crate) fn serving(&self) -> usize {
         self.shared.serving.load(Ordering::SeqCst)
     }
 

@@ -10,10 +10,10 @@ use std::fmt::Display;
 
 use crate::support::{Message, Proxy};
 
-use instance::{Checked, Does};
+pub(crate) use instance::{Checked, Does};
 
 /// Checks as fast as they go, believed in any case. An answer has time: this machine is busy.
-const FAST: &str = "interval = \"100ms\", fast_interval = \"100ms\", timeout = \"2s\", slow_start = \"0s\", panic_below = \"0%\"";
+pub(crate) const FAST: &str = "interval = \"100ms\", fast_interval = \"100ms\", timeout = \"2s\", slow_start = \"0s\", panic_below = \"0%\"";
 
 /// A proxy before these instances, which gives out turns. `health`: keys of that table; `more`: lines of the upstream, sections.
 fn before(instances: &[&dyn Display], health: &str, more: &str) -> Proxy {
@@ -28,16 +28,16 @@ const NOT_STICKY: &str = "sticky.by = []";
 
 /// Waits until the instance is as `stickyd_instance_up` and `stickyd_instance_degraded` say together: `1 0`, `0 1`, `0 0`.
 #[track_caller]
-fn is(proxy: &Proxy, instance: &Checked, state: (u64, u64)) {
+pub(crate) fn is(proxy: &Proxy, instance: &Checked, state: (u64, u64)) {
     let name = instance.to_string();
     let labels = [("instance", name.as_str())];
     proxy.counts("stickyd_instance_degraded", &labels, state.1);
     proxy.counts("stickyd_instance_up", &labels, state.0);
 }
 
-const UP: (u64, u64) = (1, 0);
-const DEGRADED: (u64, u64) = (0, 1);
-const DOWN: (u64, u64) = (0, 0);
+pub(crate) const UP: (u64, u64) = (1, 0);
+pub(crate) const DEGRADED: (u64, u64) = (0, 1);
+pub(crate) const DOWN: (u64, u64) = (0, 0);
 
 /// Checks of an instance that came to this, so far.
 fn checks(proxy: &Proxy, instance: &Checked, result: &str) -> u64 {

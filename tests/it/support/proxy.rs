@@ -6,9 +6,9 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use stickyd::config::model::Check;
+use stickyd::config::model::{Check, Config, InstanceState};
 use stickyd::tunnel::Reason;
-use stickyd::{Running, Surroundings, config};
+use stickyd::{Caution, Running, Surroundings, config};
 
 use super::metrics::Scrape;
 use super::{Message, Socket, eventually};
@@ -39,6 +39,13 @@ impl Proxy {
     /// quick stop, and without a word of `health` no checks.
     pub(crate) fn start(toml: &str) -> Self {
         watch_for_panics();
+        let config = Self::config(toml).unwrap_or_else(|report| panic!("{report}"));
+        let running = stickyd::start(config, &Surroundings::default(), None).unwrap();
+        Proxy { running: Some(running) }
+    }
+
+    /// What `toml` comes to, with what it need not say.
+    fn config(toml: &str) -> Result<Config, String> {
         let listen = if toml.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"\n" };
         let workers = if toml.contains("workers") { "" } else { "workers = 1\n" };
         let own = toml.contains("[shutdown]");
@@ -47,13 +54,29 @@ impl Proxy {
             "{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n{shutdown}[log]\naccess = \"off\"\n"
         );
         let mut loaded = config::parse(&text, "test.toml")
-            .unwrap_or_else(|report| panic!("{}\n{text}", report.render(config::Style::Plain)));
+            .map_err(|report| format!("{}\n{text}", report.render(config::Style::Plain)))?;
         if !toml.contains("health.") && !toml.contains(".health]") && !toml.contains("health =") {
             // A scripted instance takes whoever connects for the next step of its script.
             loaded.config.upstreams.iter_mut().for_each(|upstream| upstream.health.check = Check::Off);
         }
-        let running = stickyd::start(loaded.config, &Surroundings::default(), None).unwrap();
-        Proxy { running: Some(running) }
+        Ok(loaded.config)
+    }
+
+    /// Puts another configuration in force; what it says of the difference, or why not.
+    pub(crate) fn reload(&self, toml: &str) -> Result<String, String> {
+        let difference = self.running().reloader().reload(Self::config(toml)?, Caution::Asked);
+        difference.map(|difference| difference.to_string())
+    }
+
+    /// The same, as when nobody asked for it.
+    pub(crate) fn reload_watched(&self, toml: &str) -> Result<String, String> {
+        let difference = self.running().reloader().reload(Self::config(toml)?, Caution::Watched);
+        difference.map(|difference| difference.to_string())
+    }
+
+    /// Wants `state` of an instance of the upstream `app`.
+    pub(crate) fn want(&self, instance: &impl Display, state: InstanceState) {
+        self.running().want("app", &instance.to_string(), state).unwrap();
     }
 
     fn running(&self) -> &Running {
