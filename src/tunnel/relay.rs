@@ -304,7 +304,7 @@ impl<O: Owner> Tunnel<O> {
 
 /// Wraps after eight years.
 fn coarser(moment: Moment) -> u32 {
-    u32::try_from(moment.millis() / 63 & u64::from(u32::MAX)).unwrap_or(0)
+    u32::try_from((moment.millis() / 63) & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 impl<O: Owner + Unpin> Future for Tunnel<O> {

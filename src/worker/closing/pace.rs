@@ -54,8 +54,8 @@ mod tests {
     fn closes_are_even() {
         let check = |open: usize, steps: u32| {
             for (number, left) in (1..).zip(course(open, steps, 0)) {
-                let even = open as f64 * f64::from(steps - number) / f64::from(steps);
-                assert!((left as f64 - even).abs() <= 2.0, "{open} over {steps}: {left} after {number}");
+                let even = open * (steps - number) as usize / steps as usize;
+                assert!(left.abs_diff(even) <= 2, "{open} over {steps}: {left} after {number}");
             }
         };
         check(1, 1200);
