@@ -98,7 +98,7 @@ export class RawSession {
 
   /** One GET, as it is answered. */
   get(signal) {
-    return request(this.target(), { headers: this.headers, agent: this.agent, signal });
+    return this.#request({ headers: this.headers, signal });
   }
 
   /** One POST, as it is answered. */
@@ -108,7 +108,13 @@ export class RawSession {
     const body = this.jsonp ? new URLSearchParams({ d: payload.replace(/\\n/g, '\\\\n') }).toString() : payload;
     const type = this.jsonp ? 'application/x-www-form-urlencoded' : 'text/plain;charset=UTF-8';
     const headers = { ...this.headers, 'content-type': type, 'content-length': Buffer.byteLength(body) };
-    return request(this.target(), { method: 'POST', headers, body, agent: this.agent });
+    return this.#request({ method: 'POST', headers, body });
+  }
+
+  /** A scenario that failed elsewhere may still be at work here: it would leave a connection that nobody closes. */
+  async #request(options) {
+    if (this.closed) throw new Error('the session is closed');
+    return request(this.target(), { ...options, agent: this.agent });
   }
 
   /** The packets of one GET. */
