@@ -29,6 +29,7 @@ mod differential;
 mod explain;
 mod health;
 mod life;
+mod names;
 mod requests;
 mod sessions;
 mod support;
