@@ -4,7 +4,6 @@
 //! instance out. Only a name without any is waited for, by everybody together, and by none for longer than it likes. A
 //! lookup is not given up: a second one beside it would only occupy a second thread.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,7 +84,8 @@ impl Endpoint {
     /// This address works: it is tried first from now on.
     pub(super) fn works(&self, address: SocketAddr) {
         if let Place::Name(named) = &self.place {
-            named.name().works(address);
+            let change = named.name().works(address);
+            announce(&self.host, change, "");
         }
     }
 }
@@ -113,28 +113,25 @@ async fn look_up(endpoint: Arc<Endpoint>, rules: Resolve) {
     let mut lookup = pin!(tokio::net::lookup_host((host, endpoint.port)));
     let in_time = timer::within(LOOKUP_MAX, lookup.as_mut()).await;
     let is_late = in_time.is_none();
-    let answer = match in_time {
-        Some(answer) => answer,
-        None => {
-            named.failed();
-            let change = named.name().is_late(rules, now());
-            announce(host, change, "no answer in time");
-            named.heard.notify_waiters();
-            lookup.await
-        }
+    let answer = if let Some(answer) = in_time {
+        answer
+    } else {
+        named.failed();
+        let change = named.name().is_late(rules, now());
+        announce(host, change, "no answer in time");
+        named.heard.notify_waiters();
+        lookup.await
     };
-    let answer = answer.map(Iterator::collect::<Vec<_>>);
-    let addresses = answer.as_deref().unwrap_or_default();
+    let (addresses, error) = match answer {
+        Ok(answer) => (answer.collect::<Vec<_>>(), "no address".to_owned()),
+        Err(error) => (Vec::new(), error.to_string()),
+    };
     // One that was late has been counted.
     if addresses.is_empty() && !is_late {
         named.failed();
     }
-    let change = named.name().hear(addresses, rules, now());
-    announce(
-        host,
-        change,
-        &answer.as_ref().err().map_or_else(|| "no address".to_owned(), io::Error::to_string),
-    );
+    let change = named.name().hear(&addresses, rules, now());
+    announce(host, change, &error);
 }
 
 /// Lets others ask, and tells those who wait.
@@ -151,10 +148,13 @@ impl Drop for Ending<'_> {
 fn announce(name: &str, change: Option<Change>, error: &str) {
     match change {
         None => {}
-        Some(Change::Fails) => {
-            tracing::warn!(name, error, "a name cannot be looked up: what is known is kept")
+        Some(Change::Fails { kept: None }) => {
+            tracing::warn!(name, error, "a name cannot be looked up: its instance has no address");
         }
-        Some(Change::Answers) => tracing::info!(name, "a name can be looked up again"),
+        Some(Change::Fails { kept: Some(address) }) => {
+            tracing::warn!(name, error, %address, "a name cannot be looked up: its last address is kept");
+        }
+        Some(Change::Answers) => tracing::info!(name, "a name can be looked up"),
         Some(Change::Moved { from, to }) => tracing::info!(name, %from, %to, "an instance has a new address"),
         Some(Change::Forgot(address)) => {
             tracing::warn!(name, %address, error, "an address is forgotten: no lookup has confirmed it, and no connection");

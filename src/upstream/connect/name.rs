@@ -64,10 +64,13 @@ pub(super) struct Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Lookups fail from now on.
-    Fails,
+    Fails {
+        /// The address that is known nevertheless.
+        kept: Option<SocketAddr>,
+    },
     /// They no longer do.
     Answers,
-    /// The answer no longer holds the address.
+    /// The answer no longer holds the address, or it refuses and another of the name does not.
     Moved {
         /// The old one.
         from: SocketAddr,
@@ -99,11 +102,12 @@ impl Name {
     }
 
     /// A connection was made to this address: it is tried first from now on.
-    pub(super) fn works(&mut self, address: SocketAddr) {
-        if let Some(at) = self.addresses.iter().position(|known| *known == address) {
-            self.addresses[..=at].rotate_right(1);
-            self.trying = None;
-        }
+    pub(super) fn works(&mut self, address: SocketAddr) -> Option<Change> {
+        let at = self.addresses.iter().position(|known| *known == address)?;
+        self.trying = None;
+        let from = self.addresses[0];
+        self.addresses[..=at].rotate_right(1);
+        (at > 0).then_some(Change::Moved { from, to: address })
     }
 
     /// An answer of the resolver; an empty one or a failure is `[]`.
@@ -153,7 +157,7 @@ impl Name {
             self.trying = None;
             return Some(Change::Forgot(address));
         }
-        first.then_some(Change::Fails)
+        first.then_some(Change::Fails { kept: self.addresses.first().copied() })
     }
 
     fn is_due(&self, rules: Resolve, now: Duration) -> bool {

@@ -11,7 +11,7 @@ use crate::local::clock;
 const LONG: Duration = Duration::from_secs(3);
 
 /// The answer is asked for again after 30 s: not while a test runs.
-const RULES: Resolve = Resolve { every: Duration::from_secs(30), forget: Duration::from_secs(600) };
+const RULES: Resolve = Resolve { every: Duration::from_secs(30), forget: Duration::from_mins(10) };
 /// It is asked for again at once.
 const ALWAYS: Resolve = Resolve { every: Duration::ZERO, ..RULES };
 

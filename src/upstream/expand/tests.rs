@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use InstanceState::{Cordon, Drain, Maintain, Ready};
 
 const RULES: Rules = Rules { forget: s(600), most: 4 };
 
@@ -129,7 +130,6 @@ fn members_are_instances_as_the_file_has_their_name() {
             assert_eq!(instance, expected);
         }
     };
-    use InstanceState::{Cordon, Drain, Maintain, Ready};
     check(Ready, [Ready, Cordon, Ready]);
     check(Cordon, [Cordon; 3]);
     check(Drain, [Drain; 3]);

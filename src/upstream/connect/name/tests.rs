@@ -31,11 +31,13 @@ enum Step {
     Late(Option<Change>),
     /// It ends without a word: its thread is gone.
     Ends,
-    /// A connection was made.
+    /// A connection was made, to the address in front.
     Works(&'static str),
+    /// A connection was made, to another.
+    Moves(&'static str, Option<Change>),
 }
 
-use Step::{Answer, Ends, Find, Late, Works};
+use Step::{Answer, Ends, Find, Late, Moves, Works};
 
 #[track_caller]
 fn check(steps: &[(u64, Step)]) {
@@ -56,16 +58,22 @@ fn check(steps: &[(u64, Step)]) {
             }
             Late(change) => assert_eq!(name.is_late(RULES, now), *change, "{at}"),
             Ends => name.end(),
-            Works(last) => name.works(address(last)),
+            Works(last) => assert_eq!(name.works(address(last)), None, "{at}"),
+            Moves(last, change) => assert_eq!(name.works(address(last)), *change, "{at}"),
         }
     }
 }
 
-fn moved(from: &str, to: &str) -> Option<Change> {
-    Some(Change::Moved { from: address(from), to: address(to) })
+fn moved(from: &str, to: &str) -> Change {
+    Change::Moved { from: address(from), to: address(to) }
 }
 
-const FAILS: Option<Change> = Some(Change::Fails);
+const FAILS: Option<Change> = Some(Change::Fails { kept: None });
+/// Lookups fail, and the address is kept.
+fn keeps(last: &str) -> Change {
+    Change::Fails { kept: Some(address(last)) }
+}
+
 const ANSWERS: Option<Change> = Some(Change::Answers);
 
 #[test]
@@ -97,9 +105,9 @@ fn it_keeps_its_address_while_the_answer_holds_it() {
         (30, Find("1 2 3")),
         (60, Answer("3 1", None)),
         (60, Find("1 3")),
-        (90, Answer("3 4", moved("1", "3"))),
+        (90, Answer("3 4", Some(moved("1", "3")))),
         (90, Find("3 4")),
-        (120, Answer("5", moved("3", "5"))),
+        (120, Answer("5", Some(moved("3", "5")))),
         (120, Find("5")),
     ]);
 }
@@ -108,9 +116,10 @@ fn it_keeps_its_address_while_the_answer_holds_it() {
 fn what_works_is_tried_first() {
     check(&[
         (0, Answer("1 2 3", None)),
-        (0, Works("3")),
+        (0, Moves("3", Some(moved("1", "3")))),
         (0, Find("3 1 2")),
-        (0, Works("9")),
+        // It is not of this name any more.
+        (0, Moves("9", None)),
         (0, Find("3 1 2")),
         (30, Answer("1 2 3", None)),
         (30, Find("3 1 2")),
@@ -152,7 +161,7 @@ fn a_failure_takes_nothing_away_and_is_asked_again_soon() {
         (0, Answer("1 2", None)),
         (30, Find("1 2 ask")),
         (30, Works("1")),
-        (30, Answer("", FAILS)),
+        (30, Answer("", Some(keeps("1")))),
         (34, Find("1 2")),
         (34, Works("1")),
         (35, Find("1 2 ask")),
@@ -180,7 +189,7 @@ fn one_that_cannot_be_reached_may_have_moved() {
         (21, Answer("1", None)),
         (25, Find("1")),
         (26, Find("1 ask")),
-        (26, Answer("2", moved("1", "2"))),
+        (26, Answer("2", Some(moved("1", "2")))),
         // The new one has not been tried.
         (40, Find("2")),
         (40, Works("2")),
@@ -196,7 +205,7 @@ fn an_address_is_forgotten_when_neither_lookups_nor_connections_confirm_it() {
     check(&[
         (0, Answer("1 2", None)),
         (100, Find("1 2 ask")),
-        (100, Answer("", FAILS)),
+        (100, Answer("", Some(keeps("1")))),
         (699, Find("1 2 ask")),
         (699, Answer("", None)),
         (704, Find("1 2 ask")),
@@ -211,7 +220,7 @@ fn an_address_is_forgotten_when_neither_lookups_nor_connections_confirm_it() {
     // Lookups fail for long, connections not yet.
     check(&[
         (0, Answer("1", None)),
-        (100, Answer("", FAILS)),
+        (100, Answer("", Some(keeps("1")))),
         (650, Find("1 ask")),
         (650, Works("1")),
         (650, Answer("", None)),
@@ -230,7 +239,7 @@ fn an_address_is_forgotten_when_neither_lookups_nor_connections_confirm_it() {
         (650, Find("1 ask")),
         (650, Answer("1", None)),
         (701, Find("1 ask")),
-        (701, Answer("", FAILS)),
+        (701, Answer("", Some(keeps("1")))),
         (1300, Find("1 ask")),
         (1300, Answer("", None)),
         (1305, Find("1 ask")),
@@ -246,7 +255,7 @@ fn who_comes_after_a_long_pause_finds_the_last_address() {
         (0, Works("1")),
         (30, Find("1 ask")),
         (30, Works("1")),
-        (30, Answer("", FAILS)),
+        (30, Answer("", Some(keeps("1")))),
         // Nobody has tried to connect meanwhile: it may well be there.
         (10_000, Find("1 ask")),
         (10_000, Answer("", None)),
@@ -268,7 +277,7 @@ fn there_is_one_lookup_at_a_time_however_long_it_takes() {
         (600, Works("1")),
         (630, Find("1 ask")),
         (630, Works("1")),
-        (640, Late(FAILS)),
+        (640, Late(Some(keeps("1")))),
         (6000, Find("1")),
         (6000, Answer("", None)),
         (6004, Find("1")),
