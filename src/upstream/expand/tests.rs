@@ -174,7 +174,7 @@ proptest! {
                     prop_assert!(member.is_some() || (!was || before.len() > most) && heard.left_out > 0);
                 } else {
                     let since = *missed[at].get_or_insert(now);
-                    let kept = was && now - since < rules.forget;
+                    let kept = was && now.saturating_sub(since) < rules.forget;
                     if let Some(member) = member {
                         prop_assert!(kept);
                         prop_assert_eq!(member.presence, Presence::Missing { since });
