@@ -72,7 +72,7 @@ impl Endpoint {
         let found = named.name().find(rules, now());
         if found.ask {
             // Whoever connects may leave; the lookup stays to its end, which is bounded by the resolver's own patience.
-            tokio::task::spawn_local(look_up(self.clone(), rules));
+            tokio::task::spawn_local(look_up(self.clone(), rules, LOOKUP_MAX));
         }
         if !found.wait {
             return found.addresses;
@@ -104,14 +104,14 @@ fn now() -> Duration {
     clock::coarse().since_boot()
 }
 
-/// Asks the resolver once.
-async fn look_up(endpoint: Arc<Endpoint>, rules: Resolve) {
+/// Asks the resolver once. After `patience` nobody waits for it any more.
+pub(super) async fn look_up(endpoint: Arc<Endpoint>, rules: Resolve, patience: Duration) {
     let Place::Name(named) = &endpoint.place else { return };
     let host = endpoint.host.as_str();
     // Also when this task ends with its thread.
     let _ending = Ending(named);
     let mut lookup = pin!(tokio::net::lookup_host((host, endpoint.port)));
-    let in_time = timer::within(LOOKUP_MAX, lookup.as_mut()).await;
+    let in_time = timer::within(patience, lookup.as_mut()).await;
     let is_late = in_time.is_none();
     let answer = if let Some(answer) = in_time {
         answer

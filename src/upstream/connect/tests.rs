@@ -135,7 +135,7 @@ fn many_that_wait_are_one_lookup_and_have_its_answer() {
         assert!(waiting.iter().all(|task| !task.is_finished()));
         resolver.send(()).unwrap();
         for task in waiting {
-            let addresses = task.await.unwrap();
+            let addresses = timer::within(LONG, task).await.expect("somebody waits for ever").unwrap();
             assert!(!addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback()));
         }
         assert_eq!(endpoint.dns_failures(), 0);
@@ -174,6 +174,26 @@ fn a_failing_resolver_takes_no_address_away_and_an_answer_does() {
         let endpoint = Endpoint::named("192.0.2.2", &[a, b], ALWAYS);
         settle(&endpoint, || known(&endpoint, RULES).0 == [b]).await;
         assert_eq!(endpoint.dns_failures(), 0);
+    });
+}
+
+#[test]
+fn a_lookup_that_is_late_has_failed_and_may_still_succeed() {
+    without_a_resolver(|resolver| async move {
+        let endpoint = Endpoint::named("localhost", &[], RULES);
+        assert!(known(&endpoint, RULES).1);
+        let lookup = endpoint::look_up(endpoint.clone(), RULES, Duration::from_millis(20));
+        let lookup = tokio::task::spawn_local(lookup);
+        // Whoever waits is told, and whoever comes then does not wait.
+        for _ in 0..2 {
+            let addresses = timer::within(LONG, endpoint.addresses(ALWAYS)).await;
+            assert_eq!(addresses.expect("it is waited for"), []);
+        }
+        assert_eq!((endpoint.dns_failures(), lookup.is_finished()), (1, false));
+        resolver.send(()).unwrap();
+        timer::within(LONG, lookup).await.expect("it does not end").unwrap();
+        assert_eq!(endpoint.dns_failures(), 1);
+        assert!(!known(&endpoint, RULES).0.is_empty());
     });
 }
 
