@@ -14,4 +14,6 @@ pub struct Generation {
     pub config: Config,
     /// In the order of the file.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Upstreams that the file no longer names, until what was open at their instances has ended. No route leads there.
+    pub leaving: Vec<Arc<Upstream>>,
 }

@@ -6,17 +6,24 @@ use super::{BAD_CONFIGURATION, RunArgs, print};
 use crate::{config, control};
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    let (loaded, identity) = if args.listen.is_empty() {
+    let (loaded, identity, file) = if args.listen.is_empty() {
         // Two paths to one file are one configuration.
         let path = args.config.canonicalize().unwrap_or_else(|_| args.config.clone());
-        (config::load(&args.config), path.display().to_string())
+        let content = config::read(&args.config);
+        let digest = content.as_ref().ok().map(|content| control::Digest::of(content));
+        let loaded =
+            content.and_then(|content| config::parse_bytes(content, &args.config.display().to_string()));
+        // The path as it was given: a symlink may be swapped.
+        let path_given = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+        let file = digest.map(|digest| control::File { path: path_given, digest });
+        (loaded, path.display().to_string(), file)
     } else {
-        (config::from_arguments(&args.listen, &args.instances), args.listen.join(" "))
+        (config::from_arguments(&args.listen, &args.instances), args.listen.join(" "), None)
     };
     match loaded {
         Ok(loaded) => {
             print(&loaded.warnings);
-            control::run(loaded.config, &identity)
+            control::run(loaded.config, &identity, file)
         }
         Err(report) => {
             print(&report);

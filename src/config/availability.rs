@@ -39,13 +39,9 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_FD: &str = "stickyd opens its sockets itself: write the address";
-const NO_DOWN: &str =
-    "an instance that is down gets nothing new; a tunnel ends when its instance closes it, at once";
-const NO_DRAIN: &str = "a drain closes nothing: bound clients leave at their next session start";
 const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
-const NO_RELOAD: &str = "a changed file takes effect at the next start";
 const NO_UPGRADE: &str = "a new binary takes over by a restart";
 
 pub(super) const LATER: &[Later] = &[
@@ -57,14 +53,6 @@ pub(super) const LATER: &[Later] = &[
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
     row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
     row("upstream.NAME.expand", Only("false"), "one name is one instance"),
-    row("upstream.NAME.down.close", Nothing, NO_DOWN),
-    row("upstream.NAME.down.rate", Nothing, NO_DOWN),
-    row("upstream.NAME.down.close_code", Nothing, NO_DOWN),
-    row("upstream.NAME.down.deadline", Nothing, NO_DOWN),
-    row("upstream.NAME.drain.grace", Nothing, NO_DRAIN),
-    row("upstream.NAME.drain.spread", Nothing, NO_DRAIN),
-    row("upstream.NAME.drain.close_code", Nothing, NO_DRAIN),
-    row("upstream.NAME.drain.deadline", Nothing, NO_DRAIN),
     row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
     row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),
     row("upstream.NAME.timeouts.ping", Only("off"), "the proxy sends no pings"),
@@ -82,8 +70,6 @@ pub(super) const LATER: &[Later] = &[
     row("admin.mode", Nothing, NO_ADMIN),
     row("admin.group", Nothing, NO_ADMIN),
     row("admin.address", Only("off"), NO_ADMIN),
-    row("reload.watch", Only("false"), NO_RELOAD),
-    row("reload.max_removed", Nothing, NO_RELOAD),
     row("upgrade.linger", Nothing, NO_UPGRADE),
     row("upgrade.spread", Nothing, NO_UPGRADE),
 ];

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod availability;
+pub mod diff;
 pub mod model;
 mod raw;
 mod report;
@@ -29,7 +30,7 @@ use raw::{Damage, Table, Walk};
 use report::Problem;
 
 /// Largest file, in bytes: 4 MiB hold some 100 000 instances. More is another file, named by mistake.
-const LARGEST: u64 = 4 << 20;
+pub const LARGEST: u64 = 4 << 20;
 
 /// A configuration that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,16 +46,30 @@ pub struct Loaded {
 /// # Errors
 /// A report of everything that is wrong; also when the file cannot be read, is not text, or is over 4 MiB.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let name = path.display().to_string();
-    let text = read(path).map_err(|problem| Report::new(&name, "", vec![problem]))?;
-    match String::from_utf8(text) {
-        Ok(text) => parse(&text, &name),
+    parse_bytes(read(path)?, &path.display().to_string())
+}
+
+/// What is in the file at `path`.
+///
+/// # Errors
+/// Why it cannot be read, or that it is over 4 MiB.
+pub fn read(path: &Path) -> Result<Vec<u8>, Report> {
+    read_at_most(path).map_err(|problem| Report::new(&path.display().to_string(), "", vec![problem]))
+}
+
+/// As [`parse`], of what need not be text.
+///
+/// # Errors
+/// A report of everything that is wrong.
+pub fn parse_bytes(bytes: Vec<u8>, file_name: &str) -> Result<Loaded, Report> {
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, file_name),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             // Replacing the bad bytes leaves everything before them in its place.
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let problem = Problem::error(at..at + 1, "not UTF-8", "save the file as UTF-8");
-            Err(Report::new(&name, &text, vec![problem]))
+            Err(Report::new(file_name, &text, vec![problem]))
         }
     }
 }
@@ -94,7 +109,7 @@ fn schema() -> BTreeSet<String> {
     walk.into_known()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+fn read_at_most(path: &Path) -> Result<Vec<u8>, Problem> {
     let cannot = |error: std::io::Error| {
         let help = match error.kind() {
             std::io::ErrorKind::NotFound => {

@@ -3,6 +3,7 @@
 //! Every value is final: defaults are filled in, units are gone, references are resolved. An `Option` here means
 //! "off", never "default". Nothing here knows TOML. The keys' names, defaults and reasons: `config.example.toml`.
 
+mod closing;
 mod health;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use closing::{Down, Drain, WhenDown};
 pub use health::{Check, Health};
 
 /// A whole, valid configuration.
@@ -39,6 +41,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `[log]`
     pub log: Log,
+    /// `[reload]`
+    pub reload: Reload,
     /// `[shutdown]`
     pub shutdown: Shutdown,
     /// `[timeouts]` of the client's side of a connection; the instance's side is in [`Upstream::timeouts`].
@@ -95,6 +99,10 @@ pub struct Upstream {
     pub sticky: Sticky,
     /// `[upstream.NAME.health]`
     pub health: Health,
+    /// `[upstream.NAME.down]`
+    pub down: Down,
+    /// `[upstream.NAME.drain]`
+    pub drain: Drain,
     /// `[upstream.NAME.rebalance] rest`: a client that was moved does not come back for so long.
     pub rest: Duration,
     /// `[timeouts]` with this upstream's overrides.
@@ -142,7 +150,7 @@ pub enum InstanceState {
     Ready,
     /// No new clients; those that are bound to it still come.
     Cordon,
-    /// Bound clients go elsewhere at their next session start; what runs goes on.
+    /// Bound clients go elsewhere at their next session start; what runs is closed over `drain.spread`.
     Drain,
     /// Nothing goes there.
     Maintain,
@@ -404,6 +412,15 @@ pub enum AccessFormat {
     Json,
     /// The combined log format of Apache and nginx.
     Combined,
+}
+
+/// `[reload]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// The file is loaded when it changes.
+    pub watch: bool,
+    /// 0 to 100, in hundredths: a watched change that removes more of an upstream's instances waits for a person.
+    pub max_removed: u8,
 }
 
 /// `[shutdown]`

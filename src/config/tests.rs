@@ -80,6 +80,8 @@ fn the_defaults_are_those_of_the_schema() {
             secret: SecretSource::Auto,
         },
         health: default_health(),
+        down: Down { close: WhenDown::Silent, per_second: 1000, close_code: 1012, deadline: s(5) },
+        drain: Drain { grace: s(0), spread: s(60), close_code: 1012, deadline: s(300) },
         rest: s(600),
         timeouts,
     };
@@ -111,6 +113,7 @@ fn the_defaults_are_those_of_the_schema() {
             access: AccessTarget::Auto,
             access_format: AccessFormat::Json,
         },
+        reload: Reload { watch: true, max_removed: 50 },
         shutdown: Shutdown { ready_delay: s(0), spread: s(5), deadline: s(10) },
         timeouts,
     };
@@ -149,6 +152,7 @@ fn what_is_written_is_what_runs() {
          [metrics]\naddress = \"[::1]:9000\"\n\
          [log]\nlevel = \"info,stickyd::tunnel=debug\"\nformat = \"json\"\naccess = \"/var/log/a.log\"\n\
          access_format = \"combined\"\n\
+         [reload]\nwatch = false\nmax_removed = \"0%\"\n\
          [shutdown]\nready_delay = \"3s\"\nspread = \"4s\"\ndeadline = \"5s\"\n",
     );
     assert_eq!(config.workers.get(), 3);
@@ -202,6 +206,7 @@ fn what_is_written_is_what_runs() {
         access_format: AccessFormat::Combined,
     };
     assert_eq!(config.log, log);
+    assert_eq!(config.reload, Reload { watch: false, max_removed: 0 });
     assert_eq!(config.shutdown, Shutdown { ready_delay: s(3), spread: s(4), deadline: s(5) });
 }
 

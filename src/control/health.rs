@@ -3,7 +3,10 @@
 //! One task watches one instance. What it finds goes into the instance's [`Vitals`](crate::upstream::vitals::Vitals), where
 //! placement reads it, and once for each change into the log.
 
-use std::cell::Cell;
+mod down;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,19 +17,25 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::publisher::Publisher;
 use crate::config::model::{Check, InstanceState};
 use crate::generation::Generation;
 use crate::local::{clock, random, timer};
 use crate::observe::metrics::CheckResult;
+use crate::upstream::connect::Endpoint;
 use crate::upstream::health::{Change, Event, Health, State};
 use crate::upstream::probe::{self, Target};
 use crate::upstream::{Instance, Upstream};
+use crate::worker::{Command, Orders};
 
 /// Checks of one instance at a time, those that are late included; more wait for an end. One that hangs has five by default.
 const OF_ONE: usize = 8;
 /// Checks at a time that each instance adds to those of the process, and the most that there are.
 const EACH: usize = 4;
 const OF_ALL: usize = 256;
+
+/// How often instances that are leaving are looked at.
+const REAP: Duration = Duration::from_millis(500);
 
 /// The thread that checks.
 #[derive(Debug)]
@@ -41,11 +50,15 @@ pub(super) fn at_a_time(generation: &Generation) -> usize {
     (checked * EACH).min(OF_ALL)
 }
 
-/// Starts to check. `at_a_time`: checks, of all instances.
+/// Starts to check. `at_a_time`: checks, of all instances. `orders`: to those who close what is open at one that is down.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub(super) fn supervise(generation: Arc<Generation>, at_a_time: usize) -> io::Result<Supervisor> {
+pub(super) fn supervise(
+    publisher: Arc<Publisher>,
+    orders: Orders,
+    at_a_time: usize,
+) -> io::Result<Supervisor> {
     let (stop, stopped) = oneshot::channel();
     let (report, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
@@ -56,7 +69,7 @@ pub(super) fn supervise(generation: Arc<Generation>, at_a_time: usize) -> io::Re
         };
         // Whoever started it hears of success as soon as the loop can run.
         let _ = report.send(Ok(()));
-        runtime.block_on(watch_all(&generation, at_a_time, stopped));
+        runtime.block_on(supervise_all(&publisher, &orders, at_a_time, stopped));
         // A resolver that does not answer is not waited for.
         runtime.shutdown_background();
     })?;
@@ -80,23 +93,71 @@ impl Supervisor {
 /// Its instances that are checked.
 fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
     let checks = upstream.config.health.check != Check::Off;
-    let wanted = |instance: &&Arc<Instance>| instance.config.state != InstanceState::Maintain;
+    let wanted = |instance: &&Arc<Instance>| instance.lifecycle.state() != InstanceState::Maintain;
     upstream.instances.iter().filter(move |_| checks).filter(wanted)
 }
 
-async fn watch_all(generation: &Generation, at_a_time: usize, stopped: oneshot::Receiver<()>) {
+/// Watches the instances of each generation in turn, and forgets those that have left.
+async fn supervise_all(
+    publisher: &Publisher,
+    orders: &Orders,
+    at_a_time: usize,
+    mut stopped: oneshot::Receiver<()>,
+) {
     // Dropped at the end, with all that runs in them.
-    let mut tasks = JoinSet::new();
-    tasks.spawn_local(timer::drive());
+    let mut driver = JoinSet::new();
+    driver.spawn_local(timer::drive());
     let permits = Arc::new(Semaphore::new(at_a_time));
+    let mut known = Known::new();
+    loop {
+        let generation = publisher.current();
+        let (watchers, now_known) = watch_all(&generation, orders, &permits, &known);
+        known = now_known;
+        loop {
+            tokio::select! {
+                // An error: whoever could have said so is gone.
+                _ = &mut stopped => return,
+                () = publisher.changed() => break,
+                () = tokio::time::sleep(REAP) => publisher.reap(),
+            }
+        }
+        drop(watchers);
+    }
+}
+
+/// What is known of the instances that are watched, by their numbers: it outlives a generation, unless one has moved.
+type Known = HashMap<u32, (Arc<Endpoint>, Rc<RefCell<Health>>)>;
+
+/// Watches all instances of a generation, for as long as the result lives.
+fn watch_all(
+    generation: &Generation,
+    orders: &Orders,
+    permits: &Arc<Semaphore>,
+    known: &Known,
+) -> (JoinSet<()>, Known) {
+    let mut watchers = JoinSet::new();
+    let mut now_known = Known::new();
     for upstream in &generation.upstreams {
-        let group = Rc::new(Group { upstream: upstream.clone(), believed: Cell::new(true) });
+        let group = Rc::new(Group {
+            upstream: upstream.clone(),
+            believed: Cell::new(upstream.believes_checks()),
+            orders: orders.clone(),
+        });
         for instance in checked(upstream) {
-            tasks.spawn_local(watch(group.clone(), instance.clone(), permits.clone()));
+            let now = clock::now().since_boot();
+            let rules = &upstream.config.health;
+            let health = match known.get(&instance.id) {
+                Some((place, health)) if Arc::ptr_eq(place, &instance.endpoint) => {
+                    health.borrow_mut().follows(rules, now);
+                    health.clone()
+                }
+                _ => Rc::new(RefCell::new(Health::new(rules, now))),
+            };
+            now_known.insert(instance.id, (instance.endpoint.clone(), health.clone()));
+            watchers.spawn_local(watch(group.clone(), instance.clone(), health, permits.clone()));
         }
     }
-    // An error: whoever could have said so is gone.
-    let _ = stopped.await;
+    (watchers, now_known)
 }
 
 /// An upstream, and whether its checks are believed.
@@ -104,30 +165,38 @@ async fn watch_all(generation: &Generation, at_a_time: usize, stopped: oneshot::
 struct Group {
     upstream: Arc<Upstream>,
     believed: Cell<bool>,
+    orders: Orders,
 }
 
 /// What is heard of a check: its number, what, and after how long.
 type Heard = (u64, Event, Duration);
 
-async fn watch(group: Rc<Group>, instance: Arc<Instance>, permits: Arc<Semaphore>) {
+async fn watch(
+    group: Rc<Group>,
+    instance: Arc<Instance>,
+    health: Rc<RefCell<Health>>,
+    permits: Arc<Semaphore>,
+) {
     let now = || clock::now().since_boot();
     let target = Rc::new(Target::of(&group.upstream, &instance));
-    let mut health = Health::new(&group.upstream.config.health, now());
     let (tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
     let mut checks = Checks::default();
     loop {
         checks.forget_ended();
-        instance.vitals.publish(health.state(), health.share(now()));
-        let wake = health.wake(now()).saturating_sub(now());
+        let wake = {
+            let health = health.borrow();
+            instance.vitals.publish(health.state(), health.share(now()));
+            health.wake(now()).saturating_sub(now())
+        };
         tokio::select! {
             // Not by the worker's wheel, which is too coarse for intervals with a jitter.
             () = tokio::time::sleep(wake), if checks.has_room() => {
-                if health.due() <= now() {
-                    let check = health.begin(now(), random::next());
+                if health.borrow().due() <= now() {
+                    let check = health.borrow_mut().begin(now(), random::next());
                     checks.begin(check, run(check, target.clone(), permits.clone(), tell.clone()));
                 }
             }
-            () = instance.vitals.suspected() => health.suspect(now()),
+            () = instance.vitals.suspected() => health.borrow_mut().suspect(now()),
             Some((check, event, took)) = hear.recv() => {
                 if let Some(result) = result(&event) {
                     instance.vitals.counters.check(result, took.as_secs_f64());
@@ -135,9 +204,13 @@ async fn watch(group: Rc<Group>, instance: Arc<Instance>, permits: Arc<Semaphore
                 if event == Event::Late && permits.available_permits() == 0 {
                     checks.give_up(check);
                 }
-                if let Some(change) = health.hear(check, event, now()) {
-                    instance.vitals.publish(health.state(), health.share(now()));
+                let change = health.borrow_mut().hear(check, event, now());
+                if let Some(change) = change {
+                    instance.vitals.publish(change.to, health.borrow().share(now()));
                     announce(&group, &instance, &change);
+                    for closing in down::closings(&group.upstream, &instance, &change) {
+                        group.orders.send(Command::Close(closing)).await;
+                    }
                 }
             }
             Some(_) = checks.tasks.join_next() => {}

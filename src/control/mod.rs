@@ -3,17 +3,26 @@
 //! Stages are types: a [`Config`](crate::config::Config) is bound, what is bound runs. Nothing is listened on before
 //! every secret is loaded, nothing is served before every address is bound.
 
+mod assemble;
 pub mod explain;
 pub mod files;
+mod follow;
 mod health;
+mod lifecycle;
 mod lock;
 pub mod metrics_listener;
+mod publisher;
+mod reload;
 mod run;
 mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;
+pub mod watch;
 
+pub use follow::File;
+pub use reload::{Caution, Reloader};
 pub use run::run;
 pub use start::{Running, StartError, start};
 pub use surroundings::Surroundings;
+pub use watch::Digest;

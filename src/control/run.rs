@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::follow::{File, Followed};
 use super::{Running, StartError, Surroundings, start};
 use crate::config::Config;
 use crate::observe::{logging, panics};
 
-/// Serves until a signal says otherwise. `identity`: see [`start()`].
-pub fn run(config: Config, identity: &str) -> ExitCode {
+/// Serves until a signal says otherwise. `identity`: see [`start()`]. `file`: where `config` comes from.
+pub fn run(config: Config, identity: &str, file: Option<File>) -> ExitCode {
     if let Err(error) = logging::init(&config.log) {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
@@ -35,7 +36,13 @@ pub fn run(config: Config, identity: &str) -> ExitCode {
         }
     };
     announce(&running);
-    let signal = signals.wait(&running);
+    let watched = running.generation().config.reload.watch;
+    let followed = file.map(|file| Followed::new(file, running.reloader()));
+    let watcher = followed.as_ref().filter(|_| watched).and_then(Followed::watch);
+    let signal = signals.wait(&running, followed.as_ref());
+    if let Some(watcher) = watcher {
+        watcher.stop();
+    }
     tracing::info!(signal, "stopping");
     running.stop();
     tracing::info!("stopped");
@@ -54,6 +61,13 @@ fn announce(running: &Running) {
     if let Some(address) = running.metrics() {
         tracing::info!("metrics on http://{address}/metrics");
     }
+}
+
+/// What a signal asks for.
+enum Heard {
+    End(&'static str),
+    Reopen,
+    Reload,
 }
 
 /// The signals that concern the process.
@@ -79,19 +93,26 @@ impl Signals {
     }
 
     /// Waits for the signal that ends the process; which it was. A second one ends it at once.
-    fn wait(self, running: &Running) -> &'static str {
+    fn wait(self, running: &Running, followed: Option<&Followed>) -> &'static str {
         let Signals { runtime, mut terminate, mut interrupt, mut reopen, mut hang_up } = self;
-        let name = runtime.block_on(async {
-            loop {
+        let name = loop {
+            let heard = runtime.block_on(async {
                 tokio::select! {
-                    _ = terminate.recv() => return "TERM",
-                    _ = interrupt.recv() => return "INT",
-                    _ = reopen.recv() => running.reopen_logs(),
-                    // Reload comes later; until then the signal must at least not end the process.
-                    _ = hang_up.recv() => tracing::warn!("HUP: reload is not available yet; restart to apply a changed file"),
+                    _ = terminate.recv() => Heard::End("TERM"),
+                    _ = interrupt.recv() => Heard::End("INT"),
+                    _ = reopen.recv() => Heard::Reopen,
+                    _ = hang_up.recv() => Heard::Reload,
+                }
+            });
+            match (heard, followed) {
+                (Heard::End(name), _) => break name,
+                (Heard::Reopen, _) => running.reopen_logs(),
+                (Heard::Reload, Some(followed)) => followed.again(),
+                (Heard::Reload, None) => {
+                    tracing::warn!("HUP: there is no file to load, the command line said all");
                 }
             }
-        });
+        };
         let second = move || {
             runtime.block_on(async {
                 tokio::select! {

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use super::metrics_listener;
+use super::publisher::Publisher;
 use super::start::{Running, StartError, unavailable};
 use crate::config::model::InstanceState;
-use crate::generation::Generation;
 use crate::http::Door;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
@@ -60,7 +60,8 @@ pub(super) fn serve(
     let (stop, stopped) = oneshot::channel();
     let (shared, limit) = (running.shared.clone(), running.connections_limit);
     let (started, ready) = (clock::wall(), running.ready.clone());
-    let render = move || expose(&shared.published.load(), &doors, &shared.access_log, limit, started);
+    let publisher = running.publisher.clone();
+    let render = move || expose(&publisher, &doors, &shared.access_log, limit, started);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
     let serve = move || {
         runtime.block_on(async move {
@@ -80,13 +81,14 @@ pub(super) fn serve(
 
 /// The text of a scrape.
 fn expose(
-    generation: &Generation,
+    publisher: &Publisher,
     doors: &[Arc<Door>],
     access_log: &AccessLog,
     limit: usize,
     started: SystemTime,
 ) -> String {
-    let upstreams = generation.upstreams.iter().map(|upstream| UpstreamView {
+    let generation = publisher.current();
+    let upstreams = generation.upstreams.iter().chain(&generation.leaving).map(|upstream| UpstreamView {
         name: upstream.config.name.clone(),
         shards: upstream.shards(),
         panic: !upstream.believes_checks(),
@@ -100,6 +102,7 @@ fn expose(
             log_lines_dropped: access_log.dropped(),
             panics: panics::count(),
             processes: 1,
+            reloads: publisher.reloads.view(),
             started,
             stats: ProcessStats::read(),
         },
@@ -114,7 +117,7 @@ fn view(instance: &Instance) -> InstanceView<'_> {
         up: matches!(instance.vitals.state(), Health::Up | Health::Unknown),
         degraded: instance.vitals.state() == Health::Degraded,
         checks: &instance.vitals.counters,
-        state: match instance.config.state {
+        state: match instance.lifecycle.state() {
             InstanceState::Ready => State::Ready,
             InstanceState::Cordon => State::Cordon,
             InstanceState::Drain => State::Drain,

@@ -4,22 +4,24 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::health::{self, Supervisor};
+use super::publisher::Publisher;
+use super::reload::Reloader;
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
-use super::{files, lock, secrets};
+use super::{assemble, files, lifecycle, lock};
 use crate::config::Config;
-use crate::config::model::{self, StickyKey};
+use crate::config::model::{self, InstanceState};
 use crate::generation::Generation;
 use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
-use crate::tunnel::Reason;
-use crate::upstream::Upstream;
-use crate::worker::{Command, Parts, Worker};
+use crate::tunnel::{Order, Reason};
+use crate::worker::{Closing, Command, Orders, Parts, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -49,7 +51,9 @@ pub(super) fn unavailable(error: impl fmt::Display) -> StartError {
 pub struct Running {
     workers: Vec<Worker>,
     supervisor: Option<Supervisor>,
+    pub(super) publisher: Arc<Publisher>,
     metrics: Option<Metrics>,
+    pub(super) surroundings: Surroundings,
     pub(super) shared: Shared,
     listeners: Vec<(String, Option<SocketAddr>)>,
     pub(super) connections_limit: usize,
@@ -71,7 +75,7 @@ pub fn start(
         _ => None,
     };
     let workers = config.workers.get();
-    let generation = assemble(config, surroundings)?;
+    let generation = assemble::generation(config, surroundings, None).map_err(StartError::Config)?;
     let config = &generation.config;
     let open_files = files::raise_limit();
     let checks = health::at_a_time(&generation);
@@ -94,11 +98,14 @@ pub fn start(
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
 
     let (listeners, doors, per_worker) = hand_out(bound, workers);
+    let shared = Shared::new(generation, access_log);
     let mut running = Running {
         workers: Vec::new(),
         supervisor: None,
+        publisher: Arc::new(Publisher::new(shared.published.clone())),
+        surroundings: surroundings.clone(),
         metrics: None,
-        shared: Shared::new(generation, access_log),
+        shared,
         listeners,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
@@ -116,10 +123,8 @@ pub fn start(
             .map_err(unavailable)?,
         );
     }
-    if checks > 0 {
-        let supervisor = health::supervise(running.generation(), checks).map_err(unavailable)?;
-        running.supervisor = Some(supervisor);
-    }
+    let supervisor = health::supervise(running.publisher.clone(), running.orders(), checks);
+    running.supervisor = Some(supervisor.map_err(unavailable)?);
     running.metrics = metrics_socket.map(|socket| scrape::serve(socket, &running, doors)).transpose()?;
     Ok(running)
 }
@@ -147,9 +152,39 @@ impl Running {
 
     /// Closes every open tunnel and every Engine.IO session that has a poll parked, for this reason, now.
     pub fn close(&self, reason: Reason) {
-        for worker in &self.workers {
-            worker.order(Command::Close(reason));
-        }
+        self.orders().send_blocking(Command::Close(Closing {
+            instance: None,
+            which: Which::Waiting,
+            order: Order::of(reason),
+            over: Duration::ZERO,
+        }));
+    }
+
+    /// Wants `state` of an instance from now on: `drain` and `maintain` empty it, as `[upstream.NAME.drain]` says.
+    ///
+    /// # Errors
+    /// When there is no such instance; what to write instead.
+    pub fn want(&self, upstream: &str, instance: &str, state: InstanceState) -> Result<(), String> {
+        let generation = self.generation();
+        let found = generation.upstreams.iter().find(|known| known.config.name == upstream);
+        let upstream = found.ok_or_else(|| format!("there is no upstream {upstream}"))?;
+        let found = upstream.instances.iter().find(|known| known.name == instance);
+        let instance =
+            found.ok_or_else(|| format!("upstream {} has no instance {instance}", upstream.config.name))?;
+        self.orders().send_blocking(lifecycle::want(upstream, instance, state, Reason::Drained));
+        // One in maintenance is not checked.
+        self.publisher.touch();
+        Ok(())
+    }
+
+    /// Whoever may put another configuration in force.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.publisher.clone(), self.orders(), self.surroundings.clone())
+    }
+
+    /// The way of orders to all workers.
+    pub(super) fn orders(&self) -> Orders {
+        Orders::to(&self.workers)
     }
 
     /// Opens the access log's file anew.
@@ -183,24 +218,6 @@ fn remove_unix_sockets(listeners: &[(String, Option<SocketAddr>)]) {
             tracing::debug!(path, %error, "cannot remove the socket");
         }
     }
-}
-
-/// Loads what the configuration names.
-fn assemble(config: Config, surroundings: &Surroundings) -> Result<Generation, StartError> {
-    let workers = config.workers.get();
-    let mut upstreams = Vec::new();
-    for upstream in &config.upstreams {
-        let sealed = upstream.sticky.by.contains(&StickyKey::Cookie);
-        let keys =
-            sealed.then(|| secrets::load(&upstream.sticky.secret, surroundings.state.as_deref())).transpose();
-        let keys =
-            keys.map_err(|error| StartError::Config(format!("upstream {}: {error}", upstream.name)))?;
-        if let Some(keys) = &keys {
-            tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
-        }
-        upstreams.push(Arc::new(Upstream::new(upstream.clone(), keys, workers)));
-    }
-    Ok(Generation { config, upstreams })
 }
 
 type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;

@@ -22,7 +22,7 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
-use crate::tunnel::Seat;
+use crate::tunnel::{Reason, Seat, Sort};
 use crate::upstream::Upstream;
 use crate::upstream::load::Handshake as Turn;
 
@@ -81,8 +81,8 @@ pub(super) struct Transfer<'x> {
     seen: usize,
     /// Interim answers so far.
     interims: u8,
-    /// A poll can be told to end.
-    seat: Option<Seat>,
+    /// Where an order to end finds it.
+    seat: Seat,
 }
 
 impl<'x> Transfer<'x> {
@@ -96,7 +96,10 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
-        let seat = (request.kind == Kind::Poll).then(|| ctx.polls.seat(ctx.standing_order()));
+        let sort = if request.kind == Kind::Poll { Sort::Poll } else { Sort::Exchange };
+        // Other exchanges may come to their end.
+        let standing = ctx.standing_order().filter(|_| sort == Sort::Poll);
+        let seat = ctx.leased.seat(lease.instance.id, sort, standing);
         Transfer {
             ctx,
             client,
@@ -148,6 +151,9 @@ impl<'x> Transfer<'x> {
     /// connection can serve again.
     pub(super) async fn deliver(&mut self, mut answer: Answer) -> (u64, Result<bool, Broken>) {
         let head = std::mem::take(&mut answer.head);
+        if answer.stream {
+            self.seat.becomes(Sort::Stream);
+        }
         let client_chunked = self.request.version == Version::Http11
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
         let mut down = Pump::new(head, answer.framing, client_chunked, None, self.request.limits.bytes);
@@ -167,9 +173,7 @@ impl<'x> Transfer<'x> {
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
         // Once an answer has begun there may be packets in it, which nobody else has.
         let begun = !self.lease.wire.unread().is_empty();
-        if let Some(order) = self.seat.as_ref().filter(|_| !begun).and_then(|seat| seat.order(cx)) {
-            return Poll::Ready(Err(Failure::SessionClosed(order.reason)));
-        }
+        self.obey(cx, begun)?;
         let mut moved = false;
         let uploading = self.poll_upload(cx, &mut moved)?;
         // What the client does not take of interim answers is not read from the instance either.
@@ -204,7 +208,18 @@ impl<'x> Transfer<'x> {
         self.poll_patience(cx, uploading.then_some(moved), down)
     }
 
+    /// Ends when it is told to. An answer to a poll that has `begun` has packets that nobody else has: it is cut only with its
+    /// instance.
+    fn obey(&self, cx: &Poller<'_>, begun: bool) -> Result<(), Failure> {
+        let spared = |reason| begun && self.request.kind == Kind::Poll && reason != Reason::Down;
+        match self.seat.order(cx) {
+            Some(order) if !spared(order.reason) => Err(Failure::Closed(order.reason)),
+            _ => Ok(()),
+        }
+    }
+
     fn poll_deliver(&mut self, cx: &mut Poller<'_>, down: &mut Pump) -> Poll<Result<(), Failure>> {
+        self.obey(cx, true)?;
         let mut moved = false;
         if self.up_refused {
             // Our write has taken the error of a reset: what is read behind it ends like a clean answer.

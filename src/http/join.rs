@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll, ready};
+use std::time::Duration;
 
 use super::Context;
 use super::connection::{Arrival, Connection};
@@ -14,8 +15,9 @@ use super::record;
 use super::request::{Notes, Request};
 use super::upgrade;
 use crate::local::clock::{self, Moment};
+use crate::local::random;
 use crate::local::stream::Stream;
-use crate::tunnel::{Limits, Owner, Reason, Tunnel, Way};
+use crate::tunnel::{Limits, Owner, Reason, Sort, Tunnel, Way};
 use crate::upstream::load::{Handshake, OpenTunnel};
 use crate::upstream::{Instance, Upstream};
 
@@ -74,6 +76,8 @@ pub(super) struct Life {
     pub(super) notes: Option<Box<Notes>>,
     /// Its end is on record. Here, where there is room for it, and not in its task.
     recorded: Cell<bool>,
+    /// Its instance side has broken off, and is counted so.
+    pub(super) broken: Cell<bool>,
 }
 
 impl Owner for Life {
@@ -81,8 +85,18 @@ impl Owner for Life {
         &self.upstream.tunnel_limits
     }
 
-    fn instance_broke_off(&self) {
+    fn instance_broke_off(&self) -> Duration {
         self.instance.vitals.suspect();
+        let down = &self.upstream.config.down;
+        let broken = self.instance.load.one_broke_off();
+        self.broken.set(true);
+        // The first is told at once; where many break off together each draws its moment.
+        let span = Duration::from_secs(1) * (broken - 1) / down.per_second;
+        random::up_to(span.min(down.deadline))
+    }
+
+    fn broken_code(&self) -> u16 {
+        self.upstream.config.down.close_code
     }
 
     /// Counts a tunnel's traffic where its instance's other traffic is counted.
@@ -111,7 +125,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
     let Joined { instance, early, opaque, request, leased, known_as, handshake } = joined;
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
-    let seat = ctx.tunnels.seat(ctx.standing_order());
+    let seat = ctx.tunnels.seat(leased.id, Sort::Tunnel, ctx.standing_order());
     let life = Life {
         ctx,
         arrival,
@@ -121,6 +135,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         known_as,
         notes: request.notes,
         recorded: Cell::new(false),
+        broken: Cell::new(false),
     };
     // It counts as a tunnel now.
     drop(handshake);
@@ -172,7 +187,7 @@ mod tests {
         let config = config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
         let log = AccessLog::open(&config.log.access, config.log.access_format, None).unwrap();
         let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
-        let generation = Generation { config, upstreams: vec![upstream.clone()] };
+        let generation = Generation { config, upstreams: vec![upstream.clone()], leaving: vec![] };
         (Rc::new(Context::new(0, Shared::new(generation, log))), upstream)
     }
 
@@ -197,9 +212,16 @@ mod tests {
             known_as: KnownAs { address: IpAddr::from([127, 0, 0, 1]), binding: None, shows_it: false },
             notes: None,
             recorded: Cell::new(false),
+            broken: Cell::new(false),
         };
         upstream.instances[0].counters(0).tunnels_opened.one();
-        let tunnel = Tunnel::new((socket(), socket()), (&[], &[]), false, life, ctx.tunnels.seat(None));
+        let tunnel = Tunnel::new(
+            (socket(), socket()),
+            (&[], &[]),
+            false,
+            life,
+            ctx.tunnels.seat(0, Sort::Tunnel, None),
+        );
         Live { tunnel }
     }
 

@@ -70,8 +70,8 @@ pub struct Context {
     pub pool: Pool,
     /// Open tunnels.
     pub tunnels: Rc<Registry>,
-    /// Parked polls of Engine.IO sessions.
-    pub polls: Rc<Registry>,
+    /// Exchanges that have an instance.
+    pub leased: Rc<Registry>,
     /// The process's access log.
     pub access_log: Arc<AccessLog>,
     /// The process's Engine.IO sessions.
@@ -109,7 +109,7 @@ impl Context {
             worker,
             pool: Pool::default(),
             tunnels: Rc::default(),
-            polls: Rc::default(),
+            leased: Rc::default(),
             access_log,
             sids,
             rest,
@@ -137,7 +137,7 @@ impl Context {
     /// What a tunnel or a poll that begins now is to do at once: who stops has closed those that it saw, and this one would
     /// be left over.
     fn standing_order(&self) -> Option<Order> {
-        self.stopping.get().then_some(Order { reason: Reason::Shutdown })
+        self.stopping.get().then(|| Order::of(Reason::Shutdown))
     }
 
     /// Counts up by one with every call.

@@ -166,8 +166,12 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
         return (Sid::Unknown, None);
     }
     let key = ctx.sids.key(&upstream.config.name, sid);
-    let read = |home: &Home, _: Option<&Arc<[u8]>>| (upstream.index(home.instance()), home.has_left());
-    match ctx.sids.hold(key, clock::coarse().since_boot(), read) {
+    let now = clock::coarse().since_boot();
+    let read = |home: &Home, _: Option<&Arc<[u8]>>| {
+        let dismissed = home.instance().lifecycle.has_dismissed(key.spread(), now);
+        (upstream.index(home.instance()).filter(|_| !dismissed), home.has_left())
+    };
+    match ctx.sids.hold(key, now, read) {
         None => (Sid::Unknown, None),
         Some((held, (index, had_left))) => {
             if had_left {

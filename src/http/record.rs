@@ -192,6 +192,9 @@ pub(super) fn tunnel_closes(life: &Life, reason: Reason) {
 /// A tunnel has ended.
 pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
     let ctx = &life.ctx;
+    if life.broken.get() {
+        life.instance.load.broken_one_ended();
+    }
     life.instance.counters(ctx.worker).tunnel_closed(ended.reason.as_str(), ended.code);
     let lived = clock::now().since(life.began);
     life.upstream.counters(ctx.worker).tunnel_seconds.observe(lived.as_secs_f64());
@@ -217,7 +220,7 @@ pub(super) fn session_ended(ctx: &Context, request: &Request, lease: Option<&Lea
     if let Some(session) = request.placing.held() {
         session.forget();
     }
-    if let (Failure::SessionClosed(reason), Some(lease)) = (failure, lease)
+    if let (Failure::Closed(reason), Some(lease)) = (failure, lease)
         && reason.sends_away()
     {
         send_away(ctx, &request.upstream, &lease.instance, KnownAs::of(request, None));

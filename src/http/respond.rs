@@ -38,8 +38,8 @@ pub(super) enum Failure {
     QueueFull,
     /// The instance of its Engine.IO session is gone: no other knows the session.
     SessionGone,
-    /// The proxy closes its Engine.IO session while a poll is parked.
-    SessionClosed(Reason),
+    /// The proxy closes what is open at the instance.
+    Closed(Reason),
     /// No file descriptor is left to connect with.
     NoFiles,
     /// No local port is left to connect from.
@@ -72,10 +72,7 @@ impl Failure {
         Some(match self {
             Failure::BadRequest(BadRequest::HeadTooLarge) => (431, "Request Header Fields Too Large"),
             Failure::BadRequest(BadRequest::Connect) => (405, "Method Not Allowed"),
-            Failure::BadRequest(_)
-            | Failure::BadBody(_)
-            | Failure::SessionGone
-            | Failure::SessionClosed(_) => (400, "Bad Request"),
+            Failure::BadRequest(_) | Failure::BadBody(_) | Failure::SessionGone => (400, "Bad Request"),
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
@@ -86,6 +83,7 @@ impl Failure {
             | Failure::Full
             | Failure::QueueFull => (503, "Service Unavailable"),
             Failure::InstanceClosed
+            | Failure::Closed(_)
             | Failure::BadAnswer(_)
             | Failure::BadAnswerBody(_)
             | Failure::BadSwitch
@@ -111,7 +109,7 @@ impl Failure {
             Failure::Full => "every instance is full",
             Failure::QueueFull => "too many handshakes in flight",
             Failure::SessionGone => "the session's instance is gone",
-            Failure::SessionClosed(reason) => reason.as_str(),
+            Failure::Closed(reason) => reason.as_str(),
             Failure::NoLocalPort => "no local port",
             Failure::NoFiles => "no file descriptor",
             Failure::InstanceClosed => "the instance ended the connection",
@@ -176,7 +174,7 @@ impl Failure {
     pub(super) fn ends_session(self, kind: Kind) -> bool {
         match self {
             Failure::SessionGone => true,
-            Failure::SessionClosed(_) | Failure::InstanceClosed => kind == Kind::Poll,
+            Failure::Closed(_) | Failure::InstanceClosed => kind == Kind::Poll,
             _ => false,
         }
     }

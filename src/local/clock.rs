@@ -20,6 +20,11 @@ impl Moment {
         Moment(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The moment at which so much time has passed since the clock began.
+    pub fn at(since_boot: Duration) -> Moment {
+        Moment(0).after(since_boot)
+    }
+
     /// The time since the clock began: for what counts in durations and knows no clock.
     pub fn since_boot(self) -> Duration {
         Duration::from_nanos(self.0)

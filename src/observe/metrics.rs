@@ -23,7 +23,7 @@ pub use labels::{
     Origin, RebindReason, Refused, State,
 };
 pub use process::ProcessStats;
-pub use render::{Exposition, InstanceView, ProcessView, UpstreamView, render};
+pub use render::{Exposition, InstanceView, ProcessView, ReloadsView, UpstreamView, render};
 pub use text::CONTENT_TYPE;
 
 #[cfg(test)]

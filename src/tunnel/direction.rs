@@ -43,11 +43,21 @@ pub(super) struct Other {
     pub(super) closed: bool,
 }
 
+/// What passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Not WebSocket: bytes without boundaries.
+    Opaque,
+    /// Frames.
+    Frames,
+    /// Frames, and should they end without a Close, the sink is to have one from us.
+    Owing,
+}
+
 #[derive(Debug)]
 pub(super) struct Direction {
     way: Way,
-    /// Not WebSocket: bytes without boundaries.
-    opaque: bool,
+    manner: Manner,
     /// An end was lost because it acknowledged nothing for too long.
     pub(super) unacked: bool,
     pub(super) source: Source,
@@ -65,7 +75,11 @@ impl Direction {
     pub(super) fn new(way: Way, opaque: bool) -> Self {
         Direction {
             way,
-            opaque,
+            manner: match (opaque, way) {
+                (true, _) => Manner::Opaque,
+                (false, Way::Up) => Manner::Frames,
+                (false, Way::Down) => Manner::Owing,
+            },
             unacked: false,
             source: Source::Open,
             sink: Sink::Open,
@@ -109,8 +123,30 @@ impl Direction {
     pub(super) fn is_over(&self) -> bool {
         match self.sink {
             Sink::Lost | Sink::ShutDown => true,
-            Sink::Open | Sink::Closed => self.source == Source::Lost && self.output.is_empty(),
+            // The client may still answer our Close; to hang up on it could destroy the frame.
+            Sink::Closed if self.way == Way::Down => false,
+            Sink::Open | Sink::Closed => {
+                self.source == Source::Lost && self.output.is_empty() && !self.owes_close()
+            }
         }
+    }
+
+    /// The client ended first: it is owed nothing.
+    pub(super) fn owes_nothing(&mut self) {
+        if self.manner == Manner::Owing {
+            self.manner = Manner::Frames;
+        }
+    }
+
+    /// The instance broke off between two frames without a Close: the client is to have one from us, for upon it clients come
+    /// back at once, and some take a bare end for a fault of their own.
+    pub(super) fn owes_close(&self) -> bool {
+        self.manner == Manner::Owing
+            && self.source != Source::Open
+            && self.sink == Sink::Open
+            && self.held_len == 0
+            && self.scanner.left() == 0
+            && !self.close_seen()
     }
 
     /// Moves what can be moved. `closing`: our Close frame, to be queued at the next boundary. `true`: bytes moved.
@@ -193,7 +229,7 @@ impl Direction {
 
     /// Follows the frames in `bytes` and holds back an incomplete header: how many bytes may pass, and whether the rest is bad.
     fn scan(&mut self, bytes: &[u8], owner: &impl Owner) -> (usize, bool) {
-        let (whole, frames, bad) = if self.opaque {
+        let (whole, frames, bad) = if self.manner == Manner::Opaque {
             (bytes.len(), 0, false)
         } else {
             let scanned = self.scanner.scan(bytes);
@@ -214,7 +250,11 @@ impl Direction {
 
     /// Queues our Close frame when the direction stands between two frames; never behind another Close frame.
     fn close_at_boundary(&mut self, frame: &CloseFrame) {
-        if self.sink == Sink::Open && !self.opaque && self.scanner.left() == 0 && !self.close_seen() {
+        if self.sink == Sink::Open
+            && self.manner != Manner::Opaque
+            && self.scanner.left() == 0
+            && !self.close_seen()
+        {
             self.output.append(frame.as_bytes());
             self.sink = Sink::Closed;
         }
@@ -233,7 +273,8 @@ impl Direction {
             }
         }
         // Behind our Close the sink hears of the end when the tunnel is over: until then it may answer.
-        if self.source == Source::Ended && self.output.is_empty() && self.sink == Sink::Open {
+        let ends = self.source == Source::Ended && self.sink == Sink::Open && !self.owes_close();
+        if ends && self.output.is_empty() {
             // When the tunnel is over with this, both sockets are closed at once, which says the same.
             if !(other.over || other.closed && self.is_closed()) {
                 to.shut_down(cx);

@@ -13,7 +13,7 @@ mod relay;
 use std::time::Duration;
 
 pub use close::{ClosedBy, Reason};
-pub use registry::{Order, Registry, Seat};
+pub use registry::{Order, Registry, Seat, Sort};
 pub use relay::Tunnel;
 
 /// How long a tunnel may wait for what.
@@ -49,8 +49,16 @@ pub trait Owner {
     /// The proxy closes it for this reason, and neither end has heard of that yet.
     fn closes(&self, _reason: Reason) {}
 
-    /// The instance's side has ended without a Close, as when its process dies. The client's may go on for a while.
-    fn instance_broke_off(&self) {}
+    /// The instance's side has ended without a Close, as when its process dies. How long the client waits for the one that it
+    /// is owed: when many break off at once, not all shall come back at once.
+    fn instance_broke_off(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The code of that Close.
+    fn broken_code(&self) -> u16 {
+        1012
+    }
 }
 
 /// What passed in one direction.

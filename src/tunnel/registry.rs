@@ -1,21 +1,40 @@
-//! The tunnels of one worker, so that an order to close finds them.
+//! What is open at the instances of one worker, so that an order to close finds it.
 
 use std::cell::RefCell;
+use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use slab::Slab;
 
 use super::Reason;
+use crate::local::clock::Moment;
 
-/// An order to close a tunnel.
-#[derive(Clone, Copy, Debug)]
+/// An order to close what has a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Why; also decides the Close frame's code.
+    /// Why.
     pub reason: Reason,
+    /// The Close frame's code; `None`: the reason's own.
+    pub code: Option<NonZeroU16>,
+    /// Only if the instance has said nothing since.
+    pub silent_since: Option<Moment>,
 }
 
-/// All tunnels of one worker.
+/// What has a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// A tunnel.
+    Tunnel,
+    /// A poll of an Engine.IO session.
+    Poll,
+    /// An answer without an end in sight.
+    Stream,
+    /// Any other exchange.
+    Exchange,
+}
+
+/// What is open of one worker: its tunnels, or its exchanges.
 #[derive(Debug, Default)]
 pub struct Registry {
     seats: RefCell<Slab<State>>,
@@ -25,9 +44,12 @@ pub struct Registry {
 struct State {
     waker: Option<Waker>,
     order: Option<Order>,
+    /// The number of the instance that it is open at.
+    instance: u32,
+    sort: Sort,
 }
 
-/// A tunnel's place in the registry; given up when dropped.
+/// A place in the registry; given up when dropped.
 #[derive(Debug)]
 pub struct Seat {
     registry: Rc<Registry>,
@@ -35,30 +57,38 @@ pub struct Seat {
 }
 
 impl Registry {
-    /// Takes a seat. `order`: the tunnel is to close as soon as it begins.
-    pub fn seat(self: &Rc<Self>, order: Option<Order>) -> Seat {
-        let key = self.seats.borrow_mut().insert(State { waker: None, order });
-        Seat { registry: self.clone(), key: u32::try_from(key).expect("tunnels are bounded by open files") }
+    /// Takes a seat for what is open at this instance. `order`: it is to close as soon as it begins.
+    pub fn seat(self: &Rc<Self>, instance: u32, sort: Sort, order: Option<Order>) -> Seat {
+        let key = self.seats.borrow_mut().insert(State { waker: None, order, instance, sort });
+        Seat { registry: self.clone(), key: u32::try_from(key).expect("seats are bounded by open files") }
     }
 
-    /// Open tunnels.
+    /// Seats taken.
     pub fn len(&self) -> usize {
         self.seats.borrow().len()
     }
 
-    /// No tunnel is open.
+    /// No seat is taken.
     pub fn is_empty(&self) -> bool {
         self.seats.borrow().is_empty()
     }
 
-    /// The keys of all tunnels that are open now.
-    pub fn keys(&self) -> Vec<usize> {
-        self.seats.borrow().iter().map(|(key, _)| key).collect()
+    /// The keys of those that have no order yet; `wanted` says of which instances and sorts.
+    pub fn keys(&self, wanted: impl Fn(u32, Sort) -> bool) -> Vec<usize> {
+        let seats = self.seats.borrow();
+        let free = seats.iter().filter(|(_, state)| state.order.is_none());
+        free.filter(|(_, state)| wanted(state.instance, state.sort)).map(|(key, _)| key).collect()
     }
 
-    /// Orders one tunnel to close; an earlier order stands.
+    /// Orders one to close; an earlier order stands.
     pub fn order(&self, key: usize, order: Order) {
-        if let Some(state) = self.seats.borrow_mut().get_mut(key) {
+        self.order_if(key, order, |_, _| true);
+    }
+
+    /// The same, if what sits there is `wanted` still.
+    pub fn order_if(&self, key: usize, order: Order, wanted: impl Fn(u32, Sort) -> bool) {
+        let mut seats = self.seats.borrow_mut();
+        if let Some(state) = seats.get_mut(key).filter(|state| wanted(state.instance, state.sort)) {
             state.order.get_or_insert(order);
             if let Some(waker) = &state.waker {
                 waker.wake_by_ref();
@@ -76,6 +106,23 @@ impl Seat {
             state.waker = Some(cx.waker().clone());
         }
         state.order
+    }
+
+    /// The order was not meant for it: it stays as it is.
+    pub fn declines(&self) {
+        self.registry.seats.borrow_mut()[self.key as usize].order = None;
+    }
+
+    /// It has turned out to be something else.
+    pub fn becomes(&self, sort: Sort) {
+        self.registry.seats.borrow_mut()[self.key as usize].sort = sort;
+    }
+}
+
+impl Order {
+    /// For this reason, with its own code, whatever the instance says.
+    pub fn of(reason: Reason) -> Self {
+        Order { reason, code: None, silent_since: None }
     }
 }
 

@@ -2,8 +2,10 @@
 //! one lives for days.
 
 use std::future::Future;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::close::CloseFrame;
 use super::direction::{Direction, Sink, Source};
@@ -25,8 +27,12 @@ pub struct Tunnel<O> {
     opaque: bool,
     /// When a byte last moved.
     active: Moment,
-    /// When the first direction ended.
-    half: Option<Moment>,
+    /// When a byte last came from the instance, in units of 63 ms of the clock: this is held for days.
+    heard: u32,
+    /// When the first direction ended; the clock's begin: none has.
+    half: Moment,
+    /// The instance broke off: the client has its Close so many milliseconds later.
+    owed_after: u32,
     /// What ended it first, and the code that was given.
     first: Option<(Reason, Option<u16>)>,
     closing: Option<Box<Closing>>,
@@ -59,14 +65,16 @@ impl<O: Owner> Tunnel<O> {
             timer: Timer::new(),
             opaque,
             active: clock::coarse(),
-            half: None,
+            heard: coarser(clock::coarse()),
+            half: Moment::default(),
+            owed_after: 0,
             first: None,
             closing: None,
         };
         let up = tunnel.up.begin_with(early.0, &tunnel.owner);
         let down = tunnel.down.begin_with(early.1, &tunnel.owner);
         if up.and(down).is_err() {
-            tunnel.close(Reason::ProtocolError);
+            tunnel.close(Reason::ProtocolError, None);
         }
         tunnel.arm();
         tunnel
@@ -83,12 +91,12 @@ impl<O: Owner> Tunnel<O> {
         &self.owner
     }
 
-    /// Begins to close: our Close frame to both ends, each at its next frame boundary.
-    fn close(&mut self, reason: Reason) {
+    /// Begins to close: our Close frame to both ends, each at its next frame boundary. `code`: instead of the reason's own.
+    fn close(&mut self, reason: Reason, code: Option<u16>) {
         if self.closing.is_some() {
             return;
         }
-        let code = reason.code().unwrap_or(1001);
+        let code = code.or(reason.code()).unwrap_or(1001);
         // What the ends have said already stands as the reason: then this only hurries them. But an end that went silent
         // without a Close did not end the tunnel: the other one might have gone on.
         let said = self.up.close_seen() || self.down.close_seen();
@@ -96,9 +104,14 @@ impl<O: Owner> Tunnel<O> {
             self.first =
                 self.first.filter(|(first, _)| matches!(first, Reason::ClientLost | Reason::InstanceLost));
         }
-        if self.first.is_none() {
-            self.first = Some((reason, (!self.opaque).then_some(code)));
-            self.owner.closes(reason);
+        match &mut self.first {
+            None => {
+                self.first = Some((reason, (!self.opaque).then_some(code)));
+                self.owner.closes(reason);
+            }
+            // It broke off without a word: this is the one that its client gets.
+            Some((_, given @ None)) if self.down.owes_close() => *given = Some(code),
+            Some(_) => {}
         }
         let mut key = [0; 4];
         // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.
@@ -109,6 +122,16 @@ impl<O: Owner> Tunnel<O> {
             deadline: clock::coarse().after(self.owner.limits().close_wait),
         }));
         self.arm();
+    }
+
+    fn obey(&mut self, order: Order, cx: &Context<'_>) {
+        if order.silent_since.is_some_and(|since| self.heard > coarser(since)) {
+            self.seat.declines();
+            // For the next one; there is none yet.
+            self.seat.order(cx);
+            return;
+        }
+        self.close(order.reason, order.code.map(NonZeroU16::get));
     }
 
     fn pump(&mut self, cx: &mut Context<'_>) {
@@ -129,16 +152,19 @@ impl<O: Owner> Tunnel<O> {
         );
         if up == Ok(true) || down == Ok(true) {
             self.active = clock::coarse();
+            if down == Ok(true) {
+                self.heard = coarser(self.active);
+            }
         }
         if up.is_err() || down.is_err() {
-            self.close(Reason::ProtocolError);
+            self.close(Reason::ProtocolError, None);
             cx.waker().wake_by_ref();
         }
-        self.note_ends();
+        self.note_ends(cx);
     }
 
     /// What a broken connection means for the other direction, and who was first.
-    fn note_ends(&mut self) {
+    fn note_ends(&mut self, cx: &Context<'_>) {
         if self.up.source == Source::Lost {
             self.down.sink = Sink::Lost;
         }
@@ -161,16 +187,28 @@ impl<O: Owner> Tunnel<O> {
             } else {
                 None
             };
+            if matches!(self.first, Some((Reason::ClientClosed | Reason::ClientLost | Reason::Stalled, _))) {
+                if self.down.owes_close() {
+                    // It was held back for this.
+                    cx.waker().wake_by_ref();
+                }
+                self.down.owes_nothing();
+            }
             let by_instance = matches!(self.first, Some((Reason::InstanceClosed | Reason::InstanceLost, _)));
             if by_instance && !self.down.close_seen() {
-                self.owner.instance_broke_off();
+                let wait = self.owner.instance_broke_off();
+                self.owed_after = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+                if wait.is_zero() && self.down.owes_close() {
+                    self.close(Reason::InstanceLost, Some(self.owner.broken_code()));
+                    cx.waker().wake_by_ref();
+                }
             }
         }
         let one_ended = [&self.up, &self.down]
             .iter()
             .any(|direction| direction.source != Source::Open || direction.is_over());
-        if one_ended && self.half.is_none() {
-            self.half = Some(clock::coarse());
+        if one_ended && self.half_since().is_none() {
+            self.half = clock::coarse();
             self.arm();
         }
         if self.up.waiting_since().or(self.down.waiting_since()).is_some() {
@@ -204,6 +242,10 @@ impl<O: Owner> Tunnel<O> {
         through(&self.up, &self.down) && through(&self.down, &self.up)
     }
 
+    fn half_since(&self) -> Option<Moment> {
+        (self.half != Moment::default()).then_some(self.half)
+    }
+
     /// The next moment at which something has lasted too long.
     fn deadline(&self) -> (Moment, Option<Reason>) {
         if let Some(closing) = &self.closing {
@@ -211,14 +253,22 @@ impl<O: Owner> Tunnel<O> {
         }
         let idle = (self.active.after(self.owner.limits().idle), Some(Reason::Idle));
         let half = self
-            .half
+            .half_since()
             .map(|since| (since.after(self.owner.limits().half_close), Some(Reason::HalfCloseTimeout)));
+        let owed = self.half_since().filter(|_| self.down.owes_close()).map(|since| {
+            let wait = Duration::from_millis(self.owed_after.into());
+            (since.after(wait), Some(Reason::InstanceLost))
+        });
         let stalled = [&self.up, &self.down]
             .into_iter()
             .filter_map(Direction::waiting_since)
             .min()
             .map(|since| (since.after(self.owner.limits().send), Some(Reason::Stalled)));
-        [Some(idle), half, stalled].into_iter().flatten().min_by_key(|(moment, _)| *moment).unwrap_or(idle)
+        [Some(idle), half, owed, stalled]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(moment, _)| *moment)
+            .unwrap_or(idle)
     }
 
     fn arm(&self) {
@@ -234,7 +284,8 @@ impl<O: Owner> Tunnel<O> {
         }
         match reason {
             Some(reason) => {
-                self.close(reason);
+                let code = (reason == Reason::InstanceLost).then(|| self.owner.broken_code());
+                self.close(reason, code);
                 false
             }
             None => true,
@@ -251,13 +302,18 @@ impl<O: Owner> Tunnel<O> {
     }
 }
 
+/// Wraps after eight years.
+fn coarser(moment: Moment) -> u32 {
+    u32::try_from(moment.millis() / 63 & u64::from(u32::MAX)).unwrap_or(0)
+}
+
 impl<O: Owner + Unpin> Future for Tunnel<O> {
     type Output = Ended;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = self.get_mut();
-        if let Some(Order { reason }) = this.seat.order(cx) {
-            this.close(reason);
+        if let Some(order) = this.seat.order(cx) {
+            this.obey(order, cx);
         }
         while this.timer.poll(cx).is_ready() {
             if this.on_timer() {

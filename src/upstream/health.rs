@@ -63,6 +63,8 @@ pub struct Change {
     pub to: State,
     /// Why, for people: "3 checks failed: connection refused".
     pub evidence: String,
+    /// When the first check of those that failed last began.
+    pub since: Duration,
 }
 
 /// What is known of one instance.
@@ -76,6 +78,8 @@ pub struct Health {
     failures: u32,
     /// Those of them without an answer, since the last answer.
     losses: u32,
+    /// When the first of them began.
+    failing_since: Duration,
     /// The last answer that was late, since the last check that passed.
     slow: Option<Duration>,
     /// Checks that began.
@@ -105,6 +109,7 @@ impl Health {
             passes: 0,
             failures: 0,
             losses: 0,
+            failing_since: now,
             slow: None,
             checks: 0,
             answered: 0,
@@ -112,6 +117,12 @@ impl Health {
             due: now,
             back: None,
         }
+    }
+
+    /// Goes on by these rules; checks that run are forgotten, and the next is due soon.
+    pub fn follows(&mut self, rules: &model::Health, now: Duration) {
+        self.rules = rules.clone();
+        self.due = self.due.min(self.soonest(now));
     }
 
     /// What it is now.
@@ -136,6 +147,11 @@ impl Health {
 
     /// Something is heard of the check of this number.
     pub fn hear(&mut self, check: u64, event: Event, now: Duration) -> Option<Change> {
+        if self.failures == 0 {
+            // Should this one be the first.
+            let waited = if event == Event::Late { self.rules.timeout } else { Duration::ZERO };
+            self.failing_since = now.saturating_sub(waited);
+        }
         let change = match event {
             Event::Void => None,
             Event::Passed => self.passed(check, now),
@@ -249,7 +265,7 @@ impl Health {
 
     fn become_of(&mut self, to: State, evidence: String) -> Option<Change> {
         let from = std::mem::replace(&mut self.state, to);
-        (from != to).then_some(Change { from, to, evidence })
+        (from != to).then_some(Change { from, to, evidence, since: self.failing_since })
     }
 
     /// What was heard points to another state than the present one.

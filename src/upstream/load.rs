@@ -28,6 +28,8 @@ pub struct Load {
     /// Learned sids that no tunnel stands for.
     sessions: AtomicU32,
     handshakes: AtomicU32,
+    /// Tunnels whose instance side has broken off, and whose client has not left yet.
+    broken: AtomicU32,
     queued: AtomicU32,
     shed: AtomicU64,
     evicted: AtomicU64,
@@ -53,6 +55,7 @@ impl Load {
             sids: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
             handshakes: AtomicU32::new(0),
+            broken: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             shed: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -88,6 +91,16 @@ impl Load {
     /// Learned sids that had to make room, so far.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// The instance side of a tunnel has broken off; how many are in that state, this one included.
+    pub fn one_broke_off(&self) -> u32 {
+        self.broken.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Such a tunnel has ended.
+    pub fn broken_one_ended(&self) {
+        self.broken.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// One of its learned sids had to make room.

@@ -3,23 +3,27 @@
 pub mod connect;
 pub mod expand;
 pub mod health;
+pub mod lifecycle;
 pub mod load;
 pub mod pool;
 pub mod probe;
 pub mod vitals;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::affinity::ClientKey;
 use crate::affinity::cookie::{Binding, InstanceToken, Keys};
 use crate::affinity::ip_hash::InstanceHash;
+use crate::config::diff;
 use crate::config::model::{self, InstanceState};
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
 use health::{Standing, State};
+use lifecycle::Lifecycle;
 use load::Load;
 use vitals::Vitals;
 
@@ -28,35 +32,93 @@ use vitals::Vitals;
 pub struct Upstream {
     /// What the file says of it.
     pub config: model::Upstream,
-    /// In the order of the file.
+    /// In the order of the file; behind them those that it no longer names, until what was open at them has ended.
     pub instances: Vec<Arc<Instance>>,
     /// The secrets that seal and open its cookie; `None`: its clients are not bound by cookie.
-    pub keys: Option<Keys>,
+    pub keys: Option<Arc<Keys>>,
     /// How long its tunnels wait for what.
     pub tunnel_limits: tunnel::Limits,
     /// One for each worker.
-    counters: Box<[UpstreamCounters]>,
-    turn: AtomicU64,
+    counters: Arc<[UpstreamCounters]>,
+    turn: Arc<AtomicU64>,
 }
 
 impl Upstream {
     /// Of a configuration; `workers` is how many threads will count.
     pub fn new(config: model::Upstream, keys: Option<Keys>, workers: usize) -> Self {
-        let instance = |instance| Arc::new(Instance::new(&config, instance, keys.as_ref(), workers));
+        let instance = |instance| Arc::new(Instance::new(&config, instance, keys.as_ref(), workers, None));
+        let instances = config.instances.iter().map(instance).collect();
+        let counters = (0..workers).map(|_| UpstreamCounters::default()).collect();
+        Self::with(config, keys, instances, (counters, Arc::default()))
+    }
+
+    /// The same upstream after a change of the file: instances that are the same ones keep what belongs to them, and those that it no
+    /// longer names stay, as ones that are emptied, while something is open at them.
+    pub fn following(config: model::Upstream, keys: Option<Keys>, workers: usize, before: &Upstream) -> Self {
+        let pairs = diff::pairs(&before.as_it_is(), &config);
+        let instance = |(instance, pair): (_, &Option<usize>)| {
+            let before = pair.map(|index| &*before.instances[index]);
+            Arc::new(Instance::new(&config, instance, keys.as_ref(), workers, before))
+        };
+        let mut instances: Vec<_> = config.instances.iter().zip(&pairs).map(instance).collect();
+        let left = |(index, _): &(usize, &Arc<Instance>)| !pairs.contains(&Some(*index));
+        let leaving = before.instances.iter().enumerate().filter(left).map(|(_, instance)| instance);
+        instances.extend(leaving.filter(|instance| !instance.is_empty()).map(|instance| instance.leaving()));
+        Self::with(config, keys, instances, (before.counters.clone(), before.turn.clone()))
+    }
+
+    fn with(
+        config: model::Upstream,
+        keys: Option<Keys>,
+        instances: Vec<Arc<Instance>>,
+        (counters, turn): (Arc<[UpstreamCounters]>, Arc<AtomicU64>),
+    ) -> Self {
         let timeouts = config.timeouts;
         Upstream {
-            instances: config.instances.iter().map(instance).collect(),
-            keys,
+            instances,
+            keys: keys.map(Arc::new),
             tunnel_limits: tunnel::Limits {
                 idle: timeouts.tunnel_idle,
                 half_close: timeouts.half_close,
                 close_wait: timeouts.close_wait,
                 send: timeouts.send,
             },
-            counters: (0..workers).map(|_| UpstreamCounters::default()).collect(),
-            turn: AtomicU64::new(0),
+            counters,
+            turn,
             config,
         }
+    }
+
+    /// What the file says, as if it named those of its instances that are leaving too.
+    fn as_it_is(&self) -> model::Upstream {
+        let instances = self.instances.iter().map(|instance| instance.config.clone()).collect();
+        model::Upstream { instances, ..self.config.clone() }
+    }
+
+    /// Those of its instances that the file no longer names.
+    pub fn leaving(&self) -> &[Arc<Instance>] {
+        &self.instances[self.config.instances.len().min(self.instances.len())..]
+    }
+
+    /// The same without those that have left; `None`: nobody has.
+    pub fn without_left(&self) -> Option<Self> {
+        let named = self.instances.len() - self.leaving().len();
+        let stays = |(index, instance): &(usize, &Arc<Instance>)| *index < named || !instance.is_empty();
+        let instances: Vec<_> =
+            self.instances.iter().enumerate().filter(stays).map(|(_, instance)| instance.clone()).collect();
+        (instances.len() < self.instances.len()).then(|| Upstream {
+            config: self.config.clone(),
+            instances,
+            keys: self.keys.clone(),
+            tunnel_limits: self.tunnel_limits,
+            counters: self.counters.clone(),
+            turn: self.turn.clone(),
+        })
+    }
+
+    /// Nothing is open at any of its instances.
+    pub fn is_empty(&self) -> bool {
+        self.instances.iter().all(|instance| instance.is_empty())
     }
 
     /// What this worker counts of it.
@@ -77,7 +139,7 @@ impl Upstream {
     /// Enough of its instances pass their checks for those to be believed (`health.panic_below`).
     pub fn believes_checks(&self) -> bool {
         let takes_clients = |instance: &&Arc<Instance>| {
-            matches!(instance.config.state, InstanceState::Ready | InstanceState::Cordon)
+            matches!(instance.lifecycle.state(), InstanceState::Ready | InstanceState::Cordon)
         };
         let standing = |instance: &Arc<Instance>| Standing {
             backup: instance.config.backup,
@@ -85,6 +147,16 @@ impl Upstream {
         };
         let instances = self.instances.iter().filter(takes_clients).map(standing);
         health::are_believed(instances, self.config.health.panic_below)
+    }
+
+    /// Another instance than this one takes new clients and passes its checks.
+    pub fn has_another_up(&self, than: &Instance) -> bool {
+        let takes = |other: &&Arc<Instance>| {
+            other.id != than.id
+                && other.lifecycle.state() == InstanceState::Ready
+                && matches!(other.vitals.state(), State::Up | State::Unknown)
+        };
+        self.instances.iter().any(|other| takes(&other))
     }
 
     /// The place of an instance; `None`: it is not of this upstream, or was removed.
@@ -108,45 +180,53 @@ impl Upstream {
     }
 }
 
-/// One instance. Its identity is (upstream, name): what it carries and counts belongs to that, not to a generation.
+/// One instance as a generation sees it.
 #[derive(Debug)]
 pub struct Instance {
-    /// Tells instances apart within this process.
-    pub id: u32,
     /// Its name in the file, the metrics and the logs.
     pub name: String,
     /// What the file says of it.
     pub config: model::Instance,
-    /// What it carries.
-    pub load: Load,
-    /// Its health.
-    pub vitals: Vitals,
     /// Its identity for rendezvous hashing.
     pub hash: InstanceHash,
     /// Where it is.
     pub endpoint: Arc<Endpoint>,
     /// What a cookie calls it: one token for each secret.
     tokens: Vec<InstanceToken>,
+    identity: Arc<Identity>,
+}
+
+/// What belongs to an instance for as long as it is the same one, whatever generations say of it: what it carries, how it is,
+/// what it counts.
+#[derive(Debug)]
+pub struct Identity {
+    /// Tells instances apart within this process.
+    pub id: u32,
+    /// What it carries.
+    pub load: Load,
+    /// Its health.
+    pub vitals: Vitals,
+    /// What the administrator wants of it.
+    pub lifecycle: Lifecycle,
     counters: Box<[InstanceCounters]>,
 }
 
-impl Instance {
-    fn new(
-        upstream: &model::Upstream,
-        config: &model::Instance,
-        keys: Option<&Keys>,
-        workers: usize,
-    ) -> Self {
+impl Deref for Instance {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Identity {
+    fn new(upstream: &model::Upstream, config: &model::Instance, workers: usize) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Instance {
+        Identity {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            name: config.name.clone(),
-            config: config.clone(),
             load: Load::new(upstream.max_handshakes),
             vitals: Vitals::new(),
-            hash: InstanceHash::of(&upstream.name, &config.name),
-            endpoint: Arc::new(Endpoint::new(&config.host, config.port)),
-            tokens: keys.map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),
+            lifecycle: Lifecycle::new(config.state),
             counters: (0..workers).map(|_| InstanceCounters::default()).collect(),
         }
     }
@@ -159,6 +239,54 @@ impl Instance {
     /// What each worker counts of it.
     pub fn shards(&self) -> Vec<&InstanceCounters> {
         self.counters.iter().collect()
+    }
+}
+
+impl Identity {
+    /// Nothing is open at it: no tunnel, no session, no exchange.
+    pub fn is_empty(&self) -> bool {
+        let exchanges = self.counters.iter().map(InstanceCounters::exchanges_open).sum::<i64>();
+        self.load.total() == 0 && exchanges == 0
+    }
+}
+
+impl Instance {
+    /// The same one, as one that the file no longer names: it counts in no mapping.
+    fn leaving(&self) -> Arc<Instance> {
+        Arc::new(Instance {
+            name: self.name.clone(),
+            config: model::Instance { backup: true, ..self.config.clone() },
+            hash: self.hash,
+            endpoint: self.endpoint.clone(),
+            tokens: self.tokens.clone(),
+            identity: self.identity.clone(),
+        })
+    }
+
+    /// `before`: the same instance in the generation before.
+    fn new(
+        upstream: &model::Upstream,
+        config: &model::Instance,
+        keys: Option<&Keys>,
+        workers: usize,
+        before: Option<&Instance>,
+    ) -> Self {
+        let same_place =
+            |before: &&Instance| (&before.config.host, before.config.port) == (&config.host, config.port);
+        Instance {
+            name: config.name.clone(),
+            config: config.clone(),
+            hash: InstanceHash::of(&upstream.name, &config.name),
+            endpoint: match before.filter(same_place) {
+                Some(before) => before.endpoint.clone(),
+                None => Arc::new(Endpoint::new(&config.host, config.port)),
+            },
+            tokens: keys.map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),
+            identity: match before {
+                Some(before) => before.identity.clone(),
+                None => Arc::new(Identity::new(upstream, config, workers)),
+            },
+        }
     }
 
     /// The token under the secret that seals; `None`: its upstream has no cookie.

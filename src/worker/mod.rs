@@ -1,6 +1,9 @@
 //! A worker: one thread, one runtime, its own listeners, pool, timers, tunnels and counters. Workers share nothing on the
 //! data path.
 
+mod closing;
+
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,17 +18,15 @@ use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
-use crate::tunnel::{Order, Reason, Registry};
 use crate::upstream::Upstream;
+
+pub use closing::{Closing, Drain, Which};
 
 /// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Sessions that are forgotten at a time.
 const SWEEP_SIDS: usize = 256;
-
-/// How often a worker that stops looks whether all is done.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Orders to a worker that may wait; a controller sends few, and waits for room.
 const ORDERS: usize = 16;
@@ -44,10 +45,16 @@ pub struct Parts {
 }
 
 /// An order to a worker.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Command {
-    /// Close every open tunnel, and every Engine.IO session that has a poll parked, now.
-    Close(Reason),
+    /// Close something.
+    Close(Closing),
+    /// Empty an instance; a drain of it that runs ends.
+    Drain(Drain),
+    /// Close idle connections to instances: some have moved.
+    ForgetIdle,
+    /// Leave the instance of this number as it is: a drain of it ends.
+    Keep(u32),
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
@@ -57,6 +64,31 @@ pub enum Command {
         /// Then everything ends.
         deadline: Duration,
     },
+}
+
+/// The way of orders to all workers.
+#[derive(Clone, Debug)]
+pub struct Orders(Vec<mpsc::Sender<Command>>);
+
+impl Orders {
+    /// To these.
+    pub fn to(workers: &[Worker]) -> Self {
+        Orders(workers.iter().map(|worker| worker.commands.clone()).collect())
+    }
+
+    /// Sends one; a worker that has ended needs none.
+    pub async fn send(&self, command: Command) {
+        for worker in &self.0 {
+            let _ = worker.send(command).await;
+        }
+    }
+
+    /// The same, from a thread that may wait.
+    pub fn send_blocking(&self, command: Command) {
+        for worker in &self.0 {
+            let _ = worker.blocking_send(command);
+        }
+    }
 }
 
 /// A running worker.
@@ -116,55 +148,34 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone()));
     let mut doors = Vec::new();
+    let mut drains = HashMap::new();
     for (listening, door) in listeners {
         doors.push(tokio::task::spawn_local(accept::accept(listening, ctx.clone(), door, permits.clone())));
     }
     while let Some(command) = inbox.recv().await {
         match command {
-            Command::Close(reason) => {
-                for (registry, key) in open(&ctx) {
-                    registry.order(key, Order { reason });
+            Command::Close(closing) => {
+                drop(tokio::task::spawn_local(closing::close(ctx.clone(), closing)));
+            }
+            Command::Drain(drain) => {
+                let task = tokio::task::spawn_local(closing::drain(ctx.clone(), drain));
+                if let Some(before) = drains.insert(drain.instance, task) {
+                    before.abort();
+                }
+            }
+            Command::ForgetIdle => ctx.pool.clear(),
+            Command::Keep(instance) => {
+                if let Some(task) = drains.remove(&instance) {
+                    task.abort();
                 }
             }
             Command::Retire => ctx.retiring.set(true),
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(tokio::task::JoinHandle::abort);
-                stop(&ctx, spread, deadline).await;
+                closing::stop(&ctx, spread, deadline).await;
                 return;
             }
         }
-    }
-}
-
-/// All that is open without an end in sight: tunnels and parked polls.
-fn open(ctx: &Context) -> Vec<(&Registry, usize)> {
-    let of = |registry| std::iter::repeat(registry).zip(Registry::keys(registry));
-    of(&*ctx.tunnels).chain(of(&*ctx.polls)).collect()
-}
-
-/// Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
-async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
-    ctx.stopping.set(true);
-    let finish = async {
-        let open = open(ctx);
-        let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
-        for (number, (registry, key)) in (0..count).zip(open) {
-            // Each has its moment: how late one was does not add up.
-            timer::sleep_until(began.after(spread * number / count)).await;
-            registry.order(key, Order { reason: Reason::Shutdown });
-        }
-        while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
-            timer::sleep(LOOK).await;
-        }
-    };
-    if timer::within(deadline, finish).await.is_none() {
-        let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
-        tracing::warn!(
-            worker = ctx.worker,
-            tunnels,
-            exchanges,
-            "the deadline of the stop has passed: what is left is cut"
-        );
     }
 }
 

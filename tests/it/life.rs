@@ -413,7 +413,7 @@ fn signals_that_ask_for_less_than_the_end_do_not_end_it() {
     kill_process(pid, Signal::USR1).unwrap();
     eventually("a new file", || std::fs::exists(home.path("access.log")).unwrap().then_some(()));
     kill_process(pid, Signal::HUP).unwrap();
-    process.says(&["HUP"]);
+    process.says(&["the configuration is loaded: nothing has changed"]);
     client.send(GET);
     assert_eq!(client.answer().text(), "blue");
     eventually("the access line", || (lines("access.log") == 1).then_some(()));

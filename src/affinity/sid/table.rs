@@ -48,6 +48,14 @@ const SWEPT_PER_LOCK: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SidKey(u64);
 
+impl SidKey {
+    /// A number that is well spread over sessions, and always the same for one.
+    pub fn spread(self) -> u64 {
+        // The table tells its shards apart by some of its bits.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// Learned sids and where their sessions live. `H`, the home, belongs to one entry; what counts sessions counts down when it
 /// is dropped.
 pub struct Table<H> {

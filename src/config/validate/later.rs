@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::raw::{
-    Table, Wrong, boolean, choice, duration, number_of, off_or, percent, rate, ratio, text,
-};
+use super::super::raw::{Table, Wrong, duration, off_or, rate, ratio, text};
 use super::{address, names};
 
 const fn s(seconds: u64) -> Duration {
@@ -16,35 +14,11 @@ const fn s(seconds: u64) -> Duration {
 
 const HOUR: Duration = s(3600);
 const DAY: Duration = s(24 * 3600);
-const CLOSE_CODES: &[u16] = &[1001, 1012, 1013];
 
 /// The top level's.
 pub(super) fn read(top: &mut Table<'_>) {
     admin(top.table_or_off("admin", Some("{ address = \"off\" }")));
-    reload(top.table("reload"));
     upgrade(top.table("upgrade"));
-}
-
-/// An upstream's.
-pub(super) fn read_upstream(upstream: &mut Table<'_>) {
-    down(upstream.table("down"));
-    drain(upstream.table("drain"));
-}
-
-fn down(mut table: Table<'_>) {
-    table.get("close", "silent", choice(&[("silent", "silent"), ("always", "always"), ("never", "never")]));
-    table.get("rate", per_second(1000), text(|text| rate(text, false)));
-    table.get("close_code", 1012, number_of(CLOSE_CODES));
-    table.get("deadline", s(5), duration(s(0)..=HOUR));
-    table.finish();
-}
-
-fn drain(mut table: Table<'_>) {
-    table.get("grace", s(0), duration(s(0)..=DAY));
-    table.get("spread", s(60), duration(s(0)..=DAY));
-    table.get("close_code", 1012, number_of(CLOSE_CODES));
-    table.get("deadline", s(300), duration(s(1)..=7 * DAY));
-    table.finish();
 }
 
 /// `[upstream.NAME.rebalance]`; of it `rest` already counts.
@@ -75,12 +49,6 @@ fn mode(text: &str) -> Result<u32, Wrong> {
         }
         _ => Err(Wrong::new("must be four octal digits", "write for example \"0660\"")),
     }
-}
-
-fn reload(mut table: Table<'_>) {
-    table.get("watch", true, boolean);
-    table.get("max_removed", 50, text(percent));
-    table.finish();
 }
 
 fn upgrade(mut table: Table<'_>) {

@@ -4,6 +4,7 @@
 //! the wrong value, so that one run finds them all; what comes out is used only if there was none.
 
 mod address;
+mod closing;
 mod cross;
 mod health;
 mod later;
@@ -31,6 +32,7 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
     let routes = route::read(&mut top, &upstreams, limits.body);
     let metrics = top::metrics(&mut top);
     let log = log::read(&mut top);
+    let reload = top::reload(&mut top);
     let shutdown = top::shutdown(&mut top, &general);
     later::read(&mut top);
     cross::check(&top, &general, &listeners, &timeouts, &upstreams, &routes, metrics);
@@ -47,6 +49,7 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
         limits,
         metrics,
         log,
+        reload,
         shutdown,
         timeouts: timeouts.timeouts,
     }

@@ -1,4 +1,4 @@
-//! The top level's own keys, `[metrics]` and `[shutdown]`.
+//! The top level's own keys, `[metrics]`, `[reload]` and `[shutdown]`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::super::model::{ClientIpHeader, Shutdown};
-use super::super::raw::{Table, auto_or, choice, count, duration, list, off_or, show_duration, text};
+use super::super::model::{ClientIpHeader, Reload, Shutdown};
+use super::super::raw::{
+    Table, auto_or, boolean, choice, count, duration, list, off_or, percent, show_duration, text,
+};
 use super::super::report::Problem;
 use super::{address, names};
 
@@ -51,6 +53,17 @@ pub(super) fn metrics(top: &mut Table<'_>) -> Option<SocketAddr> {
     let address = table.get("address", METRICS.parse().ok(), off_or(text(address::socket)));
     table.finish();
     address
+}
+
+/// `[reload]`
+pub(super) fn reload(top: &mut Table<'_>) -> Reload {
+    let mut table = top.table("reload");
+    let reload = Reload {
+        watch: table.get("watch", true, boolean),
+        max_removed: table.get("max_removed", 50, text(percent)),
+    };
+    table.finish();
+    reload
 }
 
 pub(super) fn shutdown(top: &mut Table<'_>, general: &General) -> Shutdown {

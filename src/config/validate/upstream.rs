@@ -12,7 +12,7 @@ use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
 use super::super::report::Problem;
-use super::{address, health, later, names, placement, sticky, timeouts};
+use super::{address, closing, health, later, names, placement, sticky, timeouts};
 
 const MOST_UPSTREAMS: usize = 1000;
 const MOST_INSTANCES: usize = 1000;
@@ -94,7 +94,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     let max_handshakes = table.get("max_handshakes", Some(64), off_or(count::<u32>(1..=1_000_000)));
     let sticky::Read { sticky, cookie, by } = sticky::read(&mut table, name.get_ref());
     let health = health::read(&mut table, &engine_io_paths);
-    later::read_upstream(&mut table);
+    let (down, drain) = (closing::down(&mut table), closing::drain(&mut table));
     let rest = later::rebalance(&mut table);
     let timeouts::Read { timeouts, spans } = timeouts::overrides(&mut table, base);
     let places = instances.iter().map(Spanned::span).collect();
@@ -108,6 +108,8 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         max_handshakes,
         sticky,
         health,
+        down,
+        drain,
         rest,
         timeouts,
     };

@@ -65,6 +65,11 @@ impl InstanceCounters {
         &self.requests_open[kind as usize]
     }
 
+    /// Exchanges of all kinds that are open: this worker's part of the sum, which may be negative.
+    pub fn exchanges_open(&self) -> i64 {
+        self.requests_open.iter().map(Gauge::get).sum()
+    }
+
     /// A tunnel ended. `reason` is a row of the table of reasons, `code` the close code that went over the wire first.
     pub fn tunnel_closed(&self, reason: &'static str, code: Option<u16>) {
         let by = (reason, close_code(code));

@@ -82,8 +82,23 @@ pub struct ProcessView {
     pub processes: u64,
     /// When this process started.
     pub started: SystemTime,
+    /// How reloads went.
+    pub reloads: ReloadsView,
     /// What the kernel says.
     pub stats: ProcessStats,
+}
+
+/// How reloads of the configuration went so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReloadsView {
+    /// Put in force.
+    pub done: u64,
+    /// Refused.
+    pub refused: u64,
+    /// The last was put in force.
+    pub last_successful: bool,
+    /// When it was, in seconds since the epoch.
+    pub last_at: u64,
 }
 
 /// The text of a scrape, of type [`super::CONTENT_TYPE`].
@@ -332,6 +347,12 @@ fn process(text: &mut Text, process: &ProcessView) {
     text.family(table::LOG_LINES_DROPPED).int(&[], process.log_lines_dropped);
     text.family(table::PANICS).int(&[], process.panics);
     text.family(table::PROCESSES).int(&[], process.processes);
+    let reloads = process.reloads;
+    let mut samples = text.family(table::CONFIG_RELOADS);
+    samples.int(&["done"], reloads.done);
+    samples.int(&["refused"], reloads.refused);
+    text.family(table::CONFIG_LAST_SUCCESSFUL).int(&[], reloads.last_successful.into());
+    text.family(table::CONFIG_LAST_TIMESTAMP).int(&[], reloads.last_at);
     text.family(table::BUILD_INFO).int(&[env!("CARGO_PKG_VERSION")], 1);
     let stats = &process.stats;
     if let Some(seconds) = stats.cpu_seconds {

@@ -108,6 +108,12 @@ families! {
         "Access lines lost: queue full or not written.";
     PANICS = Counter "stickyd_panics_total" []
         "Panics of the program, each a bug to report.";
+    CONFIG_RELOADS = Counter "stickyd_config_reloads_total" ["result"]
+        "Reloads of the configuration, by whether they were put in force.";
+    CONFIG_LAST_SUCCESSFUL = Gauge "stickyd_config_last_reload_successful" []
+        "1 when the last reload was put in force, or there was none yet.";
+    CONFIG_LAST_TIMESTAMP = Gauge "stickyd_config_last_reload_timestamp_seconds" []
+        "When the last reload was, or else the start.";
     PROCESSES = Gauge "stickyd_processes" []
         "Processes of this proxy, with those that linger after an upgrade.";
     BUILD_INFO = Gauge "stickyd_build_info" ["version"]

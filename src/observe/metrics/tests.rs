@@ -109,6 +109,7 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
             log_lines_dropped: 1,
             panics: 2,
             processes: 1,
+            reloads: ReloadsView { done: 3, refused: 1, last_successful: true, last_at: 1_795_521_999 },
             started: UNIX_EPOCH + Duration::from_millis(1_795_521_961_123),
             stats: ProcessStats {
                 cpu_seconds: Some(1.5),
@@ -147,6 +148,7 @@ fn without_workers_or_traffic_the_text_is_valid() {
             log_lines_dropped: 0,
             panics: 0,
             processes: 1,
+            reloads: ReloadsView { done: 3, refused: 1, last_successful: true, last_at: 1_795_521_999 },
             started: UNIX_EPOCH,
             stats: ProcessStats::default(),
         },

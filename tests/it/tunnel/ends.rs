@@ -72,19 +72,34 @@ fn data_flows_on_after_the_client_has_ended_its_side() {
     proxy.closed_one("client_closed", "none");
 }
 
+/// As when its process is killed: the client is to come back, and not to wonder what the end means.
 #[test]
-fn data_flows_on_after_the_instance_has_ended_its_side() {
-    let (proxy, _instance, mut client, mut far) = tunnel();
-    far.send(Frame::new(TEXT, "last").bytes());
-    far.half_close();
-    assert_eq!(Frame::read(&mut client).payload, b"last");
-    client.ends();
-    for _ in 0..3 {
-        client.send(Frame::masked(TEXT, "more").bytes());
-        assert_eq!(Frame::read(&mut far).payload, b"more");
+fn an_instance_that_ends_without_a_close_leaves_its_client_one() {
+    for answers in [true, false] {
+        let (proxy, _instance, mut client, mut far) = tunnel_with("[timeouts]\nclose_wait = \"200ms\"\n");
+        far.send(Frame::new(TEXT, "last").bytes());
+        far.half_close();
+        assert_eq!(Frame::read(&mut client).payload, b"last");
+        ws::expect_close(&mut client, 1012, false);
+        ws::expect_close(&mut far, 1012, true);
+        if answers {
+            client.send(Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
+        }
+        client.is_gone();
+        far.is_gone();
+        proxy.closed_one("instance_closed", "1012");
     }
+}
+
+/// Inside a frame nothing can be said.
+#[test]
+fn an_instance_that_ends_inside_a_frame_just_ends() {
+    let (proxy, _instance, mut client, mut far) = tunnel();
+    let frame = Frame::new(TEXT, "never whole").bytes();
+    far.send(&frame[..6]);
+    far.half_close();
+    assert_eq!(client.rest(), (frame[..6].to_vec(), End::Fin));
     client.close();
-    far.ends();
     proxy.closed_one("instance_closed", "none");
 }
 
@@ -101,30 +116,20 @@ fn half_a_header_arrives_before_the_end() {
 }
 
 #[test]
-fn a_half_closed_tunnel_ends_after_half_close() {
-    for client_ends in [true, false] {
-        let (proxy, _instance, mut client, mut far) = tunnel_with("[timeouts]\nhalf_close = \"200ms\"\n");
-        let begin = Instant::now();
-        if client_ends {
-            client.half_close();
-            far.ends();
-            far.send(Frame::new(TEXT, "on").bytes());
-            assert_eq!(Frame::read(&mut client).payload, b"on");
-            // Who still listens is told.
-            ws::expect_close(&mut client, 1001, false);
-        } else {
-            far.half_close();
-            client.ends();
-            client.send(Frame::masked(TEXT, "on").bytes());
-            assert_eq!(Frame::read(&mut far).payload, b"on");
-            ws::expect_close(&mut far, 1001, true);
-        }
-        assert!(begin.elapsed() >= Duration::from_millis(190), "{:?}", begin.elapsed());
-        client.is_gone();
-        far.is_gone();
-        drop((client, far));
-        proxy.closed_one("half_close_timeout", "1001");
-    }
+fn a_tunnel_whose_client_has_ended_ends_after_half_close() {
+    let (proxy, _instance, mut client, mut far) = tunnel_with("[timeouts]\nhalf_close = \"200ms\"\n");
+    let begin = Instant::now();
+    client.half_close();
+    far.ends();
+    far.send(Frame::new(TEXT, "on").bytes());
+    assert_eq!(Frame::read(&mut client).payload, b"on");
+    // Who still listens is told.
+    ws::expect_close(&mut client, 1001, false);
+    assert!(begin.elapsed() >= Duration::from_millis(190), "{:?}", begin.elapsed());
+    client.is_gone();
+    far.is_gone();
+    drop((client, far));
+    proxy.closed_one("half_close_timeout", "1001");
 }
 
 #[test]
@@ -170,8 +175,9 @@ fn a_reset_of_the_instance_reaches_the_client() {
     far.send(Frame::new(TEXT, "last").bytes());
     assert_eq!(Frame::read(&mut client).payload, b"last");
     far.reset();
-    client.is_gone();
-    proxy.closed_one("instance_lost", "none");
+    ws::expect_close(&mut client, 1012, false);
+    client.close();
+    proxy.closed_one("instance_lost", "1012");
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! From a configuration to a generation: loads what it names, and carries over what it shares with the one before.
+
+use std::sync::Arc;
+
+use super::secrets;
+use super::surroundings::Surroundings;
+use crate::config::Config;
+use crate::config::model::StickyKey;
+use crate::generation::Generation;
+use crate::upstream::Upstream;
+
+/// The generation of `config`. `before`: the one that it is to follow.
+///
+/// # Errors
+/// When something that it names cannot be used.
+pub(super) fn generation(
+    config: Config,
+    surroundings: &Surroundings,
+    before: Option<&Generation>,
+) -> Result<Generation, String> {
+    let workers = config.workers.get();
+    let mut upstreams = Vec::new();
+    for upstream in &config.upstreams {
+        let sealed = upstream.sticky.by.contains(&StickyKey::Cookie);
+        let load = || secrets::load(&upstream.sticky.secret, surroundings.state.as_deref());
+        let keys = sealed.then(load).transpose();
+        let keys = keys.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
+        if let Some(keys) = &keys {
+            tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
+        }
+        let same = |known: &&Arc<Upstream>| known.config.name == upstream.name;
+        let before = before.and_then(|before| before.upstreams.iter().chain(&before.leaving).find(same));
+        let upstream = match before {
+            None => Upstream::new(upstream.clone(), keys, workers),
+            Some(before) => Upstream::following(upstream.clone(), keys, workers, before),
+        };
+        upstreams.push(Arc::new(upstream));
+    }
+    let stays =
+        |known: &Arc<Upstream>| upstreams.iter().any(|upstream| upstream.config.name == known.config.name);
+    let leaving = before.map(|before| {
+        let all = before.upstreams.iter().chain(&before.leaving);
+        all.filter(|known| !stays(known) && !known.is_empty()).cloned().collect()
+    });
+    let leaving = leaving.unwrap_or_default();
+    Ok(Generation { config, upstreams, leaving })
+}

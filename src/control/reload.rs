@@ -1,0 +1,122 @@
+//! A changed file comes into force: one generation follows another, and what is the same in both goes on untouched.
+
+use std::sync::Arc;
+
+use super::publisher::Publisher;
+use super::surroundings::Surroundings;
+use super::{assemble, lifecycle};
+use crate::config::Config;
+use crate::config::diff::{self, Diff};
+use crate::config::model::InstanceState;
+use crate::generation::Generation;
+use crate::tunnel::Reason;
+use crate::upstream::{Instance, Upstream};
+use crate::worker::{Command, Orders};
+
+/// Whoever may put another configuration in force: a signal, the watched file, a command.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    publisher: Arc<Publisher>,
+    orders: Orders,
+    surroundings: Surroundings,
+}
+
+/// What a reload does about a change that removes a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caution {
+    /// Somebody asked for it.
+    Asked,
+    /// Nobody did: `[reload] max_removed` counts, for the file may have been cut off.
+    Watched,
+}
+
+impl Reloader {
+    pub(super) fn new(publisher: Arc<Publisher>, orders: Orders, surroundings: Surroundings) -> Self {
+        Reloader { publisher, orders, surroundings }
+    }
+
+    /// Puts `config` in force. What cannot change while the process runs stays as it was, and is named in the difference.
+    ///
+    /// # Errors
+    /// When something that it names cannot be used, or it removes too much: everything stays as it was then.
+    pub fn reload(&self, config: Config, caution: Caution) -> Result<Diff, String> {
+        let mut difference = Diff::default();
+        let followed = self.publisher.follow(|before| {
+            difference = diff::diff(&before.config, &config);
+            let too_much = difference.removes_too_much(before.config.reload.max_removed);
+            if let (Caution::Watched, Some(too_much)) = (caution, too_much) {
+                return Err(too_much);
+            }
+            assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))
+        });
+        self.publisher.reloads.note(followed.is_ok());
+        let (before, next) = followed?;
+        for command in commands(&before, &next) {
+            self.orders.send_blocking(command);
+        }
+        Ok(difference)
+    }
+
+    /// The file cannot be read or is wrong: everything stays as it was.
+    pub fn refused(&self) {
+        self.publisher.reloads.note(false);
+    }
+}
+
+/// What the process began with stays.
+fn lasting(config: Config, before: &Config) -> Config {
+    Config {
+        workers: before.workers,
+        listeners: before.listeners.clone(),
+        metrics: before.metrics,
+        log: before.log.clone(),
+        ..config
+    }
+}
+
+/// What the workers have to do.
+fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for upstream in &next.upstreams {
+        let same = |known: &&Arc<Upstream>| known.config.name == upstream.config.name;
+        let known = before.upstreams.iter().chain(&before.leaving).find(same);
+        let was = |instance: &Instance| {
+            known.and_then(|known| known.instances.iter().find(|known| known.id == instance.id))
+        };
+        let named = upstream.instances.len() - upstream.leaving().len();
+        for (index, instance) in upstream.instances.iter().enumerate() {
+            match was(instance) {
+                _ if index >= named => commands.extend(leaves(upstream, instance)),
+                // The file's word wins over a command's, when it has changed; or it is named again before it had left.
+                Some(was) if was.config.state != instance.config.state || instance.lifecycle.is_removed() => {
+                    instance.lifecycle.removed(false);
+                    let state = instance.config.state;
+                    commands.push(lifecycle::want(upstream, instance, state, Reason::Drained));
+                }
+                _ => {}
+            }
+        }
+    }
+    for upstream in &next.leaving {
+        commands.extend(upstream.instances.iter().filter_map(|instance| leaves(upstream, instance)));
+    }
+    let moved = |(was, is): (&Arc<Instance>, &Arc<Instance>)| !Arc::ptr_eq(&was.endpoint, &is.endpoint);
+    let all = |generation: &Generation| -> Vec<Arc<Instance>> {
+        generation.upstreams.iter().flat_map(|upstream| upstream.instances.clone()).collect()
+    };
+    let (old, new) = (all(before), all(next));
+    let pairs = new.iter().filter_map(|is| Some((old.iter().find(|was| was.id == is.id)?, is)));
+    if pairs.into_iter().any(moved) {
+        commands.push(Command::ForgetIdle);
+    }
+    commands
+}
+
+/// Empties an instance that the file no longer names, unless that has begun.
+fn leaves(upstream: &Upstream, instance: &Instance) -> Option<Command> {
+    if instance.lifecycle.is_removed() {
+        return None;
+    }
+    instance.lifecycle.removed(true);
+    Some(lifecycle::want(upstream, instance, InstanceState::Drain, Reason::Removed))
+}

@@ -1,0 +1,129 @@
+//! The administrator's axis of an instance's life: what it is wanted to do, by the file or by command, and how far a drain is.
+//!
+//! It belongs to the instance's identity, so a reload does not touch it unless the file's word on it changed. Written by
+//! `control`, read by placement.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::config::model::InstanceState;
+
+/// What an instance is wanted to do.
+#[derive(Debug)]
+pub struct Lifecycle {
+    state: AtomicU8,
+    /// When the first session is to leave, in milliseconds of the clock; [`NEVER`]: no drain runs.
+    leaves_from: AtomicU64,
+    /// All have been told to leave so many milliseconds later.
+    over: AtomicU64,
+    /// The file no longer names it.
+    removed: AtomicBool,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Lifecycle {
+    /// Of an instance that the file wants to be so.
+    pub(super) fn new(state: InstanceState) -> Self {
+        Lifecycle {
+            state: AtomicU8::new(state as u8),
+            leaves_from: AtomicU64::new(NEVER),
+            over: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+        }
+    }
+
+    /// What it is wanted to do now.
+    pub fn state(&self) -> InstanceState {
+        match self.state.load(Ordering::Relaxed) {
+            state if state == InstanceState::Cordon as u8 => InstanceState::Cordon,
+            state if state == InstanceState::Drain as u8 => InstanceState::Drain,
+            state if state == InstanceState::Maintain as u8 => InstanceState::Maintain,
+            _ => InstanceState::Ready,
+        }
+    }
+
+    /// It is wanted to do this from now on. A drain that ran is over.
+    pub fn wants(&self, state: InstanceState) {
+        self.leaves_from.store(NEVER, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// The same, and it is emptied: the first session leaves at `from` (time since the clock began), the last when `over` has
+    /// passed.
+    pub fn empties(&self, state: InstanceState, from: Duration, over: Duration) {
+        self.over.store(millis(over), Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
+        self.leaves_from.store(millis(from), Ordering::Relaxed);
+    }
+
+    /// The file no longer names it: it is emptied for good. `false` again when it is named again.
+    pub fn removed(&self, removed: bool) {
+        self.removed.store(removed, Ordering::Relaxed);
+    }
+
+    /// Whether the file no longer names it.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// A session must have left: its poll is answered as if it were unknown. Between two polls nothing else can tell its client.
+    /// `random`: the session's own number, so that it is the same at each poll.
+    pub fn has_dismissed(&self, random: u64, now: Duration) -> bool {
+        let from = self.leaves_from.load(Ordering::Relaxed);
+        from != NEVER && {
+            let (_, moment) = self.over.load(Ordering::Relaxed).carrying_mul(random, 0);
+            millis(now) >= from.saturating_add(moment)
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn what_is_wanted_is_what_is_read() {
+        let lifecycle = Lifecycle::new(InstanceState::Ready);
+        for state in
+            [InstanceState::Cordon, InstanceState::Maintain, InstanceState::Drain, InstanceState::Ready]
+        {
+            lifecycle.wants(state);
+            assert_eq!(lifecycle.state(), state);
+            assert!(!lifecycle.has_dismissed(0, ms(1_000_000)), "{state:?}: no drain runs");
+        }
+    }
+
+    #[test]
+    fn sessions_leave_one_after_the_other() {
+        let lifecycle = Lifecycle::new(InstanceState::Ready);
+        lifecycle.empties(InstanceState::Drain, ms(5000), ms(1000));
+        assert_eq!(lifecycle.state(), InstanceState::Drain);
+        let check = |random, now, expected| {
+            assert_eq!(lifecycle.has_dismissed(random, ms(now)), expected, "{random} at {now}");
+        };
+        check(0, 4999, false);
+        check(0, 5000, true);
+        check(u64::MAX / 2, 5499, true);
+        check(u64::MAX / 2, 5498, false);
+        check(u64::MAX, 5998, false);
+        check(u64::MAX, 6000, true);
+        lifecycle.wants(InstanceState::Ready);
+        check(0, 9000, false);
+    }
+
+    #[test]
+    fn a_drain_without_a_spread_dismisses_all_at_once() {
+        let lifecycle = Lifecycle::new(InstanceState::Ready);
+        lifecycle.empties(InstanceState::Drain, ms(7), ms(0));
+        assert!(lifecycle.has_dismissed(u64::MAX, ms(7)) && !lifecycle.has_dismissed(0, ms(6)));
+    }
+}

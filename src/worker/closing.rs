@@ -1,0 +1,148 @@
+//! Closing what is open at an instance, or everywhere: at once, each at a moment of its own, or evenly until nothing is left.
+
+mod pace;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::http::Context;
+use crate::local::clock::{self, Moment};
+use crate::local::{random, timer};
+use crate::tunnel::{Order, Reason, Registry, Sort};
+use pace::Pace;
+
+/// The shortest step of a drain.
+const STEP: Duration = Duration::from_millis(50);
+
+/// What to close, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing {
+    /// The number of the instance; `None`: of all.
+    pub instance: Option<u32>,
+    /// Which of what is open there.
+    pub which: Which,
+    /// What they are told.
+    pub order: Order,
+    /// Each draws its moment within this.
+    pub over: Duration,
+}
+
+/// Which of what is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Tunnels.
+    Tunnels,
+    /// Exchanges, polls and streams.
+    Exchanges,
+    /// What waits for news without an end in sight: tunnels and polls.
+    Waiting,
+    /// The same, and streams.
+    Endless,
+    /// All.
+    All,
+}
+
+/// An instance that is to be emptied.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// The number of the instance.
+    pub instance: u32,
+    /// What tunnels and polls are told.
+    pub order: Order,
+    /// Nothing is closed before this.
+    pub begins: Moment,
+    /// Then it is spread evenly over this.
+    pub spread: Duration,
+    /// Then the rest is cut.
+    pub deadline: Moment,
+}
+
+impl Which {
+    fn has(self, sort: Sort) -> bool {
+        match self {
+            Which::Tunnels => sort == Sort::Tunnel,
+            Which::Exchanges => sort != Sort::Tunnel,
+            Which::Waiting => matches!(sort, Sort::Tunnel | Sort::Poll),
+            Which::Endless => sort != Sort::Exchange,
+            Which::All => true,
+        }
+    }
+}
+
+/// Something that is open: where it sits.
+type Open<'c> = (&'c Registry, usize);
+
+/// What is open at an instance and has no order yet.
+fn open(ctx: &Context, instance: Option<u32>, which: Which) -> Vec<Open<'_>> {
+    let wanted = |at, sort| instance.is_none_or(|instance| instance == at) && which.has(sort);
+    let of = |registry| std::iter::repeat(registry).zip(Registry::keys(registry, wanted));
+    of(&*ctx.tunnels).chain(of(&*ctx.leased)).collect()
+}
+
+/// Closes each at a moment of its own.
+pub(super) async fn close(ctx: Rc<Context>, closing: Closing) {
+    let Closing { instance, which, order, over } = closing;
+    let began = clock::coarse();
+    let draw = |open| (if over.is_zero() { Duration::ZERO } else { random::up_to(over) }, open);
+    let mut moments: Vec<_> = open(&ctx, instance, which).into_iter().map(draw).collect();
+    moments.sort_by_key(|(moment, _)| *moment);
+    for (moment, (registry, key)) in moments {
+        if !moment.is_zero() {
+            timer::sleep_until(began.after(moment)).await;
+        }
+        // Somebody else may sit there by now.
+        registry.order_if(key, order, |at, _| instance.is_none_or(|instance| instance == at));
+    }
+}
+
+/// Closes evenly until nothing is left, also what begins meanwhile, and cuts the rest at the deadline.
+pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
+    let Drain { instance, order, begins, spread, deadline } = drain;
+    timer::sleep_until(begins).await;
+    let end = begins.after(spread).min(deadline);
+    let step = (spread / 1000).max(STEP);
+    let mut pace = Pace::default();
+    while clock::coarse() < deadline {
+        let open = open(&ctx, Some(instance), Which::Endless);
+        let due = pace.due(open.len(), step, end.since(clock::coarse()));
+        // From anywhere among them: the oldest are not always the first.
+        let from = random::below(open.len());
+        for (registry, key) in open.iter().cycle().skip(from).take(due) {
+            registry.order(*key, order);
+        }
+        drop(open);
+        timer::sleep(step).await;
+    }
+    for (registry, key) in open(&ctx, Some(instance), Which::All) {
+        registry.order(key, order);
+    }
+}
+
+/// Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
+pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
+    ctx.stopping.set(true);
+    let finish = async {
+        let open = open(ctx, None, Which::Waiting);
+        let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
+        for (number, (registry, key)) in (0..count).zip(open) {
+            // Each has its moment: how late one was does not add up.
+            timer::sleep_until(began.after(spread * number / count)).await;
+            registry.order(key, Order::of(Reason::Shutdown));
+        }
+        while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
+            timer::sleep(LOOK).await;
+        }
+    };
+    if timer::within(deadline, finish).await.is_none() {
+        let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
+        tracing::warn!(
+            worker = ctx.worker,
+            tunnels,
+            exchanges,
+            "the deadline of the stop has passed: what is left is cut"
+        );
+    }
+}
+
+/// How often a worker that stops looks whether all is done.
+const LOOK: Duration = Duration::from_millis(10);
