@@ -39,8 +39,6 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_FD: &str = "stickyd opens its sockets itself: write the address";
-const RESOLVE: &str = "a name is looked up again for a connection when its last answer is 30 s old";
-const NO_FORGET: &str = "the last address of a name is kept until there is another";
 const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_ADMIN: &str = "there is no admin socket and no status page: see /metrics and the access log";
@@ -54,8 +52,6 @@ pub(super) const LATER: &[Later] = &[
     row("listen.address", Without(&["fd:"]), NO_FD),
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
     row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
-    row("upstream.NAME.resolve", Only("30s"), RESOLVE),
-    row("upstream.NAME.resolve_forget", Nothing, NO_FORGET),
     row("upstream.NAME.expand", Only("false"), "one name is one instance"),
     row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
     row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),

@@ -114,7 +114,6 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
         "timeouts.ping",
         "upstream.NAME.expand",
         "upstream.NAME.rebalance.max_skew",
-        "upstream.NAME.resolve",
         "upstream.NAME.send_proxy_protocol",
         "upstream.NAME.timeouts.ping",
         "upstream.NAME.tls",

@@ -87,6 +87,8 @@ pub struct Upstream {
     pub instances: Vec<Instance>,
     /// How a client is placed when no key places it.
     pub balance: Balance,
+    /// How the names of its instances are looked up.
+    pub resolve: Resolve,
     /// Local addresses to connect from; empty = the kernel chooses.
     pub source: Vec<IpAddr>,
     /// Paths at which Engine.IO is spoken; empty = nowhere.
@@ -163,6 +165,15 @@ pub enum Balance {
     RoundRobin,
     /// At random, by weight.
     Random,
+}
+
+/// How names are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// 1 s to 24 h: how old an answer may be before there is another lookup.
+    pub every: Duration,
+    /// 1 s to 7 d: how long an address is kept that neither a lookup nor a connection confirms.
+    pub forget: Duration,
 }
 
 /// How clients are kept at their instance.

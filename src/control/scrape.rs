@@ -128,5 +128,6 @@ fn view(instance: &Instance) -> InstanceView<'_> {
         shed: load.shed(),
         sids: load.sids().into(),
         sids_evicted: load.evicted(),
+        dns_failures: instance.endpoint.dns_failures(),
     }
 }

@@ -157,7 +157,8 @@ async fn reach(
         return Ok((Wire::new(stream), true));
     }
     let began = clock::now();
-    let connect = || connect::connect(&instance.endpoint, &config.source, ctx.next_turn(), &config.timeouts);
+    let (source, timeouts, resolve) = (&config.source, &config.timeouts, config.resolve);
+    let connect = || connect::connect(&instance.endpoint, source, ctx.next_turn(), timeouts, resolve);
     // Boxed: an exchange lives long, a connect does not, and a future keeps the size of its largest wait.
     let stream = match Box::pin(connect()).await {
         Err(failed) if failed.kind == ConnectError::Files && !ctx.pool.is_empty() => {

@@ -1,8 +1,11 @@
-//! Reaching an instance: its address, and a connected socket to it.
+//! Reaching an instance: a connected socket to one of its addresses.
+
+mod endpoint;
+mod name;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -10,116 +13,12 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::config::model::Timeouts;
-use crate::local::clock::{self, Moment};
+pub use endpoint::Endpoint;
+
+use crate::config::model::{Resolve, Timeouts};
 use crate::local::stream::Stream;
 use crate::local::timer;
 use crate::observe::metrics::ConnectError;
-
-/// How long the answer of a resolver is used before it is asked again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(30);
-/// How long a name without an address is not asked for again.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
-
-/// Where an instance is.
-#[derive(Debug)]
-pub struct Endpoint {
-    host: String,
-    port: u16,
-    known: Mutex<Known>,
-    /// Held by whoever waits for a first answer: many clients at a time are one question.
-    first: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug)]
-enum Known {
-    /// A literal: never asked for.
-    Literal(SocketAddr),
-    /// A name: its addresses, the one that worked last in front, and when the resolver was asked last.
-    Name { addresses: Vec<SocketAddr>, asked: Option<Moment> },
-}
-
-impl Endpoint {
-    /// `host` is a name or an address literal.
-    pub fn new(host: &str, port: u16) -> Self {
-        let known = match host.parse::<IpAddr>() {
-            Ok(ip) => Known::Literal(SocketAddr::new(ip, port)),
-            Err(_) => Known::Name { addresses: Vec::new(), asked: None },
-        };
-        Endpoint {
-            host: host.to_owned(),
-            port,
-            known: Mutex::new(known),
-            first: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// The addresses to try, in their order. Known ones are used at once, and asked for anew behind the back of whoever
-    /// connects: a resolver that hangs takes no instance out. Only a name without any is waited for.
-    async fn addresses(self: &Arc<Self>) -> Vec<SocketAddr> {
-        let (addresses, due) = self.look(true);
-        if !addresses.is_empty() {
-            if due {
-                let endpoint = self.clone();
-                tokio::task::spawn_local(async move { endpoint.ask().await });
-            }
-            return addresses;
-        }
-        let _first = self.first.lock().await;
-        let (addresses, due) = self.look(true);
-        if addresses.is_empty() && due {
-            self.ask().await;
-        }
-        self.look(false).0
-    }
-
-    /// What is known, and whether it is time to ask; `claim`: then the caller asks, and nobody else does.
-    fn look(&self, claim: bool) -> (Vec<SocketAddr>, bool) {
-        match &mut *self.known() {
-            Known::Literal(address) => (vec![*address], false),
-            Known::Name { addresses, asked } => {
-                let every = if addresses.is_empty() { RETRY_EVERY } else { RESOLVE_EVERY };
-                let now = clock::coarse();
-                let due = asked.is_none_or(|asked| now.since(asked) >= every);
-                // Waiting for a first answer is ordered by `first`.
-                if claim && due && !addresses.is_empty() {
-                    *asked = Some(now);
-                }
-                (addresses.clone(), due)
-            }
-        }
-    }
-
-    /// Asks the resolver. Addresses that still hold keep their order; an empty answer or a failure keeps them all.
-    async fn ask(&self) {
-        let answer = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let answer: Vec<SocketAddr> = answer.map(Iterator::collect).unwrap_or_default();
-        if let Known::Name { addresses, asked } = &mut *self.known() {
-            *asked = Some(clock::coarse());
-            if !answer.is_empty() {
-                addresses.retain(|address| answer.contains(address));
-                let new: Vec<_> = answer.into_iter().filter(|address| !addresses.contains(address)).collect();
-                addresses.extend(new);
-                addresses.truncate(ADDRESSES_MAX);
-            }
-        }
-    }
-
-    /// This address works: it is tried first from now on.
-    fn prefer(&self, address: SocketAddr) {
-        if let Known::Name { addresses, .. } = &mut *self.known()
-            && let Some(at) = addresses.iter().position(|known| *known == address)
-        {
-            addresses[..=at].rotate_right(1);
-        }
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -151,7 +50,7 @@ impl Failed {
 }
 
 /// Connects to `endpoint` within `timeouts.connect`, from one of `sources` (in turn, by `turn`) when there are any. Of a name's
-/// addresses the next is tried when one refuses.
+/// addresses the next is tried when one refuses; `resolve` says how often the name is looked up.
 ///
 /// # Errors
 /// Why not. "No local port" and "files" say nothing of the instance.
@@ -160,8 +59,9 @@ pub async fn connect(
     sources: &[IpAddr],
     turn: u64,
     timeouts: &Timeouts,
+    resolve: Resolve,
 ) -> Result<Stream, Failed> {
-    let Some(addresses) = timer::within(timeouts.connect, endpoint.addresses()).await else {
+    let Some(addresses) = timer::within(timeouts.connect, endpoint.addresses(resolve)).await else {
         return Err(Failed::new(ConnectError::Dns, "the resolver does not answer in time"));
     };
     let connecting = async {
@@ -171,7 +71,7 @@ pub async fn connect(
             let watched = dialled.and_then(|stream| keep_watch(&stream, timeouts.unacked).map(|()| stream));
             match watched {
                 Ok(stream) => {
-                    endpoint.prefer(address);
+                    endpoint.works(address);
                     return Ok(Stream::Tcp(stream));
                 }
                 Err(error) => result = Err(Failed::of(error)),

@@ -1,6 +1,7 @@
 //! Upstreams and their instances: who they are, how to reach them, what they carry.
 
 pub mod connect;
+pub mod expand;
 pub mod health;
 pub mod lifecycle;
 pub mod load;

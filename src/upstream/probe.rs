@@ -26,7 +26,7 @@ use crate::affinity::sid::open_packet::{Found, Learner};
 use crate::codec::body::{Decoder, Framing, Piece};
 use crate::codec::response;
 use crate::codec::{HeadLimits, Parsed, header_slots};
-use crate::config::model::{Check, Timeouts};
+use crate::config::model::{Check, Resolve, Timeouts};
 use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -56,6 +56,7 @@ pub struct Target {
     host: String,
     sources: Vec<IpAddr>,
     timeouts: Timeouts,
+    resolve: Resolve,
     timeout: Duration,
 }
 
@@ -72,13 +73,14 @@ impl Target {
             sources: upstream.config.source.clone(),
             // How long a connect may take is the check's own matter.
             timeouts: Timeouts { connect: health.timeout * LATEST, ..upstream.config.timeouts },
+            resolve: upstream.config.resolve,
             timeout: health.timeout,
         }
     }
 
     async fn connect(&self) -> Result<Wire, Event> {
         let turn = random::next();
-        match connect::connect(&self.endpoint, &self.sources, turn, &self.timeouts).await {
+        match connect::connect(&self.endpoint, &self.sources, turn, &self.timeouts, self.resolve).await {
             Ok(stream) => Ok(Wire { stream, unread: Vec::new() }),
             Err(Failed { kind, error }) if kind.blames_the_instance() => Err(lost(&error)),
             Err(_) => Err(Event::Void),

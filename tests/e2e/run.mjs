@@ -111,13 +111,19 @@ function test({ name, run, needs, otherwise, cell }, site, by, doors, heal = () 
 
   it(works ? name : `MUST FAIL: ${name}`, { timeout: 120_000 }, async () => {
     let extra = 0;
+    /** Waits until the proxy says of an instance that it is up, after now. */
+    const isUp = (instance) => {
+      const said = () => doors[0].log().split('\n').filter((line) => line.includes('instance is up') && line.includes(`"${instance}"`)).length;
+      const before = said();
+      return () => kind === 'nginx' || until(`${instance} is up`, () => said() > before);
+    };
     const proxy = async ({ sticky, health } = {}) => {
       extra += 1;
       const started = await startProxy(`proxy-${site.label}-${name.replace(/\W+/g, '-').slice(0, 40)}-${extra}`, site.cluster.instances, { by, sticky, health });
       atEnd(() => started.stop());
       return started;
     };
-    const outcome = scoped(() => run({ ...site, proxy })).finally(heal);
+    const outcome = scoped(() => run({ ...site, proxy, isUp })).finally(heal);
     // What the table calls working does so as the proxy comes, and without an address that would help.
     const counts = cell && (by === undefined || by.join() === 'sid');
     if (counts) outcome.then(() => table.note(cell, true), () => table.note(cell, false));

@@ -72,6 +72,8 @@ const PURE: &[&str] = &[
     "codec/",
     "routing/",
     "listener/client_address",
+    "upstream/connect/name.rs",
+    "upstream/expand",
     "upstream/health",
     "upstream/probe/question.rs",
     "tunnel/frame.rs",

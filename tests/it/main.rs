@@ -31,6 +31,7 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod names;
 mod requests;
 mod sessions;
 mod support;

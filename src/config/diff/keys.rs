@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::model::{
     AccessFormat, AccessTarget, Balance, Check, ClientIpHeader, Config, Cookie, Down, Drain, Health,
     HostPattern, Instance, InstanceState, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
-    PathPattern, Reload, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey, Timeouts,
-    Upstream, WhenDown,
+    PathPattern, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
+    Timeouts, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -153,6 +153,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
         name: _,
         instances: _,
         balance,
+        resolve: Resolve { every, forget },
         source,
         engine_io_paths,
         max_handshakes,
@@ -172,6 +173,8 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
                 Balance::Random => "random",
             }),
         ),
+        ("resolve", time(*every)),
+        ("resolve_forget", time(*forget)),
         ("source", list(source)),
         ("engine_io_path", if engine_io_paths.is_empty() { quoted("off") } else { list(engine_io_paths) }),
         ("max_handshakes", or_off(max_handshakes.map(|limit| limit.to_string()))),

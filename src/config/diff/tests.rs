@@ -210,6 +210,8 @@ const KEYS: &[(&str, &str, &str)] = &[
 /// The same of an upstream.
 const KEYS_OF_UPSTREAM: &[(&str, &str)] = &[
     ("balance = \"random\"", "balance"),
+    ("resolve = \"5s\"", "resolve"),
+    ("resolve_forget = \"1h\"", "resolve_forget"),
     ("source = [\"127.0.0.1\"]", "source"),
     ("engine_io_path = \"/a\"", "engine_io_path"),
     ("max_handshakes = 5", "max_handshakes"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Balance, Instance, InstanceState, Timeouts, Upstream};
+use super::super::model::{Balance, Instance, InstanceState, Resolve, Timeouts, Upstream};
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
@@ -83,8 +83,10 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     );
     table.get("tls", None, off_or(tls));
     table.get("send_proxy_protocol", "off", choice(&[("off", "off"), ("v1", "v1"), ("v2", "v2")]));
-    table.get("resolve", 30 * SECOND, duration(SECOND..=24 * 3600 * SECOND));
-    table.get("resolve_forget", 600 * SECOND, duration(SECOND..=7 * 24 * 3600 * SECOND));
+    let resolve = Resolve {
+        every: table.get("resolve", 30 * SECOND, duration(SECOND..=24 * 3600 * SECOND)),
+        forget: table.get("resolve_forget", 600 * SECOND, duration(SECOND..=7 * 24 * 3600 * SECOND)),
+    };
     table.get("expand", false, boolean);
     let source = table.get("source", vec![], list(spanned(text(address::source))));
     let source = without_twins(&table, source);
@@ -100,6 +102,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         name: name.get_ref().to_string(),
         instances: instances.into_iter().map(Spanned::into_inner).collect(),
         balance,
+        resolve,
         source,
         engine_io_paths,
         max_handshakes,

@@ -65,6 +65,8 @@ pub struct InstanceView<'c> {
     pub sids: u64,
     /// Learned sids that had to make room, so far.
     pub sids_evicted: u64,
+    /// Lookups of its name that failed, so far.
+    pub dns_failures: u64,
 }
 
 /// What there is once in a process.
@@ -177,6 +179,10 @@ fn requests(text: &mut Text, exposition: &Exposition<'_>) {
             samples.int(&[upstream, instance, kind.as_str()], count);
         }
     }
+    let mut samples = text.family(table::DNS_FAILURES);
+    for upstream in upstreams {
+        samples.int(&[&upstream.name], of_instances(upstream, |instance| instance.dns_failures));
+    }
 }
 
 /// Tunnels of one instance over all workers, read together so that opened = open + closed in one scrape.
@@ -256,10 +262,12 @@ fn sticky(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
     }
 }
 
+/// A number of each instance, summed for the upstream.
+fn of_instances(upstream: &UpstreamView<'_>, of: fn(&InstanceView<'_>) -> u64) -> u64 {
+    upstream.instances.iter().map(of).sum()
+}
+
 fn sessions(text: &mut Text, upstreams: &[UpstreamView<'_>]) {
-    let of_instances = |upstream: &UpstreamView<'_>, of: fn(&InstanceView<'_>) -> u64| {
-        upstream.instances.iter().map(of).sum::<u64>()
-    };
     let mut samples = text.family(table::SIDS);
     for upstream in upstreams {
         samples.int(&[&upstream.name], of_instances(upstream, |instance| instance.sids));

@@ -102,6 +102,8 @@ families! {
         "Time from the begin of a check to what it came to; only of results that there were.";
     CONNECT_ERRORS = Counter "stickyd_connect_errors_total" ["upstream", "instance", "kind"]
         "Connections to an instance that could not be made.";
+    DNS_FAILURES = Counter "stickyd_dns_failures_total" ["upstream"]
+        "Lookups of instances' names that failed or had no address; the last address is kept.";
     LOG_LINES_DROPPED = Counter "stickyd_log_lines_dropped_total" []
         "Access lines lost: queue full or not written.";
     PANICS = Counter "stickyd_panics_total" []

@@ -94,6 +94,7 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
                     shed: 3,
                     sids: 4,
                     sids_evicted: 5,
+                    dns_failures: 6,
                 }],
             },
             UpstreamView {
@@ -223,6 +224,8 @@ fn workers_are_summed() {
     check(
         r#"stickyd_health_check_seconds_sum{upstream="socketio",instance="instance-1:3000",result="passed"} 0.2"#,
     );
+    check(r#"stickyd_dns_failures_total{upstream="socketio"} 6"#);
+    check(r#"stickyd_dns_failures_total{upstream="empty"} 0"#);
     check("stickyd_log_lines_dropped_total 1");
     check("stickyd_panics_total 2");
     check("stickyd_processes 1");
@@ -230,7 +233,7 @@ fn workers_are_summed() {
     check("process_cpu_seconds_total 1.5");
     check("process_open_fds 12");
     check("process_start_time_seconds 1795521961.123");
-    assert_eq!(seen, 42);
+    assert_eq!(seen, 44);
 }
 
 #[test]

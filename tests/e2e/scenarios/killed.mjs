@@ -14,7 +14,7 @@ const dies = (kinds, needs) => ({
   needs,
   otherwise: UNKNOWN_SESSION,
 
-  async run({ url, cluster }) {
+  async run({ url, cluster, isUp }) {
     const clients = await crowd(url, kinds, 6, { over: ALL, reconnection: true });
     await chat(clients);
 
@@ -34,7 +34,10 @@ const dies = (kinds, needs) => ({
     }
 
     // It comes back: whoever is placed there finds it working, and the room is one again.
+    const up = isUp('one');
     await cluster.startInstance('one');
+    // By the address alone a session that begins just before would not be found after.
+    await up();
     const fresh = await crowd(url, kinds, 6, { over: ALL, reconnection: true });
     const everybody = [...clients, ...fresh];
     await Promise.all(everybody.map((client) => client.settled()));
