@@ -25,7 +25,8 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection that was used last, if it is younger than `upstream_idle` and the instance has not ended it.
+    /// The connection that was used last, if it is younger than `upstream_idle`, the instance has not ended it, and its name
+    /// still has that address: one in use all the time would go to the old one for ever.
     pub fn take(&self, instance: &Instance, upstream_idle: Duration) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&instance.id)?;
@@ -35,7 +36,7 @@ impl Pool {
                 list.clear();
                 return None;
             }
-            if stream.is_quiet() {
+            if stream.is_quiet() && instance.endpoint.still_leads(&stream) {
                 return Some(stream);
             }
         }

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::name::{Change, Name};
 use crate::config::model::Resolve;
+use crate::local::stream::Stream;
 use crate::local::{clock, timer};
 
 /// A lookup that takes longer has failed: so long that the resolver of the C library has asked a second name server.
@@ -40,6 +41,8 @@ struct Named {
     /// Something was heard of a lookup.
     heard: Notify,
     failures: AtomicU64,
+    /// It has ever had another address.
+    moved: AtomicBool,
 }
 
 impl Endpoint {
@@ -81,11 +84,21 @@ impl Endpoint {
         named.name().attempt(now())
     }
 
+    /// Whether a connection that was made earlier goes where a new one would.
+    pub fn still_leads(&self, stream: &Stream) -> bool {
+        match (&self.place, stream) {
+            (Place::Name(named), Stream::Tcp(stream)) if named.moved.load(Ordering::Relaxed) => {
+                stream.peer_addr().is_ok_and(|peer| named.name().is_at(peer))
+            }
+            _ => true,
+        }
+    }
+
     /// This address works: it is tried first from now on.
     pub(super) fn works(&self, address: SocketAddr) {
         if let Place::Name(named) = &self.place {
             let change = named.name().works(address);
-            announce(&self.host, change, "");
+            named.announce(&self.host, change, "");
         }
     }
 }
@@ -97,6 +110,27 @@ impl Named {
 
     fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says once for each change what there is of a name. `error`: why the lookup failed, if it has.
+    fn announce(&self, name: &str, change: Option<Change>, error: &str) {
+        match change {
+            None => {}
+            Some(Change::Fails { kept: None }) => {
+                tracing::warn!(name, error, "a name cannot be looked up: its instance has no address");
+            }
+            Some(Change::Fails { kept: Some(address) }) => {
+                tracing::warn!(name, error, %address, "a name cannot be looked up: its last address is kept");
+            }
+            Some(Change::Answers) => tracing::info!(name, "a name can be looked up"),
+            Some(Change::Moved { from, to }) => {
+                self.moved.store(true, Ordering::Relaxed);
+                tracing::info!(name, %from, %to, "an instance has a new address");
+            }
+            Some(Change::Forgot(address)) => {
+                tracing::warn!(name, %address, error, "an address is forgotten: no lookup has confirmed it, and no connection");
+            }
+        }
     }
 }
 
@@ -118,7 +152,7 @@ pub(super) async fn look_up(endpoint: Arc<Endpoint>, rules: Resolve, patience: D
     } else {
         named.failed();
         let change = named.name().is_late(rules, now());
-        announce(host, change, "no answer in time");
+        named.announce(host, change, "no answer in time");
         named.heard.notify_waiters();
         lookup.await
     };
@@ -131,7 +165,7 @@ pub(super) async fn look_up(endpoint: Arc<Endpoint>, rules: Resolve, patience: D
         named.failed();
     }
     let change = named.name().hear(&addresses, rules, now());
-    announce(host, change, &error);
+    named.announce(host, change, &error);
 }
 
 /// Lets others ask, and tells those who wait.
@@ -141,24 +175,6 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.name().end();
         self.0.heard.notify_waiters();
-    }
-}
-
-/// Says once for each change what there is of a name. `error`: why the lookup failed, if it has.
-fn announce(name: &str, change: Option<Change>, error: &str) {
-    match change {
-        None => {}
-        Some(Change::Fails { kept: None }) => {
-            tracing::warn!(name, error, "a name cannot be looked up: its instance has no address");
-        }
-        Some(Change::Fails { kept: Some(address) }) => {
-            tracing::warn!(name, error, %address, "a name cannot be looked up: its last address is kept");
-        }
-        Some(Change::Answers) => tracing::info!(name, "a name can be looked up"),
-        Some(Change::Moved { from, to }) => tracing::info!(name, %from, %to, "an instance has a new address"),
-        Some(Change::Forgot(address)) => {
-            tracing::warn!(name, %address, error, "an address is forgotten: no lookup has confirmed it, and no connection");
-        }
     }
 }
 
@@ -172,6 +188,14 @@ impl Endpoint {
         }
         let named = Named { name: Mutex::new(name), ..Named::default() };
         Arc::new(Endpoint { host: host.to_owned(), port: 80, place: Place::Name(named) })
+    }
+
+    /// As if a lookup had this answer.
+    pub(super) fn hears(&self, answer: &[SocketAddr], rules: Resolve) {
+        if let Place::Name(named) = &self.place {
+            let change = named.name().hear(answer, rules, now());
+            named.announce(&self.host, change, "");
+        }
     }
 
     /// What [`Name::find`] finds now.

@@ -110,6 +110,11 @@ impl Name {
         (at > 0).then_some(Change::Moved { from, to: address })
     }
 
+    /// This address is the one in use.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        self.addresses.first() == Some(&address)
+    }
+
     /// An answer of the resolver; an empty one or a failure is `[]`.
     pub(super) fn hear(&mut self, answer: &[SocketAddr], rules: Resolve, now: Duration) -> Option<Change> {
         self.heard = Some(now);

@@ -40,13 +40,17 @@ async fn reach(
     patience: Duration,
     rules: Resolve,
 ) -> Result<SocketAddr, ConnectError> {
-    let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\ninstances = [\"127.0.0.1:81\"]\n";
-    let defaults = config::parse(text, "test.toml").unwrap().config.timeouts;
-    match connect(endpoint, &[], 0, &Timeouts { connect: patience, ..defaults }, rules).await {
+    match stream(endpoint, patience, rules).await {
         Ok(Stream::Tcp(stream)) => Ok(stream.peer_addr().unwrap()),
         Ok(Stream::Unix(_)) => panic!("a name is of the network"),
         Err(failed) => Err(failed.kind),
     }
+}
+
+async fn stream(endpoint: &Arc<Endpoint>, patience: Duration, rules: Resolve) -> Result<Stream, Failed> {
+    let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\ninstances = [\"127.0.0.1:81\"]\n";
+    let defaults = config::parse(text, "test.toml").unwrap().config.timeouts;
+    connect(endpoint, &[], 0, &Timeouts { connect: patience, ..defaults }, rules).await
 }
 
 /// Runs `test` on a runtime like a worker's.
@@ -94,6 +98,21 @@ fn a_name_whose_first_address_refuses_is_reached_at_its_next() {
         assert_eq!(known(&endpoint, RULES).0, [good, bad], "what works is tried first from now on");
         assert_eq!(reach(&endpoint, LONG, RULES).await, Ok(good));
         assert_eq!(reach(&named(&[bad]), LONG, RULES).await, Err(ConnectError::Refused));
+    });
+}
+
+#[test]
+fn connections_to_an_old_address_lead_nowhere() {
+    on_a_worker(async {
+        let (_, (_old, old)) = refusing_and_accepting();
+        let (_, (_new, new)) = refusing_and_accepting();
+        let endpoint = named(&[old, new]);
+        let first = stream(&endpoint, LONG, RULES).await.unwrap();
+        endpoint.hears(&[new, old], RULES);
+        assert!(endpoint.still_leads(&first));
+        endpoint.hears(&[new], RULES);
+        let second = stream(&endpoint, LONG, RULES).await.unwrap();
+        assert_eq!((endpoint.still_leads(&first), endpoint.still_leads(&second)), (false, true));
     });
 }
 
