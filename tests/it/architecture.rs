@@ -70,6 +70,9 @@ const UP: &[(&str, &str, &str)] = &[
 const PURE: &[&str] = &[
     "affinity/",
     "codec/",
+    "config/diff",
+    "control/watch/still.rs",
+    "worker/closing/pace.rs",
     "routing/",
     "listener/client_address",
     "upstream/connect/name.rs",
