@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
-use super::direction::{Direction, Sink, Source};
+use super::direction::{Direction, Moved, Sink, Source};
+use super::ping::{self, Pings};
 use super::{Ended, Order, Owner, Reason, Seat, Way};
 use crate::local::clock::{self, Moment};
+use crate::local::random;
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
 
@@ -23,13 +25,26 @@ pub struct Tunnel<O> {
     seat: Seat,
     timer: Timer,
     opaque: bool,
-    /// When a byte last moved.
+    /// When something last passed. A pong to us is for us, so it is no use of the tunnel.
     active: Moment,
     /// When the first direction ended.
     half: Option<Moment>,
     /// What ended it first, and the code that was given.
     first: Option<(Reason, Option<u16>)>,
     closing: Option<Box<Closing>>,
+    /// `None`: this tunnel's client is not pinged.
+    pings: Option<Box<Pings>>,
+}
+
+/// What a deadline means.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// To close it for a reason.
+    Close(Reason),
+    /// To ask the client for a sign of life.
+    Ask,
+    /// Closing has lasted long enough.
+    Cut,
 }
 
 /// The proxy is closing: our frames, and when patience ends.
@@ -49,6 +64,8 @@ impl<O: Owner> Tunnel<O> {
         owner: O,
         seat: Seat,
     ) -> Self {
+        let active = clock::coarse();
+        let pinged = !opaque && owner.limits().ping.is_some();
         let mut tunnel = Tunnel {
             client,
             instance,
@@ -58,13 +75,14 @@ impl<O: Owner> Tunnel<O> {
             seat,
             timer: Timer::new(),
             opaque,
-            active: clock::coarse(),
+            active,
             half: None,
             first: None,
             closing: None,
+            pings: pinged.then(|| Box::new(Pings::new(active, random::next()))),
         };
-        let up = tunnel.up.begin_with(early.0, &tunnel.owner);
-        let down = tunnel.down.begin_with(early.1, &tunnel.owner);
+        let up = tunnel.up.begin_with(early.0, tunnel.pings.as_deref_mut(), &tunnel.owner);
+        let down = tunnel.down.begin_with(early.1, tunnel.pings.as_deref_mut(), &tunnel.owner);
         if up.and(down).is_err() {
             tunnel.close(Reason::ProtocolError);
         }
@@ -113,22 +131,43 @@ impl<O: Owner> Tunnel<O> {
 
     fn pump(&mut self, cx: &mut Context<'_>) {
         let closing = self.closing.as_deref();
+        let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
         let up = self.up.pump(
             cx,
             (&mut self.client, &mut self.instance),
             closing.map(|closing| &closing.to_instance),
+            self.pings.as_deref_mut(),
             self.down.as_other(),
             &self.owner,
         );
+        let asking = self.pings.as_deref_mut().is_some_and(|pings| {
+            // While the instance takes nothing we do not read what the client says: that is not the client's silence.
+            if deaf || up.is_ok_and(|up| up.heard) || self.up.source != Source::Open {
+                pings.heard(clock::coarse());
+            }
+            pings.is_asking()
+        });
         let down = self.down.pump(
             cx,
             (&mut self.instance, &mut self.client),
             closing.map(|closing| &closing.to_client),
+            self.pings.as_deref_mut(),
             self.up.as_other(),
             &self.owner,
         );
-        if up == Ok(true) || down == Ok(true) {
+        if [up, down].iter().any(|moved| moved.is_ok_and(|Moved { passed, .. }| passed)) {
             self.active = clock::coarse();
+        }
+        if let Some(pings) = self.pings.as_deref_mut()
+            && pings.is_asking()
+        {
+            if clogged {
+                // Our ping has not even been sent.
+                pings.put_off(clock::coarse());
+            }
+            if !asking {
+                self.arm();
+            }
         }
         if up.is_err() || down.is_err() {
             self.close(Reason::ProtocolError);
@@ -205,20 +244,28 @@ impl<O: Owner> Tunnel<O> {
     }
 
     /// The next moment at which something has lasted too long.
-    fn deadline(&self) -> (Moment, Option<Reason>) {
+    fn deadline(&self) -> (Moment, Due) {
         if let Some(closing) = &self.closing {
-            return (closing.deadline, None);
+            return (closing.deadline, Due::Cut);
         }
-        let idle = (self.active.after(self.owner.limits().idle), Some(Reason::Idle));
-        let half = self
-            .half
-            .map(|since| (since.after(self.owner.limits().half_close), Some(Reason::HalfCloseTimeout)));
+        let limits = self.owner.limits();
+        let idle = (self.active.after(limits.idle), Due::Close(Reason::Idle));
+        let half =
+            self.half.map(|since| (since.after(limits.half_close), Due::Close(Reason::HalfCloseTimeout)));
         let stalled = [&self.up, &self.down]
             .into_iter()
             .filter_map(Direction::waiting_since)
             .min()
-            .map(|since| (since.after(self.owner.limits().send), Some(Reason::Stalled)));
-        [Some(idle), half, stalled].into_iter().flatten().min_by_key(|(moment, _)| *moment).unwrap_or(idle)
+            .map(|since| (since.after(limits.send), Due::Close(Reason::Stalled)));
+        let ping = self.pings.as_deref().zip(limits.ping).map(|(pings, every)| match pings.due(every) {
+            (moment, ping::Due::Ask) => (moment, Due::Ask),
+            (moment, ping::Due::Lost) => (moment, Due::Close(Reason::PingTimeout)),
+        });
+        [Some(idle), half, stalled, ping]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(moment, _)| *moment)
+            .unwrap_or(idle)
     }
 
     fn arm(&self) {
@@ -227,18 +274,41 @@ impl<O: Owner> Tunnel<O> {
 
     /// The timer has fired: `true` when patience has ended, otherwise closing has begun or the deadline had moved.
     fn on_timer(&mut self) -> bool {
-        let (moment, reason) = self.deadline();
-        if clock::coarse() < moment {
+        let (moment, due) = self.deadline();
+        let now = clock::coarse();
+        if now < moment {
             self.arm();
             return false;
         }
-        match reason {
-            Some(reason) => {
-                self.close(reason);
-                false
+        match due {
+            Due::Cut => return true,
+            Due::Ask => self.want_ping(now),
+            Due::Close(Reason::PingTimeout) if self.is_clogged() => {
+                self.pings.iter_mut().for_each(|pings| pings.put_off(now));
+                self.arm();
             }
-            None => true,
+            Due::Close(reason) => self.close(reason),
         }
+        false
+    }
+
+    /// Bytes wait for one of the ends: then the client may not have our ping, or we may not have read what it said.
+    fn is_clogged(&self) -> bool {
+        self.up.waiting_since().or(self.down.waiting_since()).is_some()
+    }
+
+    /// The client has been silent: to be asked at the next boundary, unless it has said Close or ended, or cannot be heard.
+    fn want_ping(&mut self, now: Moment) {
+        let answers = self.up.source == Source::Open && !self.up.close_seen();
+        let heard = self.up.waiting_since().is_none();
+        if let Some(pings) = self.pings.as_deref_mut() {
+            if answers && heard {
+                pings.want(now);
+            } else {
+                pings.put_off(now);
+            }
+        }
+        self.arm();
     }
 
     fn ended(&mut self) -> Ended {

@@ -51,6 +51,7 @@ impl Upstream {
                 half_close: timeouts.half_close,
                 close_wait: timeouts.close_wait,
                 send: timeouts.send,
+                ping: timeouts.ping,
             },
             counters: (0..workers).map(|_| UpstreamCounters::default()).collect(),
             turn: AtomicU64::new(0),
