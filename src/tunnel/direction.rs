@@ -239,9 +239,9 @@ impl Direction {
         } else {
             let scanned = match (pings, self.way) {
                 (None, _) => self.scanner.scan(bytes),
-                (Some(pings), Way::Down) => self.scanner.scan_with(bytes, &mut pings.from_instance()),
+                (Some(pings), Way::Down) => self.scanner.scan_with(bytes, &mut pings.watch_down()),
                 (Some(pings), Way::Up) => {
-                    let scanned = self.scanner.scan_with(bytes, &mut pings.from_client());
+                    let scanned = self.scanner.scan_with(bytes, &mut pings.watch_up());
                     if pings.own_pong(&bytes[scanned.whole..]) == Own::Yes {
                         ours = PONG_LEN;
                     }

@@ -138,12 +138,12 @@ impl Pings {
     }
 
     /// For the frames from the client: stops before a pong to us, and looks for the answer to the instance's latest ping.
-    pub(super) fn from_client(&mut self) -> impl Watch {
+    pub(super) fn watch_up(&mut self) -> impl Watch {
         FromClient(self)
     }
 
     /// For the frames from the instance: looks for pings.
-    pub(super) fn from_instance(&mut self) -> impl Watch {
+    pub(super) fn watch_down(&mut self) -> impl Watch {
         FromInstance(self)
     }
 }

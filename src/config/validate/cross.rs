@@ -176,7 +176,8 @@ fn times(note: &Note<'_, '_>, base: &timeouts::Read, upstreams: &[upstream::Read
         if timeouts.ping.is_some_and(|ping| ping >= timeouts.tunnel_idle)
             && let Some(span) = written(&read.timeouts.ping, &base.spans.ping)
         {
-            let title = "a tunnel that is silent on both sides ends by `tunnel_idle` before its client is pinged";
+            let title =
+                "a tunnel that is silent on both sides ends by `tunnel_idle` before its client is pinged";
             note.warning(span, title, "write less than tunnel_idle");
         }
         if timeouts.upstream_idle >= NODE_KEEP_ALIVE

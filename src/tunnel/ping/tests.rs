@@ -102,9 +102,9 @@ fn a_client_that_owes_the_instance_a_pong_is_not_asked() {
                 let pieces = std::iter::once(&bytes[..head]).chain(bytes[head..].chunks(piece));
                 for bytes in pieces {
                     if *from_client {
-                        up.scan_with(bytes, &mut pings.from_client());
+                        up.scan_with(bytes, &mut pings.watch_up());
                     } else {
-                        down.scan_with(bytes, &mut pings.from_instance());
+                        down.scan_with(bytes, &mut pings.watch_down());
                     }
                 }
             }
@@ -166,7 +166,7 @@ fn passed(stream: &[u8], reads: impl Iterator<Item = usize>) -> Result<Vec<u8>, 
     for shown in reads {
         loop {
             let Range { start, end } = done..shown;
-            let scanned = scanner.scan_with(&stream[start..end], &mut pings.from_client());
+            let scanned = scanner.scan_with(&stream[start..end], &mut pings.watch_up());
             prop_assert!(!scanned.bad);
             out.extend(&stream[start..start + scanned.whole]);
             done += scanned.whole;
