@@ -78,8 +78,11 @@ impl Pings {
 
     /// What will be due, and when, with a ping after `every` of silence.
     pub(super) fn due(&self, every: Duration) -> (Moment, Due) {
+        let wait = every.min(WAIT_MAX);
         match self.asked {
-            Some(asked) => (asked.after(every.min(WAIT_MAX)), Due::Lost),
+            Some(asked) => (asked.after(wait), Due::Lost),
+            // Our ping may go at any moment; so nobody need look at the time again when it does.
+            None if self.wanted => (self.quiet_since.after(wait), Due::Ask),
             None => (self.quiet_since.after(every), Due::Ask),
         }
     }
@@ -91,15 +94,20 @@ impl Pings {
         self.wanted = false;
     }
 
-    /// What lasted until now does not count as silence: the client could not be heard, or not be asked.
+    /// The silence begins again: the client is not to be asked.
     pub(super) fn put_off(&mut self, now: Moment) {
         self.quiet_since = now;
+        self.wanted = false;
+    }
+
+    /// If we have asked, our ping has not left yet: the wait for the answer begins again.
+    pub(super) fn still_queued(&mut self, now: Moment) {
         self.asked = self.asked.map(|_| now);
     }
 
     /// It is time to ask. Not while the client owes the instance an answer: it may answer only the latest ping.
     pub(super) fn want(&mut self, now: Moment) {
-        self.put_off(now);
+        self.quiet_since = now;
         self.wanted = !self.owes_instance;
     }
 
@@ -112,11 +120,6 @@ impl Pings {
         frame[1] = 8;
         frame[2..].copy_from_slice(&self.payload);
         frame
-    }
-
-    /// We have asked, and heard nothing since.
-    pub(super) fn is_asking(&self) -> bool {
-        self.asked.is_some()
     }
 
     /// Whether the frame at the start of `bytes` answers a ping of ours.

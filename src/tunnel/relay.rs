@@ -140,13 +140,12 @@ impl<O: Owner> Tunnel<O> {
             self.down.as_other(),
             &self.owner,
         );
-        let asking = self.pings.as_deref_mut().is_some_and(|pings| {
+        if let Some(pings) = self.pings.as_deref_mut()
             // While the instance takes nothing we do not read what the client says: that is not the client's silence.
-            if deaf || up.is_ok_and(|up| up.heard) || self.up.source != Source::Open {
-                pings.heard(clock::coarse());
-            }
-            pings.is_asking()
-        });
+            && (deaf || up.is_ok_and(|up| up.heard) || self.up.source != Source::Open)
+        {
+            pings.heard(clock::coarse());
+        }
         let down = self.down.pump(
             cx,
             (&mut self.instance, &mut self.client),
@@ -158,16 +157,8 @@ impl<O: Owner> Tunnel<O> {
         if [up, down].iter().any(|moved| moved.is_ok_and(|Moved { passed, .. }| passed)) {
             self.active = clock::coarse();
         }
-        if let Some(pings) = self.pings.as_deref_mut()
-            && pings.is_asking()
-        {
-            if clogged {
-                // Our ping has not even been sent.
-                pings.put_off(clock::coarse());
-            }
-            if !asking {
-                self.arm();
-            }
+        if clogged && let Some(pings) = self.pings.as_deref_mut() {
+            pings.still_queued(clock::coarse());
         }
         if up.is_err() || down.is_err() {
             self.close(Reason::ProtocolError);
@@ -283,8 +274,8 @@ impl<O: Owner> Tunnel<O> {
         match due {
             Due::Cut => return true,
             Due::Ask => self.want_ping(now),
-            Due::Close(Reason::PingTimeout) if self.is_clogged() => {
-                self.pings.iter_mut().for_each(|pings| pings.put_off(now));
+            Due::Close(Reason::PingTimeout) if self.down.waiting_since().is_some() => {
+                self.pings.iter_mut().for_each(|pings| pings.still_queued(now));
                 self.arm();
             }
             Due::Close(reason) => self.close(reason),
@@ -292,20 +283,13 @@ impl<O: Owner> Tunnel<O> {
         false
     }
 
-    /// Bytes wait for one of the ends: then the client may not have our ping, or we may not have read what it said.
-    fn is_clogged(&self) -> bool {
-        self.up.waiting_since().or(self.down.waiting_since()).is_some()
-    }
-
-    /// The client has been silent: to be asked at the next boundary, unless it has said Close or ended, or cannot be heard.
+    /// The client has been silent: to be asked at the next boundary, unless it has said Close.
     fn want_ping(&mut self, now: Moment) {
-        let answers = self.up.source == Source::Open && !self.up.close_seen();
-        let heard = self.up.waiting_since().is_none();
         if let Some(pings) = self.pings.as_deref_mut() {
-            if answers && heard {
-                pings.want(now);
-            } else {
+            if self.up.close_seen() {
                 pings.put_off(now);
+            } else {
+                pings.want(now);
             }
         }
         self.arm();

@@ -40,21 +40,24 @@ fn what_is_due_when() {
         pings.want(at(100));
         assert!(pings.wanted);
         pings.ask(at(101));
-        assert!(!pings.wanted && pings.is_asking());
+        assert!(!pings.wanted);
     };
     check(20, |_| {}, (20, Due::Ask));
     check(20, |pings| pings.heard(at(7)), (27, Due::Ask));
     check(20, |pings| pings.put_off(at(9)), (29, Due::Ask));
     // Wanted, but the direction is inside a frame: looked at again later.
     check(20, |pings| pings.want(at(20)), (40, Due::Ask));
+    check(3600, |pings| pings.want(at(3600)), (3630, Due::Ask));
     check(20, ask, (121, Due::Lost));
     // An answer is not awaited for longer than half a minute.
     check(3600, ask, (131, Due::Lost));
     let mut pings = pings();
     ask(&mut pings);
-    pings.put_off(at(110));
+    pings.still_queued(at(110));
     assert_eq!(pings.due(Duration::from_secs(20)), (at(130), Due::Lost));
     pings.heard(at(111));
+    // Nothing is on its way any more.
+    pings.still_queued(at(112));
     assert_eq!(pings.due(Duration::from_secs(20)), (at(131), Due::Ask));
 }
 
