@@ -111,11 +111,9 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
         "listen.proxy_protocol",
         "listen.redirect",
         "listen.tls",
-        "timeouts.ping",
         "upstream.NAME.expand",
         "upstream.NAME.rebalance.max_skew",
         "upstream.NAME.send_proxy_protocol",
-        "upstream.NAME.timeouts.ping",
         "upstream.NAME.tls",
     ];
     assert_eq!(today, expected.map(str::to_owned).into());

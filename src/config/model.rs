@@ -349,6 +349,8 @@ pub struct Timeouts {
     pub half_close: Duration,
     pub close_wait: Duration,
     pub unacked: Duration,
+    /// 1 s to 1 h; `None` = clients are not pinged.
+    pub ping: Option<Duration>,
 }
 
 /// `[limits]`

@@ -44,6 +44,7 @@ fn the_defaults_are_those_of_the_schema() {
         half_close: s(30),
         close_wait: s(2),
         unacked: s(60),
+        ping: None,
     };
     let instance = |name: &str, host: &str, port| Instance {
         name: name.into(),

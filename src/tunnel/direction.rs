@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::frame::{HEADER_MAX, Scanner};
+use super::ping::{Own, PONG_LEN, Pings};
 use super::{Owner, Total, Way};
 use crate::local::buffer::Buffer;
-use crate::local::clock::Moment;
+use crate::local::clock::{self, Moment};
 use crate::local::outbox::Outbox;
 use crate::local::stream::Stream;
 
@@ -54,6 +55,25 @@ enum Manner {
     Owing,
 }
 
+/// What one turn of a direction brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// The source said something.
+    pub(super) heard: bool,
+    /// Something of it was for the other end, so more than a pong to us.
+    pub(super) passed: bool,
+}
+
+/// What one scan found.
+struct Found {
+    /// Bytes that may pass.
+    whole: usize,
+    /// Bytes behind them that are for us.
+    ours: usize,
+    /// The rest is bad.
+    bad: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Direction {
     way: Way,
@@ -63,7 +83,8 @@ pub(super) struct Direction {
     pub(super) source: Source,
     pub(super) sink: Sink,
     held_len: u8,
-    /// The beginning of a frame header that is not complete: held back, so that a Close frame can go before it.
+    /// The beginning of a frame header that is not complete, or of what may be a pong to us: held back, so that a frame of ours
+    /// can go before it.
     held: [u8; HEADER_MAX],
     scanner: Scanner,
     /// What waits for a sink that is slower than its source.
@@ -149,20 +170,20 @@ impl Direction {
             && !self.close_seen()
     }
 
-    /// Moves what can be moved. `closing`: our Close frame, to be queued at the next boundary. `true`: bytes moved.
+    /// Moves what can be moved. `closing`: our Close frame, to be queued at the next boundary; so is a ping that `pings` wants.
     /// `Err`: a frame that cannot be followed.
     pub(super) fn pump(
         &mut self,
         cx: &mut Context<'_>,
         (from, to): (&mut Stream, &mut Stream),
         closing: Option<&CloseFrame>,
+        mut pings: Option<&mut Pings>,
         other: Other,
         owner: &impl Owner,
-    ) -> Result<bool, ()> {
-        if let Some(frame) = closing {
-            self.close_at_boundary(frame);
-        }
+    ) -> Result<Moved, ()> {
+        self.speak_at_boundary(closing, pings.as_deref_mut());
         let mut moved = 0;
+        let mut passed = false;
         while self.flush(cx, to) || self.sink == Sink::Closed {
             if self.source != Source::Open {
                 self.end(cx, to, other);
@@ -179,7 +200,7 @@ impl Direction {
                 Poll::Ready(Ok(count)) => {
                     buffer.advance(count);
                     moved += count;
-                    self.take(cx, buffer, to, closing, owner)?;
+                    passed |= self.take(cx, buffer, to, closing, pings.as_deref_mut(), owner)?;
                 }
                 Poll::Ready(Err(error)) => {
                     self.source = Source::Lost;
@@ -187,55 +208,85 @@ impl Direction {
                 }
             }
         }
-        Ok(moved > 0)
+        Ok(Moved { heard: moved > 0, passed })
     }
 
     /// Bytes that were read before the tunnel began.
-    pub(super) fn begin_with(&mut self, bytes: &[u8], owner: &impl Owner) -> Result<(), ()> {
-        let scanned = self.scan(bytes, owner);
-        self.output.append(&bytes[..scanned.0]);
-        if scanned.1 { Err(()) } else { Ok(()) }
+    pub(super) fn begin_with(
+        &mut self,
+        bytes: &[u8],
+        pings: Option<&mut Pings>,
+        owner: &impl Owner,
+    ) -> Result<(), ()> {
+        // Nobody has been asked yet, so nothing here is for us.
+        let found = self.scan(bytes, pings, owner);
+        self.output.append(&bytes[..found.whole]);
+        if found.bad { Err(()) } else { Ok(()) }
     }
 
-    /// Passes on what was read.
+    /// Passes on what was read; `true`: something of it was not for us.
     fn take(
         &mut self,
         cx: &mut Context<'_>,
         mut buffer: Buffer,
         to: &mut Stream,
         closing: Option<&CloseFrame>,
+        mut pings: Option<&mut Pings>,
         owner: &impl Owner,
-    ) -> Result<(), ()> {
+    ) -> Result<bool, ()> {
         if self.held_len > 0 {
             buffer.prepend(&self.held[..usize::from(self.held_len)]);
             self.held_len = 0;
         }
         let mut bytes = buffer.filled();
-        if let (Sink::Open, Some(frame)) = (self.sink, closing) {
-            // Inside a frame, or `close_at_boundary` would have queued it: the rest of that frame, then ours.
+        let mut passed = false;
+        if self.sink == Sink::Open && (closing.is_some() || self.is_to_ping(pings.as_deref())) {
+            // Inside a frame, or what we say would have been queued: the rest of that frame, then ours.
             let left = usize::try_from(self.scanner.left()).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (rest, behind) = bytes.split_at(left);
-            self.scan(rest, owner);
+            self.scan(rest, pings.as_deref_mut(), owner);
             self.write(cx, rest, to);
-            self.close_at_boundary(frame);
+            self.speak_at_boundary(closing, pings.as_deref_mut());
             bytes = behind;
+            passed = left > 0;
         }
-        let (whole, bad) = self.scan(bytes, owner);
-        if self.sink == Sink::Open {
-            self.write(cx, &bytes[..whole], to);
+        loop {
+            let found = self.scan(bytes, pings.as_deref_mut(), owner);
+            passed |= found.whole > 0;
+            if self.sink == Sink::Open {
+                self.write(cx, &bytes[..found.whole], to);
+            }
+            if found.bad {
+                return Err(());
+            }
+            if found.ours == 0 {
+                return Ok(passed);
+            }
+            bytes = &bytes[found.whole + found.ours..];
         }
-        if bad { Err(()) } else { Ok(()) }
     }
 
-    /// Follows the frames in `bytes` and holds back an incomplete header: how many bytes may pass, and whether the rest is bad.
-    fn scan(&mut self, bytes: &[u8], owner: &impl Owner) -> (usize, bool) {
+    /// Follows the frames in `bytes` up to a pong that is for us, and holds back what is incomplete: a header, or what may be such
+    /// a pong.
+    fn scan(&mut self, bytes: &[u8], pings: Option<&mut Pings>, owner: &impl Owner) -> Found {
+        let mut ours = 0;
         let (whole, frames, bad) = if self.manner == Manner::Opaque {
             (bytes.len(), 0, false)
         } else {
-            let scanned = self.scanner.scan(bytes);
+            let scanned = match (pings, self.way) {
+                (None, _) => self.scanner.scan(bytes),
+                (Some(pings), Way::Down) => self.scanner.scan_with(bytes, &mut pings.watch_down()),
+                (Some(pings), Way::Up) => {
+                    let scanned = self.scanner.scan_with(bytes, &mut pings.watch_up());
+                    if pings.own_pong(&bytes[scanned.whole..]) == Own::Yes {
+                        ours = PONG_LEN;
+                    }
+                    scanned
+                }
+            };
             (scanned.whole, scanned.frames, scanned.bad)
         };
-        if !bad {
+        if !bad && ours == 0 {
             let held = &bytes[whole..];
             self.held[..held.len()].copy_from_slice(held);
             self.held_len = u8::try_from(held.len()).expect("a header is at most 14 bytes");
@@ -245,19 +296,31 @@ impl Direction {
             self.total.frames += frames;
             owner.passed(self.way, whole as u64, frames);
         }
-        (whole, bad)
+        Found { whole, ours, bad }
     }
 
-    /// Queues our Close frame when the direction stands between two frames; never behind another Close frame.
-    fn close_at_boundary(&mut self, frame: &CloseFrame) {
-        if self.sink == Sink::Open
+    /// Says what we have to say, when the direction stands between two frames; never behind a Close frame.
+    fn speak_at_boundary(&mut self, closing: Option<&CloseFrame>, pings: Option<&mut Pings>) {
+        let may = self.sink == Sink::Open
             && self.manner != Manner::Opaque
             && self.scanner.left() == 0
-            && !self.close_seen()
+            && !self.close_seen();
+        if let Some(frame) = closing {
+            if may {
+                self.output.append(frame.as_bytes());
+                self.sink = Sink::Closed;
+            }
+        } else if may
+            && self.is_to_ping(pings.as_deref())
+            && let Some(pings) = pings
         {
-            self.output.append(frame.as_bytes());
-            self.sink = Sink::Closed;
+            self.output.append(&pings.ask(clock::coarse()));
         }
+    }
+
+    /// A ping of ours is to go here.
+    fn is_to_ping(&self, pings: Option<&Pings>) -> bool {
+        self.way == Way::Down && self.source == Source::Open && pings.is_some_and(|pings| pings.wanted)
     }
 
     /// The source has ended: so does what we say to the sink.

@@ -74,11 +74,30 @@ enum Close {
     Seen(Option<u16>),
 }
 
+/// Looks at the frames that pass.
+pub trait Watch {
+    /// `frame` begins with a frame's header, and goes on with what has come behind it. `true`: this frame is not to pass; the
+    /// scan ends before it, and what becomes of it is not the scanner's business.
+    fn begins(&mut self, header: FrameHeader, frame: &[u8]) -> bool;
+
+    /// A piece of the payload of the frame that began last.
+    fn passes(&mut self, payload: &[u8]);
+}
+
+/// Nobody looks.
+impl Watch for () {
+    fn begins(&mut self, _header: FrameHeader, _frame: &[u8]) -> bool {
+        false
+    }
+
+    fn passes(&mut self, _payload: &[u8]) {}
+}
+
 /// What [`Scanner::scan`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {
     /// Bytes that may be passed on. Behind them is an incomplete header (or one with a [`BadLength`]), which is to be shown again
-    /// in front of what comes next.
+    /// in front of what comes next; or a frame that a [`Watch`] stopped.
     pub whole: usize,
     /// Frames that began in them.
     pub frames: u64,
@@ -89,15 +108,25 @@ pub struct Scanned {
 impl Scanner {
     /// Follows `bytes`, which begin where the last scan's `whole` ended.
     pub fn scan(&mut self, bytes: &[u8]) -> Scanned {
+        self.scan_with(bytes, &mut ())
+    }
+
+    /// The same, with somebody who looks on.
+    pub fn scan_with(&mut self, bytes: &[u8], watch: &mut impl Watch) -> Scanned {
         let mut at = 0;
         let mut frames = 0;
         loop {
+            let begin = at;
             at += self.pass(&bytes[at..]);
+            watch.passes(&bytes[begin..at]);
             if at == bytes.len() {
                 return Scanned { whole: at, frames, bad: false };
             }
             match FrameHeader::parse(&bytes[at..]) {
                 Ok(Some(header)) => {
+                    if watch.begins(header, &bytes[at..]) {
+                        return Scanned { whole: at, frames, bad: false };
+                    }
                     at += header.len;
                     frames += 1;
                     self.begin(header);

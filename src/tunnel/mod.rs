@@ -1,12 +1,14 @@
 //! After the 101: two byte streams joined, until one of them, the proxy or time ends it.
 //!
 //! A tunnel knows no HTTP and no routes. It gets two sockets, an owner (who sets limits and counts) and a seat in
-//! the registry (through which orders to close reach it), and returns why it ended. Bytes arrive exactly as sent; the proxy adds nothing but its own Close frame.
+//! the registry (through which orders to close reach it), and returns why it ended. Bytes arrive exactly as sent; the proxy adds nothing but its own
+//! Close frame and, where it is told to, pings, of which it takes the answers.
 //! At rest it is two sockets and a few words of state: no buffer.
 
 pub mod close;
 mod direction;
 pub mod frame;
+mod ping;
 mod registry;
 mod relay;
 
@@ -27,6 +29,8 @@ pub struct Limits {
     pub close_wait: Duration,
     /// A side takes nothing of what waits for it.
     pub send: Duration,
+    /// The client silent: then it is pinged; `None` = never. An answer is awaited for as long again, at most 30 s.
+    pub ping: Option<Duration>,
 }
 
 /// A direction of a tunnel.

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::close::CloseFrame;
-use super::direction::{Direction, Sink, Source};
+use super::direction::{Direction, Moved, Sink, Source};
+use super::ping::{self, Pings};
 use super::{Ended, Order, Owner, Reason, Seat, Way};
 use crate::local::clock::{self, Moment};
+use crate::local::random;
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
 
@@ -25,17 +26,28 @@ pub struct Tunnel<O> {
     seat: Seat,
     timer: Timer,
     opaque: bool,
-    /// When a byte last moved.
+    /// When something last passed. A pong to us is for us, so it is no use of the tunnel.
     active: Moment,
     /// When a byte last came from the instance, in units of 63 ms of the clock: this is held for days.
     heard: u32,
-    /// When the first direction ended; the clock's begin: none has.
+    /// When the first direction ended; the clock's begin: none has. When the instance broke off: when its client is to be told.
     half: Moment,
-    /// The instance broke off: the client has its Close so many milliseconds later.
-    owed_after: u32,
     /// What ended it first, and the code that was given.
     first: Option<(Reason, Option<u16>)>,
     closing: Option<Box<Closing>>,
+    /// `None`: this tunnel's client is not pinged.
+    pings: Option<Box<Pings>>,
+}
+
+/// What a deadline means.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// To close it for a reason.
+    Close(Reason),
+    /// To ask the client for a sign of life.
+    Ask,
+    /// Closing has lasted long enough.
+    Cut,
 }
 
 /// The proxy is closing: our frames, and when patience ends.
@@ -55,6 +67,8 @@ impl<O: Owner> Tunnel<O> {
         owner: O,
         seat: Seat,
     ) -> Self {
+        let active = clock::coarse();
+        let pinged = !opaque && owner.limits().ping.is_some();
         let mut tunnel = Tunnel {
             client,
             instance,
@@ -64,15 +78,15 @@ impl<O: Owner> Tunnel<O> {
             seat,
             timer: Timer::new(),
             opaque,
-            active: clock::coarse(),
-            heard: coarser(clock::coarse()),
+            active,
+            heard: coarser(active),
             half: Moment::default(),
-            owed_after: 0,
             first: None,
             closing: None,
+            pings: pinged.then(|| Box::new(Pings::new(active, random::next()))),
         };
-        let up = tunnel.up.begin_with(early.0, &tunnel.owner);
-        let down = tunnel.down.begin_with(early.1, &tunnel.owner);
+        let up = tunnel.up.begin_with(early.0, tunnel.pings.as_deref_mut(), &tunnel.owner);
+        let down = tunnel.down.begin_with(early.1, tunnel.pings.as_deref_mut(), &tunnel.owner);
         if up.and(down).is_err() {
             tunnel.close(Reason::ProtocolError, None);
         }
@@ -136,25 +150,37 @@ impl<O: Owner> Tunnel<O> {
 
     fn pump(&mut self, cx: &mut Context<'_>) {
         let closing = self.closing.as_deref();
+        let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
         let up = self.up.pump(
             cx,
             (&mut self.client, &mut self.instance),
             closing.map(|closing| &closing.to_instance),
+            self.pings.as_deref_mut(),
             self.down.as_other(),
             &self.owner,
         );
+        if let Some(pings) = self.pings.as_deref_mut()
+            // While the instance takes nothing we do not read what the client says: that is not the client's silence.
+            && (deaf || up.is_ok_and(|up| up.heard) || self.up.source != Source::Open)
+        {
+            pings.heard(clock::coarse());
+        }
         let down = self.down.pump(
             cx,
             (&mut self.instance, &mut self.client),
             closing.map(|closing| &closing.to_client),
+            self.pings.as_deref_mut(),
             self.up.as_other(),
             &self.owner,
         );
-        if up == Ok(true) || down == Ok(true) {
+        if [up, down].iter().any(|moved| moved.is_ok_and(|Moved { passed, .. }| passed)) {
             self.active = clock::coarse();
-            if down == Ok(true) {
+            if down.is_ok_and(|Moved { heard, .. }| heard) {
                 self.heard = coarser(self.active);
             }
+        }
+        if clogged && let Some(pings) = self.pings.as_deref_mut() {
+            pings.still_queued(clock::coarse());
         }
         if up.is_err() || down.is_err() {
             self.close(Reason::ProtocolError, None);
@@ -197,7 +223,8 @@ impl<O: Owner> Tunnel<O> {
             let by_instance = matches!(self.first, Some((Reason::InstanceClosed | Reason::InstanceLost, _)));
             if by_instance && !self.down.close_seen() {
                 let wait = self.owner.instance_broke_off();
-                self.owed_after = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+                self.half = clock::coarse().after(wait);
+                self.arm();
                 if wait.is_zero() && self.down.owes_close() {
                     self.close(Reason::InstanceLost, Some(self.owner.broken_code()));
                     cx.waker().wake_by_ref();
@@ -247,24 +274,29 @@ impl<O: Owner> Tunnel<O> {
     }
 
     /// The next moment at which something has lasted too long.
-    fn deadline(&self) -> (Moment, Option<Reason>) {
+    fn deadline(&self) -> (Moment, Due) {
         if let Some(closing) = &self.closing {
-            return (closing.deadline, None);
+            return (closing.deadline, Due::Cut);
         }
-        let idle = (self.active.after(self.owner.limits().idle), Some(Reason::Idle));
+        let limits = self.owner.limits();
+        let idle = (self.active.after(limits.idle), Due::Close(Reason::Idle));
         let half = self
             .half_since()
-            .map(|since| (since.after(self.owner.limits().half_close), Some(Reason::HalfCloseTimeout)));
-        let owed = self.half_since().filter(|_| self.down.owes_close()).map(|since| {
-            let wait = Duration::from_millis(self.owed_after.into());
-            (since.after(wait), Some(Reason::InstanceLost))
-        });
+            .map(|since| (since.after(limits.half_close), Due::Close(Reason::HalfCloseTimeout)));
+        let owed = self
+            .half_since()
+            .filter(|_| self.down.owes_close())
+            .map(|moment| (moment, Due::Close(Reason::InstanceLost)));
         let stalled = [&self.up, &self.down]
             .into_iter()
             .filter_map(Direction::waiting_since)
             .min()
-            .map(|since| (since.after(self.owner.limits().send), Some(Reason::Stalled)));
-        [Some(idle), half, owed, stalled]
+            .map(|since| (since.after(limits.send), Due::Close(Reason::Stalled)));
+        let ping = self.pings.as_deref().zip(limits.ping).map(|(pings, every)| match pings.due(every) {
+            (moment, ping::Due::Ask) => (moment, Due::Ask),
+            (moment, ping::Due::Lost) => (moment, Due::Close(Reason::PingTimeout)),
+        });
+        [Some(idle), half, owed, stalled, ping]
             .into_iter()
             .flatten()
             .min_by_key(|(moment, _)| *moment)
@@ -277,19 +309,38 @@ impl<O: Owner> Tunnel<O> {
 
     /// The timer has fired: `true` when patience has ended, otherwise closing has begun or the deadline had moved.
     fn on_timer(&mut self) -> bool {
-        let (moment, reason) = self.deadline();
-        if clock::coarse() < moment {
+        let (moment, due) = self.deadline();
+        let now = clock::coarse();
+        if now < moment {
             self.arm();
             return false;
         }
-        match reason {
-            Some(reason) => {
-                let code = (reason == Reason::InstanceLost).then(|| self.owner.broken_code());
-                self.close(reason, code);
-                false
+        match due {
+            Due::Cut => return true,
+            Due::Ask => self.want_ping(now),
+            Due::Close(Reason::PingTimeout) if self.down.waiting_since().is_some() => {
+                self.pings.iter_mut().for_each(|pings| pings.still_queued(now));
+                self.arm();
             }
-            None => true,
+            Due::Close(Reason::InstanceLost) => {
+                let code = self.owner.broken_code();
+                self.close(Reason::InstanceLost, Some(code));
+            }
+            Due::Close(reason) => self.close(reason, None),
         }
+        false
+    }
+
+    /// The client has been silent: to be asked at the next boundary, unless it has said Close.
+    fn want_ping(&mut self, now: Moment) {
+        if let Some(pings) = self.pings.as_deref_mut() {
+            if self.up.close_seen() {
+                pings.put_off(now);
+            } else {
+                pings.want(now);
+            }
+        }
+        self.arm();
     }
 
     fn ended(&mut self) -> Ended {

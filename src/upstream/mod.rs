@@ -82,6 +82,7 @@ impl Upstream {
                 half_close: timeouts.half_close,
                 close_wait: timeouts.close_wait,
                 send: timeouts.send,
+                ping: timeouts.ping,
             },
             counters,
             turn,

@@ -26,11 +26,12 @@ struct Setup {
     instance: TcpListener,
 }
 
-fn setup() -> Setup {
+/// `more`: sections of the configuration.
+fn setup(more: &str) -> Setup {
     let instance = TcpListener::bind("127.0.0.1:0").unwrap();
     let toml = format!(
         "listen = \"127.0.0.1:0\"\nworkers = 1\n[upstream.app]\ninstances = [\"{}\"]\nhealth.check = \"off\"\n[metrics]\naddress = \"off\"\n\
-         [log]\naccess = \"off\"\n[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n",
+         [log]\naccess = \"off\"\n[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n{more}",
         instance.local_addr().unwrap()
     );
     let config = stickyd::config::parse(&toml, "test").unwrap_or_else(|report| panic!("{report}")).config;
@@ -143,7 +144,8 @@ fn kept(setup: &Setup) -> TcpStream {
 /// One test, because the gates count the whole process and would count each other.
 #[test]
 fn footprint() {
-    let setup = setup();
+    let pinging = setup("[timeouts]\nping = \"1h\"\n");
+    let setup = setup("");
     let mut failed = Vec::new();
     let mut gate = |what: &str, measured: usize, allowed: usize| {
         println!("{what}: {measured} (at most {allowed})");
@@ -153,6 +155,8 @@ fn footprint() {
     };
 
     gate("bytes of an idle tunnel", setup.held(tunnel), 1_200);
+    // What its pings need stands in a box of its own.
+    gate("bytes of an idle tunnel whose client is pinged", pinging.held(tunnel), 1_280);
     // Of which some 105 are its session's in the table.
     gate("bytes of a pending long-poll", setup.held(poll), 2_050);
     gate("bytes of an idle keep-alive connection", setup.held(kept), 800);
@@ -177,5 +181,6 @@ fn footprint() {
     gate("allocations of 2000 forwarded messages", region.change().allocations, 20);
 
     setup.running.stop();
+    pinging.running.stop();
     assert!(failed.is_empty(), "{failed:#?}");
 }

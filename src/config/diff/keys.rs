@@ -121,6 +121,7 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         half_close,
         close_wait,
         unacked,
+        ping,
     } = *timeouts;
     let keys = [
         ("timeouts.first_byte", first_byte),
@@ -138,7 +139,9 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         ("timeouts.close_wait", close_wait),
         ("timeouts.unacked", unacked),
     ];
-    keys.map(|(key, value)| (key, time(value))).to_vec()
+    let mut keys = keys.map(|(key, value)| (key, time(value))).to_vec();
+    keys.push(("timeouts.ping", or_off(ping.map(time))));
+    keys
 }
 
 /// A listener's, but for its address.

@@ -173,6 +173,13 @@ fn times(note: &Note<'_, '_>, base: &timeouts::Read, upstreams: &[upstream::Read
             let title = "Engine.IO is silent for 25s between its pings: this cuts healthy tunnels";
             note.warning(span, title, "write \"1h\"; or engine_io_path = \"off\" in the upstream");
         }
+        if timeouts.ping.is_some_and(|ping| ping >= timeouts.tunnel_idle)
+            && let Some(span) = written(&read.timeouts.ping, &base.spans.ping)
+        {
+            let title =
+                "a tunnel that is silent on both sides ends by `tunnel_idle` before its client is pinged";
+            note.warning(span, title, "write less than tunnel_idle");
+        }
         if timeouts.upstream_idle >= NODE_KEEP_ALIVE
             && let Some(span) = written(&read.timeouts.upstream_idle, &base.spans.upstream_idle)
         {

@@ -31,6 +31,7 @@ pub(super) const DEFAULTS: Timeouts = Timeouts {
     half_close: s(30),
     close_wait: s(2),
     unacked: s(60),
+    ping: None,
 };
 
 /// `[timeouts]` and where its values stand.
@@ -46,6 +47,7 @@ pub(super) struct Spans {
     pub(super) tunnel_idle: Option<Range<usize>>,
     pub(super) upstream_idle: Option<Range<usize>>,
     pub(super) keep_alive: Option<Range<usize>>,
+    pub(super) ping: Option<Range<usize>>,
 }
 
 impl Spans {
@@ -55,6 +57,7 @@ impl Spans {
             tunnel_idle: table.value_span("tunnel_idle"),
             upstream_idle: table.value_span("upstream_idle"),
             keep_alive: table.value_span("keep_alive"),
+            ping: table.value_span("ping"),
         }
     }
 }
@@ -85,7 +88,7 @@ pub(super) fn overrides(upstream: &mut Table<'_>, base: &Timeouts) -> Read {
 }
 
 fn of_upstreams(table: &mut Table<'_>, base: &Timeouts) -> Timeouts {
-    let timeouts = Timeouts {
+    Timeouts {
         first_byte: base.first_byte,
         request_head: base.request_head,
         keep_alive: base.keep_alive,
@@ -100,7 +103,6 @@ fn of_upstreams(table: &mut Table<'_>, base: &Timeouts) -> Timeouts {
         half_close: table.get("half_close", base.half_close, duration(ANY)),
         close_wait: table.get("close_wait", base.close_wait, duration(MS..=s(60))),
         unacked: table.get("unacked", base.unacked, duration(ANY)),
-    };
-    table.get("ping", None, off_or(duration(s(1)..=HOUR)));
-    timeouts
+        ping: table.get("ping", base.ping, off_or(duration(s(1)..=HOUR))),
+    }
 }

@@ -5,6 +5,7 @@ mod ends;
 mod frames;
 mod handshake;
 mod injected;
+mod ping;
 mod pressure;
 
 use crate::support::{Instance, Proxy, Socket, ws};
