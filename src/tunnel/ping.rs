@@ -25,7 +25,7 @@ const PONG: u8 = 0xa;
 /// Longest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX: u64 = 125;
 
-/// A tunnel's pings. In a box, so that a tunnel without them pays a null pointer.
+/// A tunnel's pings.
 #[derive(Debug)]
 pub(super) struct Pings {
     /// When the client was last heard, or when it was put off to ask.

@@ -34,9 +34,15 @@ pub struct Tunnel<O> {
     half: Moment,
     /// What ended it first, and the code that was given.
     first: Option<(Reason, Option<u16>)>,
-    closing: Option<Box<Closing>>,
+    /// What few tunnels have, and those that do not pay nothing for.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    closing: Option<Closing>,
     /// `None`: this tunnel's client is not pinged.
-    pings: Option<Box<Pings>>,
+    pings: Option<Pings>,
 }
 
 /// What a deadline means.
@@ -82,11 +88,12 @@ impl<O: Owner> Tunnel<O> {
             heard: coarser(active),
             half: Moment::default(),
             first: None,
-            closing: None,
-            pings: pinged.then(|| Box::new(Pings::new(active, random::next()))),
+            rare: pinged
+                .then(|| Box::new(Rare { closing: None, pings: Some(Pings::new(active, random::next())) })),
         };
-        let up = tunnel.up.begin_with(early.0, tunnel.pings.as_deref_mut(), &tunnel.owner);
-        let down = tunnel.down.begin_with(early.1, tunnel.pings.as_deref_mut(), &tunnel.owner);
+        let mut pings = tunnel.rare.as_deref_mut().and_then(|rare| rare.pings.as_mut());
+        let up = tunnel.up.begin_with(early.0, pings.as_deref_mut(), &tunnel.owner);
+        let down = tunnel.down.begin_with(early.1, pings, &tunnel.owner);
         if up.and(down).is_err() {
             tunnel.close(Reason::ProtocolError, None);
         }
@@ -105,9 +112,17 @@ impl<O: Owner> Tunnel<O> {
         &self.owner
     }
 
+    fn closing(&self) -> Option<&Closing> {
+        self.rare.as_deref()?.closing.as_ref()
+    }
+
+    fn pings_mut(&mut self) -> Option<&mut Pings> {
+        self.rare.as_deref_mut()?.pings.as_mut()
+    }
+
     /// Begins to close: our Close frame to both ends, each at its next frame boundary. `code`: instead of the reason's own.
     fn close(&mut self, reason: Reason, code: Option<u16>) {
-        if self.closing.is_some() {
+        if self.closing().is_some() {
             return;
         }
         let code = code.or(reason.code()).unwrap_or(1001);
@@ -130,11 +145,11 @@ impl<O: Owner> Tunnel<O> {
         let mut key = [0; 4];
         // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.
         let _ = aws_lc_rs::rand::fill(&mut key);
-        self.closing = Some(Box::new(Closing {
+        self.rare.get_or_insert_default().closing = Some(Closing {
             to_client: CloseFrame::unmasked(code),
             to_instance: CloseFrame::masked(code, key),
             deadline: clock::coarse().after(self.owner.limits().close_wait),
-        }));
+        });
         self.arm();
     }
 
@@ -149,17 +164,20 @@ impl<O: Owner> Tunnel<O> {
     }
 
     fn pump(&mut self, cx: &mut Context<'_>) {
-        let closing = self.closing.as_deref();
+        let (closing, mut pings) = match self.rare.as_deref_mut() {
+            Some(Rare { closing, pings }) => (closing.as_ref(), pings.as_mut()),
+            None => (None, None),
+        };
         let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
         let up = self.up.pump(
             cx,
             (&mut self.client, &mut self.instance),
             closing.map(|closing| &closing.to_instance),
-            self.pings.as_deref_mut(),
+            pings.as_deref_mut(),
             self.down.as_other(),
             &self.owner,
         );
-        if let Some(pings) = self.pings.as_deref_mut()
+        if let Some(pings) = pings.as_deref_mut()
             // While the instance takes nothing we do not read what the client says: that is not the client's silence.
             && (deaf || up.is_ok_and(|up| up.heard) || self.up.source != Source::Open)
         {
@@ -169,7 +187,7 @@ impl<O: Owner> Tunnel<O> {
             cx,
             (&mut self.instance, &mut self.client),
             closing.map(|closing| &closing.to_client),
-            self.pings.as_deref_mut(),
+            pings.as_deref_mut(),
             self.up.as_other(),
             &self.owner,
         );
@@ -179,7 +197,7 @@ impl<O: Owner> Tunnel<O> {
                 self.heard = coarser(self.active);
             }
         }
-        if clogged && let Some(pings) = self.pings.as_deref_mut() {
+        if clogged && let Some(pings) = pings {
             pings.still_queued(clock::coarse());
         }
         if up.is_err() || down.is_err() {
@@ -253,7 +271,7 @@ impl<O: Owner> Tunnel<O> {
         if closed && (self.up.source != Source::Open || self.down.source != Source::Open) {
             return true;
         }
-        if self.closing.is_none() {
+        if self.closing().is_none() {
             return false;
         }
         if self.opaque {
@@ -275,7 +293,7 @@ impl<O: Owner> Tunnel<O> {
 
     /// The next moment at which something has lasted too long.
     fn deadline(&self) -> (Moment, Due) {
-        if let Some(closing) = &self.closing {
+        if let Some(closing) = self.closing() {
             return (closing.deadline, Due::Cut);
         }
         let limits = self.owner.limits();
@@ -292,10 +310,12 @@ impl<O: Owner> Tunnel<O> {
             .filter_map(Direction::waiting_since)
             .min()
             .map(|since| (since.after(limits.send), Due::Close(Reason::Stalled)));
-        let ping = self.pings.as_deref().zip(limits.ping).map(|(pings, every)| match pings.due(every) {
-            (moment, ping::Due::Ask) => (moment, Due::Ask),
-            (moment, ping::Due::Lost) => (moment, Due::Close(Reason::PingTimeout)),
-        });
+        let ping = self.rare.as_deref().and_then(|rare| rare.pings.as_ref()).zip(limits.ping).map(
+            |(pings, every)| match pings.due(every) {
+                (moment, ping::Due::Ask) => (moment, Due::Ask),
+                (moment, ping::Due::Lost) => (moment, Due::Close(Reason::PingTimeout)),
+            },
+        );
         [Some(idle), half, owed, stalled, ping]
             .into_iter()
             .flatten()
@@ -319,7 +339,7 @@ impl<O: Owner> Tunnel<O> {
             Due::Cut => return true,
             Due::Ask => self.want_ping(now),
             Due::Close(Reason::PingTimeout) if self.down.waiting_since().is_some() => {
-                self.pings.iter_mut().for_each(|pings| pings.still_queued(now));
+                self.pings_mut().into_iter().for_each(|pings| pings.still_queued(now));
                 self.arm();
             }
             Due::Close(Reason::InstanceLost) => {
@@ -333,11 +353,12 @@ impl<O: Owner> Tunnel<O> {
 
     /// The client has been silent: to be asked at the next boundary, unless it has said Close.
     fn want_ping(&mut self, now: Moment) {
-        if let Some(pings) = self.pings.as_deref_mut() {
-            if self.up.close_seen() {
-                pings.put_off(now);
-            } else {
+        let says_more = !self.up.close_seen();
+        if let Some(pings) = self.pings_mut() {
+            if says_more {
                 pings.want(now);
+            } else {
+                pings.put_off(now);
             }
         }
         self.arm();
