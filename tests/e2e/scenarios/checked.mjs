@@ -13,7 +13,7 @@ export const checked = [
     async run({ cluster, proxy }) {
       const sessions = () => Promise.all(cluster.instances.map(({ name }) => cluster.sessions(name)));
       const before = await sessions();
-      const { log, stop } = await proxy({ health: 'check = "engine_io"\ninterval = "100ms"' });
+      const { log, stop } = await proxy({ health: 'check = "engine_io"\ninterval = "100ms"\ntimeout = "10s"' });
       const closed = async () => (await sessions()).map((now, n) => Object.entries(now.closed)
         .filter(([sid]) => !(sid in before[n].closed)).map(([, reason]) => reason));
       await until('every instance was checked ten times', async () => (await closed()).every(({ length }) => length >= 10));

@@ -95,14 +95,22 @@ export async function listening(child, port) {
   });
 }
 
-/** A port that was free a moment ago. */
+/** Ports that were given out: whoever got one may not listen on it yet, and the kernel knows nothing of that. */
+const given = new Set();
+
+/** A port that was free a moment ago, and that nobody else gets. */
 export async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address();
+    probe.close();
+    await once(probe, 'close');
+    if (!given.has(port)) {
+      given.add(port);
+      return port;
+    }
+  }
 }
 
 /** An error that waiting longer does not mend. */
