@@ -193,9 +193,9 @@ impl<O: Owner> Tunnel<O> {
         );
         if [up, down].iter().any(|moved| moved.is_ok_and(|Moved { passed, .. }| passed)) {
             self.active = clock::coarse();
-            if down.is_ok_and(|Moved { heard, .. }| heard) {
-                self.heard = coarser(self.active);
-            }
+        }
+        if down.is_ok_and(|Moved { heard, .. }| heard) {
+            self.heard = coarser(clock::coarse());
         }
         if clogged && let Some(pings) = pings {
             pings.still_queued(clock::coarse());
