@@ -37,7 +37,12 @@ impl Followed {
     /// Watches it. `None`: it is not watched, and the log says why.
     pub(super) fn watch(&self) -> Option<Watcher> {
         let (path, followed) = (self.file.path.clone(), self.clone());
-        let changed = move |content| followed.apply(Ok(content), Caution::Watched);
+        // Also while that is off: a reload may turn it on.
+        let changed = move |content| {
+            if followed.reloader.watches() {
+                followed.apply(Ok(content), Caution::Watched);
+            }
+        };
         let watcher = watch::watch(path, self.file.digest, changed);
         watcher.inspect_err(|error| tracing::warn!(%error, "the configuration is not watched")).ok()
     }

@@ -50,15 +50,11 @@ pub(super) fn at_a_time(generation: &Generation) -> usize {
     (checked * EACH).min(OF_ALL)
 }
 
-/// Starts to check. `at_a_time`: checks, of all instances. `orders`: to those who close what is open at one that is down.
+/// Starts to check. `orders`: to those who close what is open at one that is down.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub(super) fn supervise(
-    publisher: Arc<Publisher>,
-    orders: Orders,
-    at_a_time: usize,
-) -> io::Result<Supervisor> {
+pub(super) fn supervise(publisher: Arc<Publisher>, orders: Orders) -> io::Result<Supervisor> {
     let (stop, stopped) = oneshot::channel();
     let (report, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
@@ -69,7 +65,7 @@ pub(super) fn supervise(
         };
         // Whoever started it hears of success as soon as the loop can run.
         let _ = report.send(Ok(()));
-        runtime.block_on(supervise_all(&publisher, &orders, at_a_time, stopped));
+        runtime.block_on(supervise_all(&publisher, &orders, stopped));
         // A resolver that does not answer is not waited for.
         runtime.shutdown_background();
     })?;
@@ -98,19 +94,15 @@ fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
 }
 
 /// Watches the instances of each generation in turn, and forgets those that have left.
-async fn supervise_all(
-    publisher: &Publisher,
-    orders: &Orders,
-    at_a_time: usize,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn supervise_all(publisher: &Publisher, orders: &Orders, mut stopped: oneshot::Receiver<()>) {
     // Dropped at the end, with all that runs in them.
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
-    let permits = Arc::new(Semaphore::new(at_a_time));
     let mut known = Known::new();
     loop {
         let generation = publisher.current();
+        // Descriptors were kept for so many at the start; what a reload adds is to be checked all the same.
+        let permits = Arc::new(Semaphore::new(at_a_time(&generation).max(1)));
         let (watchers, now_known) = watch_all(&generation, orders, &permits, &known);
         known = now_known;
         loop {

@@ -57,6 +57,11 @@ impl Reloader {
         Ok(difference)
     }
 
+    /// The file is to be watched, as what is in force says.
+    pub(super) fn watches(&self) -> bool {
+        self.publisher.current().config.reload.watch
+    }
+
     /// The file cannot be read or is wrong: everything stays as it was.
     pub fn refused(&self) {
         self.publisher.reloads.note(false);

@@ -36,9 +36,8 @@ pub fn run(config: Config, identity: &str, file: Option<File>) -> ExitCode {
         }
     };
     announce(&running);
-    let watched = running.generation().config.reload.watch;
     let followed = file.map(|file| Followed::new(file, running.reloader()));
-    let watcher = followed.as_ref().filter(|_| watched).and_then(Followed::watch);
+    let watcher = followed.as_ref().and_then(Followed::watch);
     let signal = signals.wait(&running, followed.as_ref());
     if let Some(watcher) = watcher {
         watcher.stop();

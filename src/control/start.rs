@@ -123,7 +123,7 @@ pub fn start(
             .map_err(unavailable)?,
         );
     }
-    let supervisor = health::supervise(running.publisher.clone(), running.orders(), checks);
+    let supervisor = health::supervise(running.publisher.clone(), running.orders());
     running.supervisor = Some(supervisor.map_err(unavailable)?);
     running.metrics = metrics_socket.map(|socket| scrape::serve(socket, &running, doors)).transpose()?;
     Ok(running)

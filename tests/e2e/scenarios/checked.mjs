@@ -12,6 +12,8 @@ export const checked = [
 
     async run({ cluster, proxy }) {
       const sessions = () => Promise.all(cluster.instances.map(({ name }) => cluster.sessions(name)));
+      // How sessions of earlier scenarios end is none of this one's business.
+      await until('clients of earlier scenarios are gone', async () => (await sessions()).every(({ open }) => open === 0));
       const before = await sessions();
       const { log, stop } = await proxy({ health: 'check = "engine_io"\ninterval = "100ms"\ntimeout = "10s"' });
       const closed = async () => (await sessions()).map((now, n) => Object.entries(now.closed)

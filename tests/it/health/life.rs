@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Checked, DOWN, Does, FAST, NOT_STICKY, before, is};
+use super::{Checked, DEGRADED, DOWN, Does, FAST, NOT_STICKY, before, is};
 use crate::support::process::Home;
 use crate::support::{Proxy, eventually};
 
@@ -70,4 +70,15 @@ fn checks_that_hang_do_not_pile_up() {
         // One that was given up may be seen here a moment longer.
         assert!(blue.serving() <= 10, "{} at a time", blue.serving());
     }
+}
+
+/// The regression: no check was ever made where the first configuration had none.
+#[test]
+fn checks_begin_when_a_reload_asks_for_them() {
+    let blue = Checked::start("blue");
+    let text = |health: &str| format!("[upstream.app]\ninstances = [\"{blue}\"]\nhealth = {{ {health} }}\n");
+    let proxy = Proxy::start(&text("check = \"off\""));
+    blue.checks(Does::Fails);
+    proxy.reload(&text(FAST)).unwrap();
+    is(&proxy, &blue, DEGRADED);
 }
