@@ -277,14 +277,17 @@ impl<O: Owner> Tunnel<O> {
         if self.opaque {
             return true;
         }
-        // An end is through when it said Close or ended, and has been told everything; one that cannot be told is not waited for.
-        let through = |from: &Direction, to: &Direction| {
-            let spoken = from.close_seen() || from.source != Source::Open;
-            let told = to.waiting_since().is_none() && to.sink != Sink::Open;
-            let untold = to.sink == Sink::Open && to.close_seen() && to.waiting_since().is_none();
-            (spoken || to.sink == Sink::ShutDown || to.sink == Sink::Lost) && (told || untold)
-        };
-        through(&self.up, &self.down) && through(&self.down, &self.up)
+        is_through(&self.up, &self.down) && is_through(&self.down, &self.up)
+    }
+
+    /// The client has answered our Close: to it the tunnel is over when we hang up, and it must not wait for an instance that
+    /// says nothing, for it comes back only then.
+    fn let_client_go(&mut self, cx: &mut Context<'_>) {
+        let answered = self.down.sink == Sink::Closed && self.up.close_seen();
+        if answered && !self.opaque && is_through(&self.up, &self.down) {
+            self.client.shut_down(cx);
+            self.down.sink = Sink::ShutDown;
+        }
     }
 
     fn half_since(&self) -> Option<Moment> {
@@ -374,6 +377,15 @@ impl<O: Owner> Tunnel<O> {
     }
 }
 
+/// An end is through when it said Close or ended, and has been told everything; one that cannot be told is not waited for.
+/// `from` it, `to` it.
+fn is_through(from: &Direction, to: &Direction) -> bool {
+    let spoken = from.close_seen() || from.source != Source::Open;
+    let told = to.waiting_since().is_none() && to.sink != Sink::Open;
+    let untold = to.sink == Sink::Open && to.close_seen() && to.waiting_since().is_none();
+    (spoken || to.sink == Sink::ShutDown || to.sink == Sink::Lost) && (told || untold)
+}
+
 /// Wraps after eight years.
 fn coarser(moment: Moment) -> u32 {
     u32::try_from((moment.millis() / 63) & u64::from(u32::MAX)).unwrap_or(0)
@@ -393,6 +405,7 @@ impl<O: Owner + Unpin> Future for Tunnel<O> {
             }
         }
         this.pump(cx);
+        this.let_client_go(cx);
         if this.is_over() { Poll::Ready(this.ended()) } else { Poll::Pending }
     }
 }

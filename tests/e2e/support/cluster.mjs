@@ -43,6 +43,11 @@ export async function startCluster(names = ['one', 'two'], { language = 'node', 
       instance.process = null;
     },
 
+    /** As when its process hangs: connections are accepted by the kernel, and nobody says a word. */
+    stopInstance(name) {
+      instances.get(name).process.signal('SIGSTOP');
+    },
+
     /** Starts what a scenario left dead. */
     async heal() {
       for (const { name, process: child } of instances.values()) if (!child) await cluster.startInstance(name);
