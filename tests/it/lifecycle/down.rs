@@ -92,22 +92,6 @@ mod hung {
         proxy.counts("stickyd_tunnels_open", &[], 4);
     }
 
-    /// The regression: browsers and `ws` come back when the connection has ended, and it waited `close_wait` for an instance that hung.
-    #[test]
-    fn whoever_has_answered_is_let_go_at_once() {
-        let (blue, green) = (Checked::start("blue"), Checked::start("green"));
-        let proxy = before(&blue, &green, "timeouts.close_wait = \"60s\"");
-        let mut clients = tunnels(&proxy);
-        blue.hangs();
-        is(&proxy, &blue, DOWN);
-        std::thread::sleep(Duration::from_millis(100));
-        for client in clients.iter_mut().filter_map(|client| client.has_at_once(4).then_some(client)) {
-            ws::expect_close(client, 1012, false);
-            client.send(ws::Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
-            client.ends();
-        }
-    }
-
     #[test]
     fn requests_that_wait_for_it_end() {
         let (blue, green) = (Checked::start("blue"), Checked::start("green"));

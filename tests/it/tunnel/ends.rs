@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{tunnel, tunnel_with};
+use stickyd::tunnel::Reason;
+
 use crate::support::ws::{self, BINARY, Frame, TEXT};
 use crate::support::{End, noise};
 
@@ -89,6 +91,18 @@ fn an_instance_that_ends_without_a_close_leaves_its_client_one() {
         far.is_gone();
         proxy.closed_one("instance_closed", "1012");
     }
+}
+
+/// The regression: browsers and `ws` come back when the connection has ended, and it waited `close_wait` for an instance that hung.
+#[test]
+fn whoever_has_answered_our_close_is_let_go_at_once() {
+    let (proxy, _instance, mut client, mut far) = tunnel_with("[timeouts]\nclose_wait = \"60s\"\n");
+    proxy.close_tunnels(Reason::Command);
+    ws::expect_close(&mut client, 1012, false);
+    client.send(Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
+    client.ends();
+    ws::expect_close(&mut far, 1012, true);
+    proxy.counts("stickyd_tunnels_open", &[], 1);
 }
 
 /// Inside a frame nothing can be said.
