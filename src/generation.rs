@@ -17,3 +17,15 @@ pub struct Generation {
     /// Upstreams that the file no longer names, until what was open at their instances has ended. No route leads there.
     pub leaving: Vec<Arc<Upstream>>,
 }
+
+impl Generation {
+    /// Its upstreams, those that are leaving too.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.iter().chain(&self.leaving)
+    }
+
+    /// The upstream of this name, also one that is leaving.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.all().find(|upstream| upstream.config.name == name)
+    }
+}

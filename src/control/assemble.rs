@@ -28,9 +28,7 @@ pub(super) fn generation(
         if let Some(keys) = &keys {
             tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
         }
-        let same = |known: &&Arc<Upstream>| known.config.name == upstream.name;
-        let before = before.and_then(|before| before.upstreams.iter().chain(&before.leaving).find(same));
-        let upstream = match before {
+        let upstream = match before.and_then(|before| before.upstream(&upstream.name)) {
             None => Upstream::new(upstream.clone(), keys, workers),
             Some(before) => Upstream::following(upstream.clone(), keys, workers, before),
         };
@@ -38,10 +36,7 @@ pub(super) fn generation(
     }
     let stays =
         |known: &Arc<Upstream>| upstreams.iter().any(|upstream| upstream.config.name == known.config.name);
-    let leaving = before.map(|before| {
-        let all = before.upstreams.iter().chain(&before.leaving);
-        all.filter(|known| !stays(known) && !known.is_empty()).cloned().collect()
-    });
-    let leaving = leaving.unwrap_or_default();
+    let known = before.into_iter().flat_map(Generation::all);
+    let leaving = known.filter(|known| !stays(known) && !known.is_empty()).cloned().collect();
     Ok(Generation { config, upstreams, leaving })
 }

@@ -82,36 +82,25 @@ fn lasting(config: Config, before: &Config) -> Config {
 /// What the workers have to do.
 fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     let mut commands = Vec::new();
+    let mut moved = false;
     for upstream in &next.upstreams {
-        let same = |known: &&Arc<Upstream>| known.config.name == upstream.config.name;
-        let known = before.upstreams.iter().chain(&before.leaving).find(same);
-        let was = |instance: &Instance| {
-            known.and_then(|known| known.instances.iter().find(|known| known.id == instance.id))
-        };
-        let named = upstream.instances.len() - upstream.leaving().len();
-        for (index, instance) in upstream.instances.iter().enumerate() {
-            match was(instance) {
-                _ if index >= named => commands.extend(leaves(upstream, instance)),
-                // The file's word wins over a command's, when it has changed; or it is named again before it had left.
-                Some(was) if was.config.state != instance.config.state || instance.lifecycle.is_removed() => {
-                    instance.lifecycle.removed(false);
-                    let state = instance.config.state;
-                    commands.push(lifecycle::want(upstream, instance, state, Reason::Drained));
-                }
-                _ => {}
+        let known = before.upstream(&upstream.config.name);
+        for instance in upstream.named() {
+            let was = known.and_then(|known| known.instances.iter().find(|known| known.id == instance.id));
+            let Some(was) = was else { continue };
+            moved |= !Arc::ptr_eq(&was.endpoint, &instance.endpoint);
+            // The file's word wins over a command's, when it has changed; or it is named again before it had left.
+            if was.config.state != instance.config.state || instance.lifecycle.is_removed() {
+                instance.lifecycle.removed(false);
+                commands.push(lifecycle::want(upstream, instance, instance.config.state, Reason::Drained));
             }
         }
+        commands.extend(upstream.leaving().iter().filter_map(|instance| leaves(upstream, instance)));
     }
     for upstream in &next.leaving {
         commands.extend(upstream.instances.iter().filter_map(|instance| leaves(upstream, instance)));
     }
-    let moved = |(was, is): (&Arc<Instance>, &Arc<Instance>)| !Arc::ptr_eq(&was.endpoint, &is.endpoint);
-    let all = |generation: &Generation| -> Vec<Arc<Instance>> {
-        generation.upstreams.iter().flat_map(|upstream| upstream.instances.clone()).collect()
-    };
-    let (old, new) = (all(before), all(next));
-    let pairs = new.iter().filter_map(|is| Some((old.iter().find(|was| was.id == is.id)?, is)));
-    if pairs.into_iter().any(moved) {
+    if moved {
         commands.push(Command::ForgetIdle);
     }
     commands

@@ -88,7 +88,7 @@ fn expose(
     started: SystemTime,
 ) -> String {
     let generation = publisher.current();
-    let upstreams = generation.upstreams.iter().chain(&generation.leaving).map(|upstream| UpstreamView {
+    let upstreams = generation.all().map(|upstream| UpstreamView {
         name: upstream.config.name.clone(),
         shards: upstream.shards(),
         panic: !upstream.believes_checks(),
@@ -114,7 +114,7 @@ fn view(instance: &Instance) -> InstanceView<'_> {
     InstanceView {
         name: instance.name.clone(),
         shards: instance.shards(),
-        up: matches!(instance.vitals.state(), Health::Up | Health::Unknown),
+        up: instance.vitals.passes(),
         degraded: instance.vitals.state() == Health::Degraded,
         checks: &instance.vitals.counters,
         state: match instance.lifecycle.state() {

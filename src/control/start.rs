@@ -196,9 +196,10 @@ impl Running {
     pub fn stop(self) {
         let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
         self.ready.store(false, Ordering::Relaxed);
-        self.workers.iter().for_each(|worker| worker.order(Command::Retire));
+        let orders = self.orders();
+        orders.send_blocking(Command::Retire);
         std::thread::sleep(ready_delay);
-        self.workers.iter().for_each(|worker| worker.order(Command::Stop { spread, deadline }));
+        orders.send_blocking(Command::Stop { spread, deadline });
         self.workers.into_iter().for_each(Worker::join);
         if let Some(supervisor) = self.supervisor {
             supervisor.stop();

@@ -87,12 +87,10 @@ impl Owner for Life {
 
     fn instance_broke_off(&self) -> Duration {
         self.instance.vitals.suspect();
-        let down = &self.upstream.config.down;
         let broken = self.instance.load.one_broke_off();
         self.broken.set(true);
         // The first is told at once; where many break off together each draws its moment.
-        let span = Duration::from_secs(1) * (broken - 1) / down.per_second;
-        random::up_to(span.min(down.deadline))
+        random::up_to(self.upstream.config.down.span(broken - 1))
     }
 
     fn broken_code(&self) -> u16 {

@@ -22,7 +22,7 @@ use crate::config::model::{self, InstanceState};
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
-use health::{Standing, State};
+use health::Standing;
 use lifecycle::Lifecycle;
 use load::Load;
 use vitals::Vitals;
@@ -96,17 +96,20 @@ impl Upstream {
         model::Upstream { instances, ..self.config.clone() }
     }
 
+    /// Those of its instances that the file names.
+    pub fn named(&self) -> &[Arc<Instance>] {
+        &self.instances[..self.config.instances.len()]
+    }
+
     /// Those of its instances that the file no longer names.
     pub fn leaving(&self) -> &[Arc<Instance>] {
-        &self.instances[self.config.instances.len().min(self.instances.len())..]
+        &self.instances[self.config.instances.len()..]
     }
 
     /// The same without those that have left; `None`: nobody has.
     pub fn without_left(&self) -> Option<Self> {
-        let named = self.instances.len() - self.leaving().len();
-        let stays = |(index, instance): &(usize, &Arc<Instance>)| *index < named || !instance.is_empty();
-        let instances: Vec<_> =
-            self.instances.iter().enumerate().filter(stays).map(|(_, instance)| instance.clone()).collect();
+        let stay = self.leaving().iter().filter(|instance| !instance.is_empty());
+        let instances: Vec<_> = self.named().iter().chain(stay).cloned().collect();
         (instances.len() < self.instances.len()).then(|| Upstream {
             config: self.config.clone(),
             instances,
@@ -144,7 +147,7 @@ impl Upstream {
         };
         let standing = |instance: &Arc<Instance>| Standing {
             backup: instance.config.backup,
-            passes: matches!(instance.vitals.state(), State::Up | State::Unknown),
+            passes: instance.vitals.passes(),
         };
         let instances = self.instances.iter().filter(takes_clients).map(standing);
         health::are_believed(instances, self.config.health.panic_below)
@@ -153,9 +156,7 @@ impl Upstream {
     /// Another instance than this one takes new clients and passes its checks.
     pub fn has_another_up(&self, than: &Instance) -> bool {
         let takes = |other: &&Arc<Instance>| {
-            other.id != than.id
-                && other.lifecycle.state() == InstanceState::Ready
-                && matches!(other.vitals.state(), State::Up | State::Unknown)
+            other.id != than.id && other.lifecycle.state() == InstanceState::Ready && other.vitals.passes()
         };
         self.instances.iter().any(|other| takes(&other))
     }

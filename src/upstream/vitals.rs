@@ -43,6 +43,11 @@ impl Vitals {
         }
     }
 
+    /// Its checks pass, or it is not checked, or not yet.
+    pub fn passes(&self) -> bool {
+        matches!(self.state(), State::Up | State::Unknown)
+    }
+
     /// Its share of new clients in hundredths, 10 to 100: less than all while it is in its slow start.
     pub fn share(&self) -> u8 {
         self.share.load(Ordering::Relaxed)

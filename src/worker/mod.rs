@@ -122,11 +122,6 @@ impl Worker {
         }
     }
 
-    /// Sends an order; one that has ended needs none.
-    pub fn order(&self, command: Command) {
-        let _ = self.commands.blocking_send(command);
-    }
-
     /// Waits for its end.
     pub fn join(self) {
         drop(self.commands);

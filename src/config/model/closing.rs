@@ -15,6 +15,13 @@ pub struct Down {
     pub deadline: Duration,
 }
 
+impl Down {
+    /// Over how long so many are closed.
+    pub fn span(&self, tunnels: u32) -> Duration {
+        (Duration::from_secs(1) * tunnels / self.per_second).min(self.deadline)
+    }
+}
+
 /// Which tunnels of a dead instance are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenDown {

@@ -25,12 +25,11 @@ pub(super) fn closings(upstream: &Upstream, instance: &Instance, change: &Change
     };
     let order =
         |silent_since| Order { reason: Reason::Down, code: NonZeroU16::new(rules.close_code), silent_since };
-    let span = Duration::from_secs(1) * instance.load.tunnels() / rules.per_second;
     let tunnels = tunnels.map(|silent_since| Closing {
         instance: Some(instance.id),
         which: Which::Tunnels,
         order: order(silent_since),
-        over: span.min(rules.deadline),
+        over: rules.span(instance.load.tunnels()),
     });
     // Each of them waits for an answer that does not come.
     let exchanges = (elsewhere || rules.close == WhenDown::Always).then(|| Closing {

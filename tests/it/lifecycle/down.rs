@@ -3,19 +3,23 @@
 use std::time::{Duration, Instant};
 
 use super::{tunnel, upstream};
-use crate::support::{Instance, Proxy, ws};
+use crate::support::{Instance, Proxy, Socket, ws};
+
+/// Both ends of so many tunnels.
+fn ends(proxy: &Proxy, instance: &Instance, count: usize) -> (Vec<Socket>, Vec<Socket>) {
+    let open = |_| {
+        let (client, far, _) = tunnel(proxy, &[instance]);
+        (client, far)
+    };
+    (0..count).map(open).unzip()
+}
 
 /// At a hundred tunnels the last client is told within a tenth of a second, the first at once.
 #[test]
 fn clients_of_a_killed_instance_get_their_close_at_once() {
     let instance = Instance::start();
     let proxy = Proxy::start(&upstream(&[&instance], ""));
-    let (mut clients, fars): (Vec<_>, Vec<_>) = (0..100)
-        .map(|_| {
-            let (client, far, _) = tunnel(&proxy, &[&instance]);
-            (client, far)
-        })
-        .unzip();
+    let (mut clients, fars) = ends(&proxy, &instance, 100);
     let begin = Instant::now();
     // As the kernel does for a process that is killed.
     drop(fars);
@@ -33,12 +37,7 @@ fn clients_of_a_killed_instance_get_their_close_at_once() {
 fn closes_of_many_are_paced() {
     let instance = Instance::start();
     let proxy = Proxy::start(&upstream(&[&instance], "down.rate = \"40/s\""));
-    let (mut clients, fars): (Vec<_>, Vec<_>) = (0..40)
-        .map(|_| {
-            let (client, far, _) = tunnel(&proxy, &[&instance]);
-            (client, far)
-        })
-        .unzip();
+    let (mut clients, fars) = ends(&proxy, &instance, 40);
     let begin = Instant::now();
     drop(fars);
     for client in &mut clients {
@@ -51,7 +50,6 @@ fn closes_of_many_are_paced() {
 mod hung {
     use super::*;
     use crate::health::{Checked, DOWN, Does, FAST, is};
-    use crate::support::Socket;
 
     fn before(blue: &Checked, green: &Checked, more: &str) -> Proxy {
         let health = FAST.replace("\"2s\"", "\"150ms\"");
