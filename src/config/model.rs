@@ -3,6 +3,7 @@
 //! Every value is final: defaults are filled in, units are gone, references are resolved. An `Option` here means
 //! "off", never "default". Nothing here knows TOML. The keys' names, defaults and reasons: `config.example.toml`.
 
+mod admin;
 mod closing;
 mod health;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use admin::{Admin, AdminSocket};
 pub use closing::{Down, Drain, WhenDown};
 pub use health::{Check, Health};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[metrics] address`
     pub metrics: Option<SocketAddr>,
     /// `[log]`

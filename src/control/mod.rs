@@ -9,6 +9,7 @@ pub mod files;
 mod follow;
 mod health;
 mod lifecycle;
+mod local_http;
 mod lock;
 pub mod metrics_listener;
 mod publisher;

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::super::model::{
-    AccessFormat, AccessTarget, Balance, Check, ClientIpHeader, Config, Cookie, Down, Drain, Health,
-    HostPattern, Instance, InstanceState, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
-    PathPattern, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
-    Timeouts, Upstream, WhenDown,
+    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
+    Drain, Health, HostPattern, Instance, InstanceState, IpHash, Limits, ListenAddress, Listener, Log,
+    LogFormat, OnDown, PathPattern, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky,
+    StickyKey, Timeouts, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -42,6 +42,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         upstreams: _,
         routes: _,
         limits: Limits { sids, max_connections, header, headers, body },
+        admin: Admin { socket, mode, group },
         metrics,
         log: Log { level, format, access, access_format },
         reload: Reload { watch, max_removed },
@@ -68,6 +69,16 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("limits.header", bytes(*header as u64)),
         ("limits.headers", headers.to_string()),
         ("limits.body", or_off(body.map(bytes))),
+        (
+            "admin.socket",
+            quoted(&match socket {
+                AdminSocket::Auto => "auto".to_owned(),
+                AdminSocket::Path(path) => path.display().to_string(),
+                AdminSocket::Off => "off".to_owned(),
+            }),
+        ),
+        ("admin.mode", quoted(&format!("{mode:04o}"))),
+        ("admin.group", quoted(group.as_deref().unwrap_or("stickyd"))),
         ("metrics.address", or_off(metrics.map(|address| quoted(&address.to_string())))),
         ("log.level", quoted(level)),
         (
