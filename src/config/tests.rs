@@ -107,7 +107,7 @@ fn the_defaults_are_those_of_the_schema() {
             headers: 128,
             body: Some(10 << 20),
         },
-        admin: Admin { socket: AdminSocket::Auto, mode: 0o660, group: None },
+        admin: Admin { socket: AdminSocket::Auto, mode: 0o660, group: "stickyd".into() },
         metrics: Some("127.0.0.1:9117".parse().unwrap()),
         log: Log {
             level: "info".into(),
@@ -200,8 +200,7 @@ fn what_is_written_is_what_runs() {
     let limits = Limits { sids: 5000, max_connections: Some(500), header: 64 << 10, headers: 64, body: None };
     assert_eq!(config.limits, limits);
     assert_eq!(config.routes[0].body, None);
-    let admin =
-        Admin { socket: AdminSocket::Path("/run/s/a.sock".into()), mode: 0o600, group: Some("ops".into()) };
+    let admin = Admin { socket: AdminSocket::Path("/run/s/a.sock".into()), mode: 0o600, group: "ops".into() };
     assert_eq!(config.admin, admin);
     assert_eq!(config.metrics, Some("[::1]:9000".parse().unwrap()));
     let log = Log {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
-    Drain, Health, HostPattern, Instance, InstanceState, IpHash, Limits, ListenAddress, Listener, Log,
-    LogFormat, OnDown, PathPattern, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky,
-    StickyKey, Timeouts, Upstream, WhenDown,
+    Drain, Health, HostPattern, Instance, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
+    PathPattern, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
+    Timeouts, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -78,7 +78,7 @@ pub(super) fn whole(config: &Config) -> Keys {
             }),
         ),
         ("admin.mode", quoted(&format!("{mode:04o}"))),
-        ("admin.group", quoted(group.as_deref().unwrap_or("stickyd"))),
+        ("admin.group", quoted(group)),
         ("metrics.address", or_off(metrics.map(|address| quoted(&address.to_string())))),
         ("log.level", quoted(level)),
         (
@@ -327,15 +327,7 @@ pub(super) fn instance(instance: &Instance) -> Keys {
         ("weight", weight.to_string()),
         ("max_tunnels", or_off(max_tunnels.map(|limit| limit.to_string()))),
         ("backup", backup.to_string()),
-        (
-            "state",
-            quoted(match state {
-                InstanceState::Ready => "ready",
-                InstanceState::Cordon => "cordon",
-                InstanceState::Drain => "drain",
-                InstanceState::Maintain => "maintain",
-            }),
-        ),
+        ("state", quoted(state.as_str())),
     ]
 }
 

@@ -9,9 +9,12 @@ pub struct Admin {
     pub socket: AdminSocket,
     /// Its permission bits, up to `0o777`.
     pub mode: u32,
-    /// Its group; `None`: `stickyd`, if the machine has that group and the process may give the socket to it.
-    pub group: Option<String>,
+    /// Its group. [`GROUP`] need not exist, and the process need not be able to give the socket to it.
+    pub group: String,
 }
+
+/// The group where the file names none: the package makes it.
+pub const GROUP: &str = "stickyd";
 
 /// Where the socket of commands is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `[admin]`: the socket of commands.
 
-use super::super::model::{Admin, AdminSocket};
+use super::super::model::{Admin, AdminSocket, GROUP};
 use super::super::raw::{Table, Wrong, off_or, text};
 use super::{address, names};
 
@@ -9,7 +9,7 @@ pub(super) fn read(top: &mut Table<'_>) -> Admin {
     let admin = Admin {
         socket: table.get("socket", AdminSocket::Auto, text(socket)),
         mode: table.get("mode", 0o660, text(mode)),
-        group: table.get("group", None, |value| text(names::name)(value).map(Some)),
+        group: table.get("group", GROUP.to_owned(), text(names::name)),
     };
     table.get("address", Some(([127, 0, 0, 1], 7080).into()), off_or(text(address::socket)));
     table.finish();
