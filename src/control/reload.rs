@@ -54,6 +54,8 @@ impl Reloader {
         for command in commands(&before, &next) {
             self.orders.send_blocking(command);
         }
+        // What is wanted of instances became so after the generation was published.
+        self.publisher.touch();
         Ok(difference)
     }
 
