@@ -63,6 +63,8 @@ impl Reloader {
             self.administrator.orders.send_blocking(command);
         }
         self.administrator.kept.keep(&next);
+        // What is wanted of instances became so after the generation was published.
+        publisher.touch();
         Ok(plan)
     }
 
@@ -100,13 +102,11 @@ fn lasting(config: Config, before: &Config) -> Config {
 /// What the workers have to do.
 fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     let mut commands = Vec::new();
-    let mut moved = false;
     for upstream in &next.upstreams {
         let known = before.upstream(&upstream.config.name);
         for instance in upstream.named() {
             let was = known.and_then(|known| known.instances.iter().find(|known| known.id == instance.id));
             let Some(was) = was else { continue };
-            moved |= !Arc::ptr_eq(&was.endpoint, &instance.endpoint);
             // The file's word wins over a command's, when it has changed; or it is named again before it had left.
             if was.config.state != instance.config.state || instance.lifecycle.is_removed() {
                 instance.lifecycle.removed(false);
@@ -117,9 +117,6 @@ fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     }
     for upstream in &next.leaving {
         commands.extend(upstream.instances.iter().filter_map(|instance| leaves(upstream, instance)));
-    }
-    if moved {
-        commands.push(Command::ForgetIdle);
     }
     commands
 }
