@@ -1,7 +1,5 @@
 //! A changed file comes into force: one generation follows another, and what is the same in both goes on untouched.
 
-use std::sync::Arc;
-
 use super::lifecycle::Administrator;
 use super::plan::Plan;
 use super::surroundings::Surroundings;

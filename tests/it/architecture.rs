@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "affinity",
         ],
     ),
-    ("worker", &["http", "listener", "local", "tunnel", "upstream"]),
+    ("worker", &["http", "listener", "local", "tunnel"]),
     ("listener", &["config", "http", "local", "observe", "upstream"]),
     (
         "http",
