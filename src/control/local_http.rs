@@ -49,6 +49,18 @@ pub(super) trait Accepts {
 
     /// The next one.
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Whose it is; `None`: the system does not know.
+    fn peer(stream: &Self::Stream) -> Option<Peer>;
+}
+
+/// The process at the other end of a connection; an extension of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its user.
+    pub(super) uid: u32,
+    /// Its number, where the system tells.
+    pub(super) pid: Option<i32>,
 }
 
 impl Accepts for TcpListener {
@@ -57,6 +69,10 @@ impl Accepts for TcpListener {
     async fn next(&self) -> io::Result<TcpStream> {
         self.accept().await.map(|(stream, _)| stream)
     }
+
+    fn peer(_: &TcpStream) -> Option<Peer> {
+        None
+    }
 }
 
 impl Accepts for UnixListener {
@@ -64,6 +80,10 @@ impl Accepts for UnixListener {
 
     async fn next(&self) -> io::Result<UnixStream> {
         self.accept().await.map(|(stream, _)| stream)
+    }
+
+    fn peer(stream: &UnixStream) -> Option<Peer> {
+        stream.peer_cred().ok().map(|peer| Peer { uid: peer.uid(), pid: peer.pid() })
     }
 }
 
@@ -92,7 +112,10 @@ pub(super) async fn serve<A, F, W>(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.next(), if connections.len() < bounds.connections_max => match accepted {
-                Ok(stream) => drop(connections.spawn(connection(stream, bounds, answer.clone()))),
+                Ok(stream) => {
+                    let peer = A::peer(&stream);
+                    connections.spawn(connection(stream, peer, bounds, answer.clone()));
+                }
                 Err(error) => {
                     if let Some(suppressed) = accept_errors.pass(clock::instant()) {
                         tracing::warn!(%error, suppressed, "{called} listener: cannot accept");
@@ -106,13 +129,16 @@ pub(super) async fn serve<A, F, W>(
 }
 
 /// Whatever ends it, a time-out or the client, there is nobody to tell.
-async fn connection<S, F, W>(stream: S, bounds: Bounds, answer: Arc<F>)
+async fn connection<S, F, W>(stream: S, peer: Option<Peer>, bounds: Bounds, answer: Arc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> W + Send + Sync + 'static,
     W: Future<Output = Answer> + Send + 'static,
 {
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let answering = answer(request);
         async { Ok::<_, Infallible>(answering.await) }
     });

@@ -215,6 +215,8 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     );
     tunnels[..2].iter_mut().for_each(closed);
     assert_eq!(site.state("blue"), "drain");
+    let uid = rustix::process::geteuid().as_raw();
+    site.process.says(&["\"command\"", "Reload { dry_run: false, yes: false }", &format!("\"uid\":{uid}")]);
 }
 
 #[test]

@@ -34,13 +34,20 @@ pub struct Reload {
 }
 
 /// Compare another file with what runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Diff {
     /// What reports call it.
     pub name: String,
     /// What is in it.
     pub text: String,
+}
+
+/// For the log, which is no place for a whole file.
+impl std::fmt::Debug for Diff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Diff").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a reload did, or would do.

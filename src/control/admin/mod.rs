@@ -8,6 +8,7 @@ mod client;
 mod socket;
 mod status;
 
+use std::fmt::{Debug, Display};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::follow::{Followed, Understood};
 use super::lifecycle::{Administrator, Refusal};
-use super::local_http::{self, Answer, Bounds, page};
+use super::local_http::{self, Answer, Bounds, Peer, page};
 use super::reload::Caution;
 use crate::config::{self, model::InstanceState};
 
@@ -133,14 +134,17 @@ async fn command<Q, A>(
     does: fn(&Desk, &Q) -> Result<A, Wrong>,
 ) -> Result<Answer, Wrong>
 where
-    Q: DeserializeOwned + Send + 'static,
+    Q: DeserializeOwned + Debug + Send + 'static,
     A: Serialize + Send + 'static,
 {
-    let bad = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
+    let bad = |error: &dyn Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
+    let peer = request.extensions().get::<Peer>().copied();
     let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|error| bad(&error))?;
     let question: Q = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))?;
     let (tell, told) = oneshot::channel();
     let job = move |desk: &Desk| {
+        // An administrator's deeds are told with who did them.
+        tracing::info!(command = ?question, uid = peer.map(|peer| peer.uid), pid = peer.and_then(|peer| peer.pid), "command");
         let answer = if desk.view.ready.load(Ordering::Relaxed) {
             does(desk, &question)
         } else {
