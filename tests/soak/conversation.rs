@@ -40,16 +40,18 @@ pub(crate) enum How {
 pub(crate) struct Plan {
     /// Milliseconds between two frames.
     gap: (u64, u64),
+    /// Frames are sent in pieces.
+    pieces: bool,
     /// Who ends it, how, after how long; otherwise nobody does.
     pub(crate) end: Option<(Side, How, Duration)>,
 }
 
 impl Plan {
-    /// `steady`: nobody ends it.
+    /// `steady`: nobody ends it, and answers to pings wait for nothing, so that they can be timed.
     pub(crate) fn of(tunnel: u64, steady: bool) -> Self {
         let mut dice = Dice::of(tunnel, "plan", tunnel);
         // Some are silent for so long that the proxy pings their clients.
-        let gap = if dice.percent(20) && !steady { (4_000, 7_000) } else { (200, 1_800) };
+        let gap = if dice.percent(20) && !steady { (4_000, 7_000) } else { (100, 1_500) };
         let after = Duration::from_millis(dice.within(2_000..=90_000));
         let side = if dice.percent(60) { Side::Client } else { Side::Instance };
         let how = match dice.within(0..=99) {
@@ -57,7 +59,7 @@ impl Plan {
             70..85 => How::Fin,
             _ => How::Reset,
         };
-        Plan { gap, end: (!steady && dice.percent(60)).then_some((side, how, after)) }
+        Plan { gap, pieces: !steady, end: (!steady && dice.percent(60)).then_some((side, how, after)) }
     }
 }
 
@@ -269,7 +271,11 @@ impl Talk<'_> {
                     if let Some(ping) = stream.next(&mut wire) {
                         known.asked.borrow_mut().push_back((ping, Instant::now()));
                     }
-                    in_pieces(&mut writer, &wire, &mut dice).await?;
+                    if self.plan.pieces {
+                        in_pieces(&mut writer, &wire, &mut dice).await?;
+                    } else {
+                        writer.write_all(&wire).await?;
+                    }
                     frames += 1;
                     next = Instant::now() + Duration::from_millis(dice.within(self.plan.gap.0..=self.plan.gap.1));
                 }

@@ -168,11 +168,19 @@ fn access_log(log: &str) -> (Vec<u64>, Closed) {
             opened[slot] += 1;
         } else {
             let reason = line["reason"].as_str().unwrap_or_default().to_owned();
-            let code = line["close_code"].as_u64().map(|code| code.to_string()).unwrap_or_default();
-            *closed.entry((slot, reason, code)).or_default() += 1;
+            *closed.entry((slot, reason, class(line["close_code"].as_u64()))).or_default() += 1;
         }
     }
     (opened, closed)
+}
+
+/// How the metrics call a close code.
+fn class(code: Option<u64>) -> String {
+    match code {
+        None => "none".to_owned(),
+        Some(4_000..5_000) => "4xxx".to_owned(),
+        Some(code) => code.to_string(),
+    }
 }
 
 /// The proxy's own log: no errors but refused files.
