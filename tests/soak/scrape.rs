@@ -33,10 +33,17 @@ impl Scraper {
     }
 
     async fn ask(&mut self) -> io::Result<Scrape> {
-        let mut wire = match self.wire.take() {
-            Some(wire) => wire,
-            None => Wire::connect(self.address).await?,
-        };
+        // The metrics listener ends connections that are old or at rest.
+        if let Some(kept) = self.wire.take()
+            && let Ok(scrape) = self.ask_on(kept).await
+        {
+            return Ok(scrape);
+        }
+        let fresh = Wire::connect(self.address).await?;
+        self.ask_on(fresh).await
+    }
+
+    async fn ask_on(&mut self, mut wire: Wire) -> io::Result<Scrape> {
         wire.send("GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n").await?;
         let head = wire.answer().await?;
         let body = wire.body(&head).await?;
