@@ -22,7 +22,7 @@ use crate::stream::{CLOSE, Checker, Heard, PONG, Side, Stream, frame};
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A client hears something of its instance within this, or of its end.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// How an end ends a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,7 +181,8 @@ impl Talk<'_> {
         let whole = checker.end()?;
         outcome.inside = !whole;
         outcome.said = known.said.get().filter(|_| outcome.said.is_some() || !known.close_heard.get());
-        (outcome.frames, outcome.bytes, outcome.proxy_pings) = (checker.frames, checker.bytes, checker.proxy_pings);
+        (outcome.frames, outcome.bytes, outcome.proxy_pings) =
+            (checker.frames, checker.bytes, checker.proxy_pings);
         Ok(outcome)
     }
 
@@ -202,7 +203,10 @@ impl Talk<'_> {
             },
             Heard::Close(code, counted) => {
                 if !counted.is_empty() && counted != checker.frames.to_string() {
-                    return Err(format!("a Close ({code:?}) behind {counted} frames, of which {} came", checker.frames));
+                    return Err(format!(
+                        "a Close ({code:?}) behind {counted} frames, of which {} came",
+                        checker.frames
+                    ));
                 }
                 outcome.heard = Some((code, !counted.is_empty()));
                 outcome.said = known.said.get();
@@ -215,7 +219,12 @@ impl Talk<'_> {
     }
 
     /// Says the stream, and what the reader asks for, until somebody ends it.
-    async fn say(&self, mut writer: WriteHalf<'_>, mut words: mpsc::Receiver<Word>, known: &Known) -> io::Result<()> {
+    async fn say(
+        &self,
+        mut writer: WriteHalf<'_>,
+        mut words: mpsc::Receiver<Word>,
+        known: &Known,
+    ) -> io::Result<()> {
         let mut stream = Stream::of(self.tunnel, self.side);
         // Pieces and pauses need not be known to the other end, masks of pongs neither.
         let mut dice = Dice::of(self.tunnel, "pieces", self.side as u64);
@@ -225,15 +234,18 @@ impl Talk<'_> {
         let mut next = Instant::now() + Duration::from_millis(dice.within(0..=self.plan.gap.1));
         let end = self.plan.end.filter(|(side, ..)| *side == self.side);
         let mut last = std::pin::pin!(async move {
-            match end {
-                Some((_, how, after)) => tokio::select! {
-                    () = sleep(after) => how,
-                    () = left(&mut leave) => How::Close,
-                },
-                None => {
-                    left(&mut leave).await;
-                    How::Close
+            let planned = async {
+                match end {
+                    Some((_, how, after)) => {
+                        sleep(after).await;
+                        how
+                    }
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                how = planned => how,
+                () = left(&mut leave) => How::Close,
             }
         });
         loop {

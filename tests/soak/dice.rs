@@ -17,7 +17,9 @@ impl Dice {
     /// A sequence of its own for what is called `what` and has this number.
     pub(crate) fn of(seed: u64, what: &str, number: u64) -> Self {
         let start = Dice::new(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Dice::new(what.bytes().fold(start.0, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+        Dice::new(
+            what.bytes().fold(start.0, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+        )
     }
 
     pub(crate) fn roll(&mut self) -> u64 {

@@ -70,8 +70,16 @@ pub(crate) enum Bad {
 }
 
 impl Bad {
-    pub(crate) const ALL: [Bad; 8] =
-        [Bad::Syntax, Bad::UnknownKey, Bad::NoInstances, Bad::CutOff, Bad::NoSecret, Bad::NotText, Bad::Empty, Bad::Shortened];
+    pub(crate) const ALL: [Bad; 8] = [
+        Bad::Syntax,
+        Bad::UnknownKey,
+        Bad::NoInstances,
+        Bad::CutOff,
+        Bad::NoSecret,
+        Bad::NotText,
+        Bad::Empty,
+        Bad::Shortened,
+    ];
 }
 
 /// An instance in the file.
@@ -100,7 +108,12 @@ pub(crate) struct File {
 impl File {
     pub(crate) fn new(addresses: &[SocketAddr]) -> Self {
         let entry = |&address| Entry { address, present: true, renamed: 0, weight: 1, state: State::Ready };
-        File { top: String::new(), upstream: String::new(), rest: String::new(), entries: addresses.iter().map(entry).collect() }
+        File {
+            top: String::new(),
+            upstream: String::new(),
+            rest: String::new(),
+            entries: addresses.iter().map(entry).collect(),
+        }
     }
 
     /// The name of an instance now: its number can be read from it whatever it is called.
@@ -120,8 +133,13 @@ impl File {
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{}\n[upstream.app]\ninstances = [\n", self.top);
         for (slot, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.present) {
-            let (address, name, weight, state) = (entry.address, self.name(slot), entry.weight, entry.state.word());
-            writeln!(text, "  {{ address = \"{address}\", name = \"{name}\", weight = {weight}, state = \"{state}\" }},").unwrap();
+            let (address, name, weight, state) =
+                (entry.address, self.name(slot), entry.weight, entry.state.word());
+            writeln!(
+                text,
+                "  {{ address = \"{address}\", name = \"{name}\", weight = {weight}, state = \"{state}\" }},"
+            )
+            .unwrap();
         }
         write!(text, "]\n{}\n{}", self.upstream, self.rest).unwrap();
         text
@@ -132,13 +150,18 @@ impl File {
         let text = self.text();
         let begin = text.find("instances = [").unwrap();
         let end = begin + text[begin..].find(']').unwrap() + 1;
-        let with_instances = |instances: &str| format!("{}instances = [{instances}]{}", &text[..begin], &text[end..]);
+        let with_instances =
+            |instances: &str| format!("{}instances = [{instances}]{}", &text[..begin], &text[end..]);
         match bad {
             Bad::Syntax => text.replacen("instances = [", "instances = [[", 1),
             Bad::UnknownKey => text.replacen("[upstream.app]", "[upstream.app]\nbalence = \"random\"", 1),
             Bad::NoInstances => with_instances(""),
             Bad::CutOff => text[..begin + (end - begin) / 2].to_owned(),
-            Bad::NoSecret => text.replacen("[upstream.app]", "[upstream.app]\nsticky.secret_file = \"/nonexistent/secret\"", 1),
+            Bad::NoSecret => text.replacen(
+                "[upstream.app]",
+                "[upstream.app]\nsticky.secret_file = \"/nonexistent/secret\"",
+                1,
+            ),
             Bad::NotText => return [text.as_bytes(), b"\n# \xff\n"].concat(),
             Bad::Empty => String::new(),
             Bad::Shortened => {

@@ -41,7 +41,10 @@ impl Head {
     /// A parameter of a request's query.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         let parameters = self.target().split_once('?')?.1.split('&');
-        parameters.filter_map(|parameter| parameter.split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
+        parameters
+            .filter_map(|parameter| parameter.split_once('='))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     }
 
     /// A number in a request's query.
@@ -116,7 +119,8 @@ impl Wire {
     /// The next chunk; `None`: it was the last one.
     pub(crate) async fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let line = self.line().await?;
-        let size = usize::from_str_radix(line.trim(), 16).map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
+        let size =
+            usize::from_str_radix(line.trim(), 16).map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
         let chunk = self.exactly(size).await?;
         self.line().await?;
         Ok((size > 0).then_some(chunk))

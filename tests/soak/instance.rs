@@ -68,7 +68,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     site::end_with_parent();
     let runtime = site::runtime();
     let (_stay, stay) = watch::channel(false);
-    let instance = Rc::new(Instance { options: options.clone(), sessions: RefCell::default(), begun: RefCell::default(), stay });
+    let instance = Rc::new(Instance {
+        options: options.clone(),
+        sessions: RefCell::default(),
+        begun: RefCell::default(),
+        stay,
+    });
     runtime.block_on(async {
         let listener = TcpListener::from_std(site::listen(instance.options.listen).unwrap()).unwrap();
         loop {
@@ -130,7 +135,8 @@ impl Instance {
         };
         let key = head.field("sec-websocket-key").unwrap_or_default();
         let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()));
-        let fields = format!("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+        let fields =
+            format!("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
         wire.send(self.head("101 Switching Protocols", &fields)).await?;
         let (stream, early) = wire.into_parts();
         let plan = Plan::of(tunnel, head.query("steady").is_some());
@@ -151,12 +157,16 @@ impl Instance {
             let number = self.begun.replace_with(|begun| *begun + 1);
             let sid = format!("s{}i{}n{number}", self.options.slot, self.options.life);
             self.sessions.borrow_mut().insert(sid.clone(), Session::default());
-            let open = format!(r#"0{{"sid":"{sid}","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#);
+            let open = format!(
+                r#"0{{"sid":"{sid}","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
+            );
             return self.whole("200 OK", open.as_bytes());
         };
         if !self.sessions.borrow().contains_key(sid) {
             let ours = format!("s{}i{}n", self.options.slot, self.options.life);
-            let other = sid.starts_with('s') && !sid.starts_with(&format!("s{}i", self.options.slot)) && sid != "stickyd-check";
+            let other = sid.starts_with('s')
+                && !sid.starts_with(&format!("s{}i", self.options.slot))
+                && sid != "stickyd-check";
             if other || sid.starts_with(&ours) {
                 self.violated(&format!("a request of session {sid}, which is elsewhere"));
             }
@@ -175,14 +185,21 @@ impl Instance {
         } else if body == expected.as_bytes() {
             session.expects += 1;
         } else {
-            self.violated(&format!("session {sid}: {:?} instead of {expected:?}", String::from_utf8_lossy(body)));
+            self.violated(&format!(
+                "session {sid}: {:?} instead of {expected:?}",
+                String::from_utf8_lossy(body)
+            ));
         }
         self.whole("200 OK", b"ok")
     }
 
     /// A poll: parked for a while, as the client says, so that many wait at a time.
     async fn poll(&self, sid: &str, head: &Head) -> Vec<u8> {
-        let twice = self.sessions.borrow_mut().get_mut(sid).is_none_or(|session| std::mem::replace(&mut session.polled, true));
+        let twice = self
+            .sessions
+            .borrow_mut()
+            .get_mut(sid)
+            .is_none_or(|session| std::mem::replace(&mut session.polled, true));
         if twice {
             self.violated(&format!("session {sid}: two polls at a time"));
         }
@@ -191,7 +208,8 @@ impl Instance {
         let Some(session) = sessions.get_mut(sid) else { return self.whole("200 OK", b"6") };
         session.polled = false;
         let count = head.number("packets").unwrap_or(1);
-        let packets: Vec<String> = (session.says..session.says + count).map(|number| format!("4{number}")).collect();
+        let packets: Vec<String> =
+            (session.says..session.says + count).map(|number| format!("4{number}")).collect();
         session.says += count;
         self.whole("200 OK", packets.join("\x1e").as_bytes())
     }
@@ -199,7 +217,10 @@ impl Instance {
     /// Numbered events until the client leaves.
     async fn stream(&self, mut wire: Wire, head: &Head) -> io::Result<()> {
         let mut dice = Dice::of(head.number("number").unwrap_or(0), "events", 0);
-        wire.send(self.head("200 OK", "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")).await?;
+        wire.send(
+            self.head("200 OK", "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        )
+        .await?;
         for number in 0_u64.. {
             let event = format!("id: {number}\ndata: {:x}\n\n", dice.roll());
             wire.send(format!("{:x}\r\n{event}\r\n", event.len())).await?;
@@ -213,7 +234,11 @@ impl Instance {
         let number = head.number("number").unwrap_or(0);
         let sent = blob(number);
         if head.line.starts_with("POST ") && body != sent {
-            self.violated(&format!("body {number}: {} bytes came, {} were sent, or others", body.len(), sent.len()));
+            self.violated(&format!(
+                "body {number}: {} bytes came, {} were sent, or others",
+                body.len(),
+                sent.len()
+            ));
         }
         if number.is_multiple_of(2) {
             return self.whole("200 OK", &sent);

@@ -56,7 +56,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    println!("soak reloads --reloads {} --tunnels {} --seed {} --pace {}", options.reloads, options.tunnels, options.seed, options.pace);
+    println!(
+        "soak reloads --reloads {} --tunnels {} --seed {} --pace {}",
+        options.reloads, options.tunnels, options.seed, options.pace
+    );
     let mut site = Site::new(options.stickyd.as_deref(), INSTANCES).expect("a site can be made");
     let tally = Rc::new(Tally::new(options.seed, INSTANCES, site.directory()));
     let result = site::runtime().block_on(reloads(options, &mut site, &tally));
@@ -74,7 +77,8 @@ fn file(options: &Options, site: &Site) -> File {
     file.upstream = format!(
         "balance = \"round_robin\"\nsticky.by = []\ndrain = {{ spread = \"100ms\", deadline = \"1s\" }}\nhealth.slow_start = \"{slow_start}ms\""
     );
-    "[metrics]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\naccess = \"off\"\n".clone_into(&mut file.rest);
+    "[metrics]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\naccess = \"off\"\n"
+        .clone_into(&mut file.rest);
     file.entries[RETURNS + 1..].iter_mut().for_each(|entry| entry.present = false);
     file
 }
@@ -88,7 +92,10 @@ async fn reloads(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::R
     site.start_proxy(&file.text()).await?;
     let mut scraper = Scraper::new(site.metrics);
     // It is found to be down, so that every tunnel is opened elsewhere.
-    eventually("one instance is down", async || Ok(scraper.scrape().await?.count("stickyd_instance_up", &[]) as usize == KEPT)).await?;
+    eventually("one instance is down", async || {
+        Ok(scraper.scrape().await?.count("stickyd_instance_up", &[]) as usize == KEPT)
+    })
+    .await?;
     let mut clients = JoinSet::new();
     for number in 0..options.tunnels {
         clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), true));
@@ -101,7 +108,10 @@ async fn reloads(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::R
     let before = percentiles(&mut std::mem::take(&mut *tally.pongs.borrow_mut()));
 
     site.start(RETURNS)?;
-    eventually("it is back", async || Ok(scraper.scrape().await?.count("stickyd_instance_up", &[]) as usize == KEPT + 1)).await?;
+    eventually("it is back", async || {
+        Ok(scraper.scrape().await?.count("stickyd_instance_up", &[]) as usize == KEPT + 1)
+    })
+    .await?;
     let mut watch = Watch::new(site, &file, &scraper.scrape().await?);
     let mut times = reload_all(options, site, &mut file, tally, &mut scraper, &mut watch).await?;
     let during = percentiles(&mut std::mem::take(&mut *tally.pongs.borrow_mut()));
@@ -161,13 +171,20 @@ async fn reload_all(
 /// The instance that came back and one that was always there have the same weight: what they were given, tenth by tenth.
 fn slow_start(tally: &Tally, answers: &[[u64; 2]]) {
     let given = |from: usize, to: usize| [0, 1].map(|of| answers[to][of] - answers[from][of]);
-    println!("\nrequests that an instance was given, and one that came back and began slowly, by tenths of the reloads:");
-    let tenths: Vec<String> = (1..answers.len()).map(|tenth| given(tenth - 1, tenth)).map(|[kept, back]| format!("{kept}:{back}")).collect();
+    println!(
+        "\nrequests that an instance was given, and one that came back and began slowly, by tenths of the reloads:"
+    );
+    let tenths: Vec<String> = (1..answers.len())
+        .map(|tenth| given(tenth - 1, tenth))
+        .map(|[kept, back]| format!("{kept}:{back}"))
+        .collect();
     println!("  {}", tenths.join(" "));
     // From well behind the slow start on.
     let [kept, back] = given((answers.len() - 1) * 6 / 10, answers.len() - 1);
     if back * 10 < kept * 7 || back * 7 > kept * 10 {
-        tally.violated(format!("after its slow start the instance that came back was given {back}, another one {kept}"));
+        tally.violated(format!(
+            "after its slow start the instance that came back was given {back}, another one {kept}"
+        ));
     }
 }
 
@@ -204,14 +221,22 @@ async fn reload(site: &Site, file: &File, scraper: &mut Scraper) -> io::Result<D
     Ok(asked.elapsed())
 }
 
-async fn leave(options: &Options, tally: &Tally, scraper: &mut Scraper, clients: &mut JoinSet<()>) -> io::Result<()> {
+async fn leave(
+    options: &Options,
+    tally: &Tally,
+    scraper: &mut Scraper,
+    clients: &mut JoinSet<()>,
+) -> io::Result<()> {
     tally.leave();
     while clients.join_next().await.is_some() {}
     let opened: u64 = tally.slots[..KEPT].iter().map(|slot| slot.opened.get()).sum();
     if opened != options.tunnels {
         tally.violated(format!("{opened} tunnels were opened for {}", options.tunnels));
     }
-    eventually("nothing is open", async || Ok(scraper.scrape().await?.sum("stickyd_tunnels_open", &[]) == 0.0)).await?;
+    eventually("nothing is open", async || {
+        Ok(scraper.scrape().await?.sum("stickyd_tunnels_open", &[]) == 0.0)
+    })
+    .await?;
     let scrape = scraper.scrape().await?;
     let closed = scrape.count("stickyd_tunnels_closed_total", &[("reason", "client_closed")]);
     if closed != options.tunnels || scrape.count("stickyd_panics_total", &[]) > 0 {
@@ -221,7 +246,9 @@ async fn leave(options: &Options, tally: &Tally, scraper: &mut Scraper, clients:
 }
 
 fn errors(site: &Site, tally: &Tally) {
-    for line in site.read("stickyd.log").lines().filter(|line| line.contains("\"ERROR\"") || !line.starts_with('{')) {
+    for line in
+        site.read("stickyd.log").lines().filter(|line| line.contains("\"ERROR\"") || !line.starts_with('{'))
+    {
         tally.violated(format!("the log says: {line}"));
     }
 }
@@ -230,7 +257,7 @@ fn errors(site: &Site, tally: &Tally) {
 async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> io::Result<bool>) -> io::Result<()> {
     let begin = Instant::now();
     while !is_so().await? {
-        if begin.elapsed() > Duration::from_secs(60) {
+        if begin.elapsed() > Duration::from_mins(1) {
             return Err(io::Error::other(format!("never came true: {what}")));
         }
         sleep(Duration::from_millis(20)).await;

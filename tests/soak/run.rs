@@ -46,7 +46,11 @@ pub(crate) struct Options {
 
 impl Options {
     fn seed(&self) -> u64 {
-        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let now = || {
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64)
+        };
         self.seed.unwrap_or_else(|| now() % 1_000_000)
     }
 
@@ -93,7 +97,8 @@ pub(crate) fn finish(site: &mut Site, tally: &Tally, keep: bool) -> ExitCode {
 fn file(site: &Site) -> File {
     let mut file = File::new(&site.addresses());
     "listen = \"127.0.0.1:0\"\nworkers = 2\ntrusted_proxies = [\"127.0.0.0/8\"]".clone_into(&mut file.top);
-    "drain = { spread = \"3s\", deadline = \"20s\" }\nhealth.slow_start = \"3s\"".clone_into(&mut file.upstream);
+    "drain = { spread = \"3s\", deadline = \"20s\" }\nhealth.slow_start = \"3s\""
+        .clone_into(&mut file.upstream);
     file.rest = format!(
         "[timeouts]\nping = \"3s\"\nhalf_close = \"5s\"\n[metrics]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\naccess = \"{}\"\n",
         site.path("access.log").display()
@@ -207,7 +212,13 @@ fn say(tally: &Tally, scrape: &Scrape, process: Process) {
     );
 }
 
-async fn act(deed: Deed, site: &mut Site, file: &mut File, tally: &Tally, scraper: &mut Scraper) -> io::Result<()> {
+async fn act(
+    deed: Deed,
+    site: &mut Site,
+    file: &mut File,
+    tally: &Tally,
+    scraper: &mut Scraper,
+) -> io::Result<()> {
     match deed {
         Deed::Kill(slot) => {
             tally.disturb(slot);
@@ -241,7 +252,8 @@ async fn act(deed: Deed, site: &mut Site, file: &mut File, tally: &Tally, scrape
         }
         Deed::State(slot, state, how) => {
             file.entries[slot].state = state;
-            change(slot, state == State::Ready, state != State::Cordon, how, site, file, tally, scraper).await?;
+            change(slot, state == State::Ready, state != State::Cordon, how, site, file, tally, scraper)
+                .await?;
         }
         Deed::Remove(slot, how) => {
             file.entries[slot].present = false;
@@ -280,7 +292,14 @@ async fn change(
 }
 
 /// Another file. When it is asked for, waits for what comes of it.
-async fn load(content: &[u8], how: How, good: bool, site: &Site, tally: &Tally, scraper: &mut Scraper) -> io::Result<()> {
+async fn load(
+    content: &[u8],
+    how: How,
+    good: bool,
+    site: &Site,
+    tally: &Tally,
+    scraper: &mut Scraper,
+) -> io::Result<()> {
     let before = scraper.scrape().await?.reloads();
     site.write(content, how).await?;
     if how.ask == Ask::Watch {
@@ -292,7 +311,10 @@ async fn load(content: &[u8], how: How, good: bool, site: &Site, tally: &Tally, 
         if scrape.reloads() > before {
             let done = scrape.count("stickyd_config_last_reload_successful", &[]) == 1;
             if done != good {
-                tally.violated(format!("a reload was {}", if done { "done with a bad file" } else { "refused" }));
+                tally.violated(format!(
+                    "a reload was {}",
+                    if done { "done with a bad file" } else { "refused" }
+                ));
             }
             return Ok(());
         }
@@ -306,7 +328,15 @@ async fn load(content: &[u8], how: How, good: bool, site: &Site, tally: &Tally, 
 
 /// Everything is in force, and all instances pass.
 async fn settle(site: &Site, file: &File, tally: &Tally, scraper: &mut Scraper) -> io::Result<()> {
-    load(file.text().as_bytes(), How { manner: Manner::Rename, ask: Ask::HangUp }, true, site, tally, scraper).await?;
+    load(
+        file.text().as_bytes(),
+        How { manner: Manner::Rename, ask: Ask::HangUp },
+        true,
+        site,
+        tally,
+        scraper,
+    )
+    .await?;
     let begin = Instant::now();
     let mut names: Vec<String> = (0..INSTANCES).map(|slot| file.name(slot)).collect();
     names.sort_unstable();
@@ -333,9 +363,15 @@ fn summary(tally: &Tally, memory: &Memory, site: &Site) {
     println!("\nwhat clients saw:");
     tally.print_counts();
     println!("  pings of both ends answered: {}", percentiles(&mut tally.pongs.borrow_mut()));
-    println!("  {} frames and {} MB were checked at the clients", tally.frames.get(), tally.bytes.get() / 1_000_000);
+    println!(
+        "  {} frames and {} MB were checked at the clients",
+        tally.frames.get(),
+        tally.bytes.get() / 1_000_000
+    );
     println!("\nseconds: RSS kB, files, threads of the proxy");
-    let show = |when: &str, process: Process| println!("  {when:>6}: {:7} {:5} {:3}", process.resident, process.files, process.threads);
+    let show = |when: &str, process: Process| {
+        println!("  {when:>6}: {:7} {:5} {:3}", process.resident, process.files, process.threads);
+    };
     show("start", memory.at_start);
     memory.series.iter().for_each(|(at, process)| show(&format!("{at:.0}"), *process));
     show("end", site.process());

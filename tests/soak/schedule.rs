@@ -61,11 +61,15 @@ pub(crate) fn schedule(seed: u64, length: Duration, slots: usize) -> Vec<Action>
     let mut actions = Vec::new();
     let mut now = 2_000;
     while now + 6_000 < length || !follow.is_empty() {
-        while let Some(first) = follow.first_entry().filter(|first| first.key().0 <= now || now + 6_000 >= length) {
+        while let Some(first) =
+            follow.first_entry().filter(|first| first.key().0 <= now || now + 6_000 >= length)
+        {
             let at = first.key().0;
             let deed = first.remove();
             match deed {
-                Deed::Start(slot) | Deed::Continue(slot) | Deed::Add(slot, _) | Deed::State(slot, ..) => busy[slot] = false,
+                Deed::Start(slot) | Deed::Continue(slot) | Deed::Add(slot, _) | Deed::State(slot, ..) => {
+                    busy[slot] = false;
+                }
                 _ => spoilt = false,
             }
             actions.push(Action { at: Duration::from_millis(at), deed });

@@ -65,7 +65,10 @@ impl Scrape {
 
     /// The sum of the samples of `name` that have all of `labels`.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.samples(name).filter(|(sample, _)| labels.iter().all(|(key, value)| label(sample, key) == Some(value))).map(|(_, value)| value).sum()
+        self.samples(name)
+            .filter(|(sample, _)| labels.iter().all(|(key, value)| label(sample, key) == Some(value)))
+            .map(|(_, value)| value)
+            .sum()
     }
 
     /// The same, as a count.
@@ -76,7 +79,10 @@ impl Scrape {
     /// All samples of `name`: each with its labels.
     pub(crate) fn samples(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
         let (plain, labelled) = (name.to_owned(), format!("{name}{{"));
-        self.0.iter().filter(move |(sample, _)| **sample == plain || sample.starts_with(&labelled)).map(|(sample, value)| (sample.as_str(), *value))
+        self.0
+            .iter()
+            .filter(move |(sample, _)| **sample == plain || sample.starts_with(&labelled))
+            .map(|(sample, value)| (sample.as_str(), *value))
     }
 
     /// Reloads that are over, whichever way they went.

@@ -261,7 +261,10 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        self.proxy.iter_mut().chain(self.instances.iter_mut().filter_map(|instance| instance.process.as_mut())).for_each(kill);
+        self.proxy
+            .iter_mut()
+            .chain(self.instances.iter_mut().filter_map(|instance| instance.process.as_mut()))
+            .for_each(kill);
     }
 }
 

@@ -84,11 +84,11 @@ pub(crate) fn frame(wire: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<
     match payload.len() {
         length @ 0..126 => wire.push(masked | length as u8),
         length @ 126..0x1_0000 => {
-            wire.push(masked | 126);
+            wire.push(masked | 0x7e);
             wire.extend((length as u16).to_be_bytes());
         }
         length => {
-            wire.push(masked | 127);
+            wire.push(masked | 0x7f);
             wire.extend((length as u64).to_be_bytes());
         }
     }
@@ -163,7 +163,16 @@ impl Checker {
         let mut stream = Stream::of(tunnel, from);
         let mut expected = Vec::new();
         stream.next(&mut expected);
-        Checker { from, stream, expected, part: Vec::new(), closed: false, frames: 0, bytes: 0, proxy_pings: 0 }
+        Checker {
+            from,
+            stream,
+            expected,
+            part: Vec::new(),
+            closed: false,
+            frames: 0,
+            bytes: 0,
+            proxy_pings: 0,
+        }
     }
 
     /// Takes what came.
@@ -226,7 +235,9 @@ impl Checker {
             let same = frame.iter().zip(&self.expected).take_while(|(came, due)| came == due).count();
             let (came, due) = (shown(&frame[same..]), shown(&self.expected[same..]));
             let number = self.frames;
-            return Err(format!("frame {number} is another one from its byte {same} on: {came} instead of {due}"));
+            return Err(format!(
+                "frame {number} is another one from its byte {same} on: {came} instead of {due}"
+            ));
         }
         if head.opcode == PING {
             let mut payload = frame[head.len..].to_vec();

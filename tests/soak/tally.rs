@@ -153,6 +153,17 @@ impl Tally {
 /// Figures of a set of times in microseconds, sorted for it: how many, median, the 99th of a hundred, the longest.
 pub(crate) fn percentiles(times: &mut [u32]) -> String {
     times.sort_unstable();
-    let at = |percent: usize| f64::from(times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or(0)) / 1_000.0;
-    format!("{} times, median {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, max {:.2} ms", times.len(), at(50), at(90), at(99), at(100))
+    let at = |percent: usize| {
+        f64::from(
+            times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or(0),
+        ) / 1_000.0
+    };
+    format!(
+        "{} times, median {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        times.len(),
+        at(50),
+        at(90),
+        at(99),
+        at(100)
+    )
 }

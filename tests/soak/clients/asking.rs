@@ -62,10 +62,16 @@ async fn one(client: &mut Client, wire: &mut Wire, since: Instant) -> io::Result
             return Ok(keeps);
         }
         (200, Some(slot), Ok(body)) => {
-            client.tally.violated(format!("body {number} of instance {slot}: {} bytes instead of {}, or others", body.len(), sent.len()));
+            client.tally.violated(format!(
+                "body {number} of instance {slot}: {} bytes instead of {}, or others",
+                body.len(),
+                sent.len()
+            ));
         }
         (_, Some(slot), Err(_)) if client.tally.was_disturbed(slot, since) => client.tally.count("body: cut"),
-        (_, slot, Err(error)) => client.tally.violated(format!("body {number} of instance {slot:?} is cut: {error}")),
+        (_, slot, Err(error)) => {
+            client.tally.violated(format!("body {number} of instance {slot:?} is cut: {error}"));
+        }
         (.., Ok(_)) => client.is_refused("body", &head, since),
     }
     Ok(keeps)

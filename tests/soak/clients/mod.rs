@@ -37,7 +37,15 @@ impl Client {
     pub(crate) fn new(tally: &Rc<Tally>, proxy: SocketAddr, what: &str, number: u64) -> Self {
         let mut dice = Dice::of(tally.seed, what, number);
         let number = dice.within(0..=0xff_ffff);
-        Client { tally: tally.clone(), proxy, number, keeps: dice.percent(50), dice, cookie: None, failures: 0 }
+        Client {
+            tally: tally.clone(),
+            proxy,
+            number,
+            keeps: dice.percent(50),
+            dice,
+            cookie: None,
+            failures: 0,
+        }
     }
 
     /// A request's head but for its last line.

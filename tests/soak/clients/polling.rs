@@ -26,7 +26,11 @@ pub(crate) async fn keep(mut client: Client) {
             client.succeeds();
             match talk(&mut client, &session).await {
                 Ok(how) => client.tally.count(format!("session ends: {how}")),
-                Err(what) => client.tally.violated(format!("session {}, {:.1} s old: {what}", session.sid, session.since.elapsed().as_secs_f64())),
+                Err(what) => client.tally.violated(format!(
+                    "session {}, {:.1} s old: {what}",
+                    session.sid,
+                    session.since.elapsed().as_secs_f64()
+                )),
             }
         }
         if !client.rests().await {
@@ -62,7 +66,9 @@ async fn begin(client: &mut Client) -> Option<Session> {
 
 /// Polls on one connection and posts on another, until either hears that it is over.
 async fn talk(client: &mut Client, session: &Session) -> Over {
-    let (Some(polls), Some(posts)) = (client.connect().await, client.connect().await) else { return Ok("not connected") };
+    let (Some(polls), Some(posts)) = (client.connect().await, client.connect().await) else {
+        return Ok("not connected");
+    };
     let enough = session.since + Duration::from_millis(client.dice.within(3_000..=120_000));
     let client = &*client;
     tokio::select! {
@@ -76,7 +82,10 @@ async fn poll(client: &Client, session: &Session, mut wire: Wire) -> Over {
     let mut expected = 0_u64;
     loop {
         let (park, count) = (dice.within(0..=2_500), dice.within(1..=4));
-        let line = format!("GET /socket.io/?EIO=4&transport=polling&sid={}&park={park}&packets={count}", session.sid);
+        let line = format!(
+            "GET /socket.io/?EIO=4&transport=polling&sid={}&park={park}&packets={count}",
+            session.sid
+        );
         let body = match exchange(client, session, &mut wire, client.head(&line) + "\r\n").await? {
             Answer::Body(body) => body,
             Answer::Over(how) => return Ok(how),
@@ -95,7 +104,8 @@ async fn post(client: &Client, session: &Session, mut wire: Wire, enough: Instan
     let mut dice = client.dice.clone();
     let mut number = 0_u64;
     loop {
-        let goes_on = client.pause(Duration::from_millis(dice.within(300..=2_000))).await && Instant::now() < enough;
+        let goes_on =
+            client.pause(Duration::from_millis(dice.within(300..=2_000))).await && Instant::now() < enough;
         let packet = if goes_on { format!("4{number}") } else { "1".to_owned() };
         let line = format!("POST /socket.io/?EIO=4&transport=polling&sid={}", session.sid);
         let request = client.head(&line) + &format!("Content-Length: {}\r\n\r\n{packet}", packet.len());
@@ -117,7 +127,12 @@ enum Answer {
 }
 
 /// One request of a session, and what is behind its answer.
-async fn exchange(client: &Client, session: &Session, wire: &mut Wire, request: String) -> Result<Answer, String> {
+async fn exchange(
+    client: &Client,
+    session: &Session,
+    wire: &mut Wire,
+    request: String,
+) -> Result<Answer, String> {
     let answered = async {
         wire.send(request).await?;
         let head = wire.answer().await?;
@@ -129,17 +144,22 @@ async fn exchange(client: &Client, session: &Session, wire: &mut Wire, request: 
         Err(late) => Err(late.into()),
     };
     let disturbed = client.tally.was_disturbed(session.slot, session.since);
-    let excused = |how| if disturbed { Ok(Answer::Over(how)) } else { Err(format!("{how}, and nothing was done to its instance")) };
-    let (head, body) = match answered {
-        Ok(answered) => answered,
-        Err(_) => return excused("cut"),
+    let excused = |how| {
+        if disturbed {
+            Ok(Answer::Over(how))
+        } else {
+            Err(format!("{how}, and nothing was done to its instance"))
+        }
     };
+    let Ok((head, body)) = answered else { return excused("cut") };
     match head.status() {
         200 if is_of(&head, session) => Ok(Answer::Body(body)),
         200 => Err(format!("{:?} answers", head.field("x-instance"))),
-        400 if body.contains(r#""code":1"#) => {
-            excused(if head.field("x-instance").is_some() { "unknown to the instance" } else { "unknown to the proxy" })
-        }
+        400 if body.contains(r#""code":1"#) => excused(if head.field("x-instance").is_some() {
+            "unknown to the instance"
+        } else {
+            "unknown to the proxy"
+        }),
         502..=504 => excused("502 to 504"),
         status => Err(format!("status {status}: {body}")),
     }

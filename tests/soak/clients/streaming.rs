@@ -40,12 +40,20 @@ async fn stream(client: &mut Client) {
             Ok(Ok(Some(chunk))) if chunk == expected.as_bytes() => {}
             Ok(Ok(Some(chunk))) => {
                 let came = String::from_utf8_lossy(&chunk).into_owned();
-                return client.tally.violated(format!("stream of instance {slot}: {came:?} instead of {expected:?}"));
+                return client
+                    .tally
+                    .violated(format!("stream of instance {slot}: {came:?} instead of {expected:?}"));
             }
             Ok(ended) if client.tally.was_disturbed(slot, since) => {
-                return client.tally.count(format!("stream ends: {}", if ended.is_ok() { "in order" } else { "cut" }));
+                return client
+                    .tally
+                    .count(format!("stream ends: {}", if ended.is_ok() { "in order" } else { "cut" }));
             }
-            ended => return client.tally.violated(format!("stream of instance {slot} ended after {event} events: {ended:?}")),
+            ended => {
+                return client
+                    .tally
+                    .violated(format!("stream of instance {slot} ended after {event} events: {ended:?}"));
+            }
         }
         if Instant::now() > enough || client.tally.is_leaving() {
             return client.tally.count("stream ends: we left");

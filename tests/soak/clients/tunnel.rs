@@ -56,7 +56,9 @@ async fn open(client: &mut Client, tunnel: u64, steady: bool) -> Option<Opened> 
     let at = &client.tally.slots[slot];
     at.opened.update(|opened| opened + 1);
     if at.shut_since.get().is_some_and(|shut| shut + ON_ITS_WAY < since) {
-        client.tally.violated(format!("tunnel {tunnel} was opened at instance {slot}, which gets no new ones"));
+        client
+            .tally
+            .violated(format!("tunnel {tunnel} was opened at instance {slot}, which gets no new ones"));
     }
     Some((wire, slot, since))
 }
@@ -78,25 +80,38 @@ async fn hold(client: &Client, tunnel: u64, steady: bool, (wire, slot, since): O
     });
     match judged {
         Ok(how) => tally.count(format!("tunnel ends: {how}")),
-        Err(what) => tally.violated(format!("tunnel {tunnel} of instance {slot}, {:.1} s old, {plan:?}: {what}", since.elapsed().as_secs_f64())),
+        Err(what) => tally.violated(format!(
+            "tunnel {tunnel} of instance {slot}, {:.1} s old, {plan:?}: {what}",
+            since.elapsed().as_secs_f64()
+        )),
     }
 }
 
 /// How it ended, in words; an error when it should not have ended so.
-fn judge(outcome: &Outcome, plan: &Plan, tally: &Tally, slot: usize, since: Instant) -> Result<String, String> {
+fn judge(
+    outcome: &Outcome,
+    plan: &Plan,
+    tally: &Tally,
+    slot: usize,
+    since: Instant,
+) -> Result<String, String> {
     let disturbed = tally.was_disturbed(slot, since);
     let breaks_off = matches!(plan.end, Some((Side::Instance, How::Fin | How::Reset, _)));
     let excused = disturbed || breaks_off;
     let (words, fine) = match (outcome.said, outcome.heard) {
         (Some(How::Close), Some((_, true))) => ("we said Close, and were answered".to_owned(), true),
-        (Some(How::Close), Some((code, false))) => (format!("we said Close, and so did the proxy: {code:?}"), excused && code == Some(1012)),
+        (Some(How::Close), Some((code, false))) => {
+            (format!("we said Close, and so did the proxy: {code:?}"), excused && code == Some(1012))
+        }
         (Some(How::Close), None) => ("we said Close, and nobody answered".to_owned(), excused),
         (Some(how), _) => (format!("we broke off: {how:?}"), true),
         (None, Some((code, true))) => {
             let planned = matches!(plan.end, Some((Side::Instance, How::Close, _)));
             (format!("the instance said Close: {code:?}"), planned)
         }
-        (None, Some((code, false))) => (format!("the proxy said Close: {code:?}"), excused && code == Some(1012)),
+        (None, Some((code, false))) => {
+            (format!("the proxy said Close: {code:?}"), excused && code == Some(1012))
+        }
         (None, None) if outcome.inside => ("cut inside a frame".to_owned(), excused),
         (None, None) => ("ended between two frames without a Close".to_owned(), false),
     };

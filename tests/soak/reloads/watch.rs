@@ -59,11 +59,17 @@ impl Watch {
 
     /// Says how the process grew, and whether that is too much.
     pub(super) fn judge(&self, site: &Site, tally: &Tally) {
-        println!("\nafter reloads: RSS kB, files, threads of the proxy ({} counters watched)", self.counters.len());
+        println!(
+            "\nafter reloads: RSS kB, files, threads of the proxy ({} counters watched)",
+            self.counters.len()
+        );
         for (reloads, Process { resident, files, threads }) in &self.series {
             println!("  {reloads:>6}: {resident:7} {files:5} {threads:3}");
         }
-        let later: Vec<(f64, f64)> = self.series[self.series.len() / 3..].iter().map(|(reloads, process)| (*reloads as f64, process.resident as f64)).collect();
+        let later: Vec<(f64, f64)> = self.series[self.series.len() / 3..]
+            .iter()
+            .map(|(reloads, process)| (*reloads as f64, process.resident as f64))
+            .collect();
         let all = self.series.last().map_or(0.0, |(reloads, _)| *reloads as f64);
         let growth = slope(&later) * all;
         let limit = self.at_begin.resident as f64 * GROWTH_PART + GROWTH;
@@ -87,7 +93,8 @@ fn counters<'s>(scrape: &'s Scrape, file: &'s File) -> impl Iterator<Item = (Str
         let instance = label(sample, "instance")?;
         let slot = File::slot(instance).filter(|slot| *slot <= KEPT && counts)?;
         // A name that it had before would be another instance.
-        (instance == file.name(slot)).then(|| (sample.replace(&format!("\"{instance}\""), &slot.to_string()), *value))
+        (instance == file.name(slot))
+            .then(|| (sample.replace(&format!("\"{instance}\""), &slot.to_string()), *value))
     })
 }
 

@@ -44,11 +44,17 @@ const NEVER: [&str; 9] = [
 type Closed = BTreeMap<(usize, String, String), u64>;
 
 /// Waits until nothing is open, and compares.
-pub(super) async fn close(site: &Site, tally: &Tally, scraper: &mut Scraper, at_start: Process) -> io::Result<()> {
+pub(super) async fn close(
+    site: &Site,
+    tally: &Tally,
+    scraper: &mut Scraper,
+    at_start: Process,
+) -> io::Result<()> {
     let begin = Instant::now();
     let scrape = loop {
         let scrape = scraper.scrape().await?;
-        let open: Vec<_> = OPEN.iter().map(|name| (name, scrape.sum(name, &[]))).filter(|(_, open)| *open != 0.0).collect();
+        let open: Vec<_> =
+            OPEN.iter().map(|name| (name, scrape.sum(name, &[]))).filter(|(_, open)| *open != 0.0).collect();
         if open.is_empty() {
             break scrape;
         }
@@ -58,7 +64,10 @@ pub(super) async fn close(site: &Site, tally: &Tally, scraper: &mut Scraper, at_
         }
         sleep(Duration::from_millis(100)).await;
     };
-    for (name, why) in [("stickyd_panics_total", "a panic"), ("stickyd_log_lines_dropped_total", "the access log lost lines")] {
+    for (name, why) in [
+        ("stickyd_panics_total", "a panic"),
+        ("stickyd_log_lines_dropped_total", "the access log lost lines"),
+    ] {
         if scrape.count(name, &[]) > 0 {
             tally.violated(why);
         }
@@ -74,7 +83,10 @@ async fn leftovers(site: &Site, tally: &Tally, at_start: Process) {
     loop {
         let now = site.process();
         // The scrape's connection is one.
-        if now.files <= at_start.files + 2 && now.resident <= at_start.resident + MEMORY && now.threads <= at_start.threads {
+        if now.files <= at_start.files + 2
+            && now.resident <= at_start.resident + MEMORY
+            && now.threads <= at_start.threads
+        {
             return;
         }
         if begin.elapsed() > PATIENCE {
@@ -92,21 +104,33 @@ async fn compare(site: &Site, tally: &Tally, scrape: &Scrape) {
     let (opened_log, closed_log) = loop {
         let (opened, closed) = access_log(&site.read("access.log"));
         let ended: u64 = closed.values().sum();
-        if ended == opened.iter().sum::<u64>() && ended >= closed_total(scrape) || begin.elapsed() > Duration::from_secs(10) {
+        if ended == opened.iter().sum::<u64>() && ended >= closed_total(scrape)
+            || begin.elapsed() > Duration::from_secs(10)
+        {
             break (opened, closed);
         }
         sleep(Duration::from_millis(200)).await;
     };
-    println!("\ntunnels: opened by clients, in the access log, in the metrics; closed in the log, in the metrics");
+    println!(
+        "\ntunnels: opened by clients, in the access log, in the metrics; closed in the log, in the metrics"
+    );
     for (slot, of_clients) in tally.slots.iter().map(|slot| slot.opened.get()).enumerate() {
-        let of_slot = |closed: &Closed| closed.iter().filter(|((of, ..), _)| *of == slot).map(|(_, count)| count).sum::<u64>();
+        let of_slot = |closed: &Closed| {
+            closed.iter().filter(|((of, ..), _)| *of == slot).map(|(_, count)| count).sum::<u64>()
+        };
         let in_log = opened_log.get(slot).copied().unwrap_or(0);
-        let shown: u64 = of_instance(scrape, "stickyd_tunnels_opened_total", slot).map(|(_, count)| count).sum();
+        let shown: u64 =
+            of_instance(scrape, "stickyd_tunnels_opened_total", slot).map(|(_, count)| count).sum();
         let (ended_log, ended) = (of_slot(&closed_log), of_slot(&closed));
         println!("  instance {slot}: {of_clients:6} {in_log:6} {shown:6} {ended_log:6} {ended:6}");
         // What was removed and came back counts anew, so its metrics know the last part only.
         let kept = !may_be_removed(slot);
-        if of_clients != in_log || in_log != ended_log || shown != ended || kept && shown != in_log || shown > in_log {
+        if of_clients != in_log
+            || in_log != ended_log
+            || shown != ended
+            || kept && shown != in_log
+            || shown > in_log
+        {
             tally.violated(format!("instance {slot}: tunnels do not add up"));
         }
     }
@@ -115,7 +139,11 @@ async fn compare(site: &Site, tally: &Tally, scrape: &Scrape) {
 
 fn reasons(tally: &Tally, closed: &Closed, closed_log: &Closed) {
     let kept = |closed: &Closed| -> Closed {
-        closed.iter().filter(|((slot, ..), count)| !may_be_removed(*slot) && **count > 0).map(|(key, count)| (key.clone(), *count)).collect()
+        closed
+            .iter()
+            .filter(|((slot, ..), count)| !may_be_removed(*slot) && **count > 0)
+            .map(|(key, count)| (key.clone(), *count))
+            .collect()
     };
     let (kept_metrics, kept_log) = (kept(closed), kept(closed_log));
     if kept_metrics != kept_log {
@@ -194,5 +222,9 @@ pub(super) fn logs(site: &Site, tally: &Tally) {
             tally.violated(format!("the log says: {line}"));
         }
     }
-    println!("log: {} lines, {refused} of refused files; instances say: {:?}", log.lines().count(), site.read("instances.log"));
+    println!(
+        "log: {} lines, {refused} of refused files; instances say: {:?}",
+        log.lines().count(),
+        site.read("instances.log")
+    );
 }
