@@ -53,6 +53,7 @@ struct Session {
     says: u64,
     /// A poll of it waits.
     polled: bool,
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -162,14 +163,8 @@ impl Instance {
             );
             return self.whole("200 OK", open.as_bytes());
         };
-        if !self.sessions.borrow().contains_key(sid) {
-            let ours = format!("s{}i{}n", self.options.slot, self.options.life);
-            let other = sid.starts_with('s')
-                && !sid.starts_with(&format!("s{}i", self.options.slot))
-                && sid != "stickyd-check";
-            if other || sid.starts_with(&ours) {
-                self.violated(&format!("a request of session {sid}, which is elsewhere"));
-            }
+        // Of a life before, of another instance: whether that is right, its client knows. Or it has ended meanwhile.
+        if self.sessions.borrow().get(sid).is_none_or(|session| session.over) {
             return self.whole("400 Bad Request", UNKNOWN.as_bytes());
         }
         if head.line.starts_with("POST ") { self.packet(sid, body) } else { self.poll(sid, head).await }
@@ -181,7 +176,7 @@ impl Instance {
         let session = sessions.get_mut(sid).unwrap();
         let expected = format!("4{}", session.expects);
         if body == b"1" {
-            sessions.remove(sid);
+            session.over = true;
         } else if body == expected.as_bytes() {
             session.expects += 1;
         } else {
@@ -205,7 +200,7 @@ impl Instance {
         }
         sleep(Duration::from_millis(head.number("park").unwrap_or(0))).await;
         let mut sessions = self.sessions.borrow_mut();
-        let Some(session) = sessions.get_mut(sid) else { return self.whole("200 OK", b"6") };
+        let session = sessions.get_mut(sid).unwrap();
         session.polled = false;
         let count = head.number("packets").unwrap_or(1);
         let packets: Vec<String> =

@@ -78,7 +78,9 @@ pub(crate) fn schedule(seed: u64, length: Duration, slots: usize) -> Vec<Action>
             break;
         }
         let left = length - now - 5_000;
-        if let Some((deed, then)) = draw(&mut dice, &mut busy, &mut spoilt) {
+        // What cannot be done now is drawn again, but not for ever.
+        let drawn = (0..20).find_map(|_| draw(&mut dice, &mut busy, &mut spoilt));
+        if let Some((deed, then)) = drawn {
             actions.push(Action { at: Duration::from_millis(now), deed });
             if let Some((after, deed)) = then {
                 follow.insert((now + after.min(left), actions.len()), deed);
