@@ -182,12 +182,16 @@ fn slow_start(tally: &Tally, answers: &[[u64; 2]]) {
     let tenths = answers.len() - 1;
     let [kept, back] = given(0, tenths / 5);
     if back * 10 > kept * 7 {
-        tally.violated(format!("in its slow start the instance that came back was given {back}, another one {kept}"));
+        tally.violated(format!(
+            "in its slow start the instance that came back was given {back}, another one {kept}"
+        ));
     }
     // From well behind the slow start on.
     let [kept, back] = given(tenths * 6 / 10, tenths);
     if back * 10 < kept * 7 || back * 7 > kept * 10 {
-        tally.violated(format!("after its slow start the instance that came back was given {back}, another one {kept}"));
+        tally.violated(format!(
+            "after its slow start the instance that came back was given {back}, another one {kept}"
+        ));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client of Engine.IO that polls: every packet, each way, is numbered, comes once and in order, at the instance that knows it.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ struct Session {
     slot: usize,
     life: String,
     since: Instant,
+    /// The client has said that it leaves: then a poll that was on its way is of a session that is over.
+    left: Cell<bool>,
 }
 
 /// Why a session is over.
@@ -61,7 +64,13 @@ async fn begin(client: &mut Client) -> Option<Session> {
     };
     client.tally.count("session: begun");
     let open: serde_json::Value = serde_json::from_slice(body.get(1..)?).ok()?;
-    Some(Session { sid: open["sid"].as_str()?.to_owned(), slot, life: life.to_owned(), since })
+    Some(Session {
+        sid: open["sid"].as_str()?.to_owned(),
+        slot,
+        life: life.to_owned(),
+        since,
+        left: Cell::new(false),
+    })
 }
 
 /// Polls on one connection and posts on another, until either hears that it is over.
@@ -106,6 +115,7 @@ async fn post(client: &Client, session: &Session, mut wire: Wire, enough: Instan
     loop {
         let goes_on =
             client.pause(Duration::from_millis(dice.within(300..=2_000))).await && Instant::now() < enough;
+        session.left.set(!goes_on);
         let packet = if goes_on { format!("4{number}") } else { "1".to_owned() };
         let line = format!("POST /socket.io/?EIO=4&transport=polling&sid={}", session.sid);
         let request = client.head(&line) + &format!("Content-Length: {}\r\n\r\n{packet}", packet.len());
@@ -145,7 +155,7 @@ async fn exchange(
     };
     let disturbed = client.tally.was_disturbed(session.slot, session.since);
     let excused = |how| {
-        if disturbed {
+        if disturbed || session.left.get() {
             Ok(Answer::Over(how))
         } else {
             Err(format!("{how}, and nothing was done to its instance"))
