@@ -51,7 +51,7 @@ impl Plan {
     pub(crate) fn of(tunnel: u64, steady: bool) -> Self {
         let mut dice = Dice::of(tunnel, "plan", tunnel);
         // Some are silent for so long that the proxy pings their clients.
-        let gap = if dice.percent(20) && !steady { (4_000, 7_000) } else { (100, 1_500) };
+        let gap = if dice.percent(20) && !steady { (12_000, 20_000) } else { (100, 1_500) };
         let after = Duration::from_millis(dice.within(2_000..=90_000));
         let side = if dice.percent(60) { Side::Client } else { Side::Instance };
         let how = match dice.within(0..=99) {

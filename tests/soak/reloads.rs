@@ -100,6 +100,7 @@ async fn reloads(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::R
     for number in 0..options.tunnels {
         clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), true));
     }
+    clients.spawn_local(tally.clone().watch_lateness());
     for number in 0..12 {
         clients.spawn_local(asking::ask(Client::new(tally, site.address, "asking", number)));
     }
@@ -121,6 +122,7 @@ async fn reloads(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::R
     println!("\nfrom HUP until the reload is counted: {}", percentiles(&mut times));
     println!("answers to pings through tunnels, before: {before}");
     println!("                          while reloading: {during}");
+    println!("this program itself was late by up to {} ms", tally.late_ms.get());
     watch.judge(site, tally);
     leave(options, tally, &mut scraper, &mut clients).await?;
     terminate(site, tally).await;

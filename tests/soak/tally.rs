@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// What happened to an instance explains what its clients see for so long after it is over: checks have to pass again, drains to
 /// end, watched files to be still.
@@ -47,6 +48,8 @@ pub(crate) struct Tally {
     pub(crate) open: Cell<u64>,
     pub(crate) frames: Cell<u64>,
     pub(crate) bytes: Cell<u64>,
+    /// By how much this program was late at worst, milliseconds: on a machine that is too busy it is who does not answer.
+    pub(crate) late_ms: Cell<u64>,
     leave: watch::Sender<bool>,
 }
 
@@ -69,6 +72,7 @@ impl Tally {
             open: Cell::new(0),
             frames: Cell::new(0),
             bytes: Cell::new(0),
+            late_ms: Cell::new(0),
             leave: watch::channel(false).0,
         }
     }
@@ -134,6 +138,17 @@ impl Tally {
     /// The same of any instance.
     pub(crate) fn was_any_disturbed(&self, since: Instant) -> bool {
         (0..self.slots.len()).any(|slot| self.was_disturbed(slot, since))
+    }
+
+    /// Notes how late this program is, until it is time to go.
+    pub(crate) async fn watch_lateness(self: Rc<Self>) {
+        const STEP: Duration = Duration::from_millis(100);
+        while !self.is_leaving() {
+            let begin = Instant::now();
+            sleep(STEP).await;
+            let late = begin.elapsed().saturating_sub(STEP).as_millis() as u64;
+            self.late_ms.update(|worst| worst.max(late));
+        }
     }
 
     /// Everybody is to go.
