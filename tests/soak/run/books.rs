@@ -16,7 +16,7 @@ use crate::tally::Tally;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Memory that may be left, kilobytes: what the allocator keeps for the next ones.
-const MEMORY: u64 = 24 * 1024;
+const MEMORY: u64 = 8 * 1024;
 
 /// What is open, and must not be when nobody is there. The connection of a scrape is none of a listener's.
 const OPEN: [&str; 5] = [
