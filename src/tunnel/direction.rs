@@ -159,13 +159,12 @@ impl Direction {
         }
     }
 
-    /// The instance broke off between two frames without a Close: the client is to have one from us, for upon it clients come
+    /// The instance broke off between two frames, of the next of which there may be half a header here, without a Close: the client is to have one from us, for upon it clients come
     /// back at once, and some take a bare end for a fault of their own.
     pub(super) fn owes_close(&self) -> bool {
         self.manner == Manner::Owing
             && self.source != Source::Open
             && self.sink == Sink::Open
-            && self.held_len == 0
             && self.scanner.left() == 0
             && !self.close_seen()
     }
@@ -325,8 +324,9 @@ impl Direction {
 
     /// The source has ended: so does what we say to the sink.
     fn end(&mut self, cx: &mut Context<'_>, to: &mut Stream, other: Other) {
-        if self.held_len > 0 && self.sink == Sink::Open {
-            // Half a header that will never be whole: it was sent, so it arrives.
+        if self.held_len > 0 && self.sink == Sink::Open && !self.owes_close() {
+            // Half a header that will never be whole: it was sent, so it arrives. Behind it nothing of ours would be a frame.
+            self.manner = Manner::Opaque;
             let held = self.held;
             let len = usize::from(std::mem::take(&mut self.held_len));
             self.total.bytes += len as u64;

@@ -93,6 +93,21 @@ fn an_instance_that_ends_without_a_close_leaves_its_client_one() {
     }
 }
 
+/// The regression: the piece went out when the instance had ended, and our Close behind it, which nobody could read.
+#[test]
+fn an_instance_that_ends_inside_a_header_leaves_its_client_a_close() {
+    let (proxy, _instance, mut client, mut far) = tunnel();
+    far.send(Frame::new(TEXT, "last").bytes());
+    far.send([0x01, 0x7e, 0x13]);
+    far.half_close();
+    assert_eq!(Frame::read(&mut client).payload, b"last");
+    ws::expect_close(&mut client, 1012, false);
+    ws::expect_close(&mut far, 1012, true);
+    client.send(Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
+    client.ends();
+    proxy.closed_one("instance_closed", "1012");
+}
+
 /// The regression: browsers and `ws` come back when the connection has ended, and it waited `close_wait` for an instance that hung.
 #[test]
 fn whoever_has_answered_our_close_is_let_go_at_once() {
