@@ -89,6 +89,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// How the names of its instances are looked up.
     pub resolve: Resolve,
+    /// Each address of a name is an instance of its own.
+    pub expand: bool,
     /// Local addresses to connect from; empty = the kernel chooses.
     pub source: Vec<IpAddr>,
     /// Paths at which Engine.IO is spoken; empty = nowhere.
@@ -128,7 +130,19 @@ pub struct Instance {
     pub state: InstanceState,
 }
 
+impl Upstream {
+    /// Those of its instances whose addresses are instances of their own: names, if it expands them.
+    pub fn expanded(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter().filter(|instance| self.expand && instance.is_named())
+    }
+}
+
 impl Instance {
+    /// Its host is a name, not an address.
+    pub fn is_named(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
+    }
+
     /// One of which the file gives nothing but an address.
     pub fn plain(name: String, host: String, port: u16) -> Self {
         Instance {

@@ -4,6 +4,7 @@
 //! every secret is loaded, nothing is served before every address is bound.
 
 mod assemble;
+mod expand;
 pub mod explain;
 pub mod files;
 mod follow;
@@ -24,5 +25,5 @@ pub use follow::File;
 pub use reload::{Caution, Reloader};
 pub use run::run;
 pub use start::{Running, StartError, start};
-pub use surroundings::Surroundings;
+pub use surroundings::{Resolver, Surroundings};
 pub use watch::Digest;

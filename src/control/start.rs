@@ -123,7 +123,8 @@ pub fn start(
             .map_err(unavailable)?,
         );
     }
-    let supervisor = health::supervise(running.publisher.clone(), running.orders());
+    let resolver = surroundings.resolver.clone();
+    let supervisor = health::supervise(running.publisher.clone(), running.orders(), resolver);
     running.supervisor = Some(supervisor.map_err(unavailable)?);
     running.metrics = metrics_socket.map(|socket| scrape::serve(socket, &running, doors)).transpose()?;
     Ok(running)
