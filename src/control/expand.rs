@@ -4,8 +4,9 @@
 //! look up -> upstream::expand::hear -> a generation with other members, or nothing -> orders as after a reload -> wait
 //! ```
 //!
-//! One task for each name of an upstream, on the thread `health`; each lookup on a thread of its own, so many at a time: a
-//! resolver that hangs holds up nothing but names. A lookup is not given up, a second one beside it would only hang too.
+//! One task for each name of an upstream, on the thread `health`; each lookup, and what follows from it, on a thread of its own, so
+//! many at a time: a resolver that hangs holds up nothing but names. A lookup is not given up, a second one beside it would only
+//! hang too.
 //!
 //! Must not: know what an answer makes of members (`upstream::expand`).
 
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::publisher::Publisher;
+use super::lifecycle::Administrator;
 use super::reload;
 use super::surroundings::Resolver;
 use crate::config::model;
@@ -30,7 +31,6 @@ use crate::generation::Generation;
 use crate::local::{clock, random, timer};
 use crate::upstream::expand::Presence::{self, Present};
 use crate::upstream::expand::{self, Member, Members, Rules};
-use crate::worker::Orders;
 
 /// Lookups at a time.
 const AT_A_TIME: usize = 32;
@@ -45,16 +45,21 @@ const SHOWN: usize = 20;
 /// All names that are looked up.
 #[derive(Debug)]
 pub(super) struct Names {
-    common: Rc<Common>,
-    /// By upstream and name.
-    asked: HashMap<(String, String), Asked>,
+    common: Arc<Common>,
+    asked: HashMap<Key, Asked>,
     tasks: JoinSet<()>,
+}
+
+/// A name of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    upstream: String,
+    name: String,
 }
 
 #[derive(Debug)]
 struct Common {
-    publisher: Arc<Publisher>,
-    orders: Orders,
+    administrator: Administrator,
     resolver: Resolver,
     permits: Arc<Semaphore>,
 }
@@ -80,9 +85,9 @@ struct Pace {
 }
 
 impl Names {
-    pub(super) fn new(publisher: Arc<Publisher>, orders: Orders, resolver: Resolver) -> Self {
+    pub(super) fn new(administrator: Administrator, resolver: Resolver) -> Self {
         let permits = Arc::new(Semaphore::new(AT_A_TIME));
-        let common = Rc::new(Common { publisher, orders, resolver, permits });
+        let common = Arc::new(Common { administrator, resolver, permits });
         Names { common, asked: HashMap::new(), tasks: JoinSet::new() }
     }
 
@@ -91,7 +96,7 @@ impl Names {
         let mut asked = HashMap::new();
         for upstream in &generation.config.upstreams {
             for name in upstream.expanded() {
-                let key = (upstream.name.clone(), name.host.clone());
+                let key = Key { upstream: upstream.name.clone(), name: name.host.clone() };
                 // A name with several ports is looked up once.
                 if asked.contains_key(&key) {
                     continue;
@@ -109,9 +114,9 @@ impl Names {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn begin(&mut self, (upstream, name): &(String, String), every: Duration) -> Asked {
+    fn begin(&mut self, key: &Key, every: Duration) -> Asked {
         let pace = Rc::new(Pace { every: Cell::new(every), changed: Notify::new() });
-        let asking = ask(self.common.clone(), upstream.clone(), name.clone(), pace.clone());
+        let asking = ask(self.common.clone(), key.clone(), pace.clone());
         Asked { pace, task: self.tasks.spawn_local(asking) }
     }
 }
@@ -127,12 +132,12 @@ impl Asked {
 
 impl Pace {
     /// Waits until it is time for the next lookup.
-    async fn wait(&self, heard: &Heard) {
+    async fn wait(&self, heard: Heard) {
         let began = clock::now();
         loop {
             let every = self.every.get();
             let most = match heard {
-                Heard::Answer => every,
+                Heard::Answer { .. } => every,
                 Heard::Failure { known: true } => every.min(FAILED_AGAIN),
                 Heard::Failure { known: false } => every.min(UNKNOWN_AGAIN),
             };
@@ -150,107 +155,123 @@ impl Pace {
 /// What came of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
-    Answer,
-    /// `known`: the name has members nevertheless.
+    Answer {
+        /// Addresses for which there was no room.
+        left_out: usize,
+    },
     Failure {
+        /// The name has members nevertheless.
         known: bool,
     },
 }
 
 /// Looks up one name for as long as it is expanded.
-async fn ask(common: Rc<Common>, upstream: String, name: String, pace: Rc<Pace>) {
-    let mut words = Words { upstream, name, fails: false, left_out: 0 };
+async fn ask(common: Arc<Common>, key: Key, pace: Rc<Pace>) {
+    let mut words = Words { key: key.clone(), fails: false, left_out: 0 };
     loop {
-        let (upstream, name) = (words.upstream.clone(), words.name.clone());
-        let mut lookup = pin!(common.look_up(&name));
+        let mut lookup = pin!(common.look_up(&key));
         let mut late = false;
         let answer = if let Some(answer) = timer::within(LATE, lookup.as_mut()).await {
             answer
         } else {
             late = true;
-            common.failed(&mut words, "no answer in time");
+            let known = common.fails(&key);
+            words.failed(known, "no answer in time");
             lookup.await
         };
         let heard = match answer {
-            Ok(answer) if !answer.is_empty() => {
-                common.hear(&mut words, &answer).await;
-                Heard::Answer
+            Ok(left_out) => {
+                words.answered(left_out);
+                Heard::Answer { left_out }
             }
             // One that was late has been counted.
-            _ if late => Heard::Failure { known: common.knows(&upstream, &name) },
-            Ok(_) => common.failed(&mut words, "no address"),
-            Err(error) => common.failed(&mut words, &error.to_string()),
+            Err(_) if late => Heard::Failure { known: common.knows(&key) },
+            Err(error) => {
+                let known = common.fails(&key);
+                words.failed(known, &error.to_string());
+                Heard::Failure { known }
+            }
         };
-        pace.wait(&heard).await;
+        pace.wait(heard).await;
     }
 }
 
 impl Common {
-    /// Asks the resolver, on a thread of its own.
-    async fn look_up(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    /// Asks the resolver, on a thread of its own, and puts in force what the answer comes to; for how many addresses of it there was
+    /// no room.
+    async fn look_up(self: &Arc<Self>, key: &Key) -> io::Result<usize> {
         let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
         let (tell, hear) = oneshot::channel();
-        let (resolver, name) = (self.resolver.clone(), name.to_owned());
+        let (common, key) = (self.clone(), key.clone());
         // Nobody waits for its end: a resolver may hang for good, and the process ends all the same.
         thread::Builder::new().name("lookup".to_owned()).spawn(move || {
             // Held for as long as the thread is there, whoever still wants to hear of it.
             let _permit = permit;
+            let answer = common.resolver.look_up(&key.name);
+            let result = answer.and_then(|answer| match &*answer {
+                [] => Err(io::Error::other("no address")),
+                answer => Ok(common.hear(&key, answer)),
+            });
             // An error: nobody does.
-            let _ = tell.send(resolver.look_up(&name));
+            let _ = tell.send(result);
         })?;
         hear.await.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")))
     }
 
-    fn knows(&self, upstream: &str, name: &str) -> bool {
-        let generation = self.publisher.current();
+    fn knows(&self, Key { upstream, name }: &Key) -> bool {
+        let generation = self.administrator.publisher.current();
         generation.upstream(upstream).is_some_and(|upstream| !upstream.members.of(name).is_empty())
     }
 
-    /// A lookup failed, which changes nothing.
-    fn failed(&self, words: &mut Words, error: &str) -> Heard {
-        let known = self.knows(&words.upstream, &words.name);
-        if let Some(upstream) = self.publisher.current().upstream(&words.upstream) {
+    /// A lookup failed, which changes nothing; whether the name has members.
+    fn fails(&self, key: &Key) -> bool {
+        if let Some(upstream) = self.administrator.publisher.current().upstream(&key.upstream) {
             upstream.lookup_failed();
         }
-        words.failed(known, error);
-        Heard::Failure { known }
+        self.knows(key)
     }
 
-    /// An answer: puts what it makes of the members in force.
-    async fn hear(&self, words: &mut Words, answer: &[IpAddr]) {
+    /// An answer: puts what it makes of the members in force. Not on a thread that others wait for.
+    fn hear(&self, key: &Key, answer: &[IpAddr]) -> usize {
+        let Administrator { publisher, orders, kept } = &self.administrator;
+        let _one = publisher.alone();
         let mut heard = None;
-        let followed = self.publisher.follow(|before| {
-            let (upstream, name) = (words.upstream.as_str(), words.name.as_str());
-            let (file, members) = members(before, upstream, name).ok_or(())?;
-            let rules = Rules::of(file, members, name);
-            let now = clock::now().since_boot();
-            let said = heard.insert(expand::hear(members.of(name), answer, rules, now));
-            if said.members == members.of(name) {
+        let followed = publisher.follow(|before| {
+            // An error: the name is not expanded any more.
+            let (file, members) = members(before, key).ok_or(())?;
+            let (was, now) = (members.of(&key.name), clock::now().since_boot());
+            let said = expand::hear(was, answer, Rules::of(file, members, &key.name), now);
+            let said = heard.insert(said);
+            if said.members == was {
                 return Err(());
             }
-            Ok(with(before, file, members.with(name, said.members.clone())))
+            changed(key, was, &said.members);
+            let next = with(before, file, members.with(&key.name, said.members.clone()));
+            // Before anybody sees them.
+            kept.recall(&next, |upstream, instance| {
+                let known = before.upstream(&upstream.config.name);
+                known.is_some_and(|known| known.index(instance).is_none())
+            });
+            Ok(next)
         });
-        let Some(heard) = heard else { return };
-        words.answered(heard.left_out);
         // An error: nothing has changed.
-        let Ok((before, next)) = followed else { return };
-        let was = members(&before, &words.upstream, &words.name).map(|(_, members)| members.of(&words.name));
-        words.changed(was.unwrap_or_default(), &heard.members);
-        for command in reload::commands(&before, &next) {
-            self.orders.send(command).await;
+        if let Ok((before, next)) = followed {
+            for command in reload::commands(&before, &next) {
+                orders.send_blocking(command);
+            }
+            kept.keep(&next);
+            // What is wanted of instances became so after the generation was published.
+            publisher.touch();
         }
+        heard.map_or(0, |heard| heard.left_out)
     }
 }
 
 /// What the file says of an upstream, and the members of its names; `None`: the name is not expanded any more.
-fn members<'g>(
-    generation: &'g Generation,
-    upstream: &str,
-    name: &str,
-) -> Option<(&'g model::Upstream, &'g Members)> {
-    let file = generation.config.upstreams.iter().find(|file| file.name == upstream)?;
-    file.expanded().find(|instance| instance.host == name)?;
-    Some((file, &generation.upstream(upstream)?.members))
+fn members<'g>(generation: &'g Generation, key: &Key) -> Option<(&'g model::Upstream, &'g Members)> {
+    let file = generation.config.upstreams.iter().find(|file| file.name == key.upstream)?;
+    file.expanded().find(|instance| instance.host == key.name)?;
+    Some((file, &generation.upstream(&key.upstream)?.members))
 }
 
 /// The next generation, in which the names of one upstream have these members.
@@ -262,18 +283,17 @@ fn with(before: &Generation, file: &model::Upstream, members: Members) -> Genera
     Generation { config: before.config.clone(), upstreams, leaving: before.leaving.clone() }
 }
 
-/// Says what there is to say of a name, each thing once.
+/// Says what there is to say of the lookups of a name, each thing once.
 #[derive(Debug)]
 struct Words {
-    upstream: String,
-    name: String,
+    key: Key,
     fails: bool,
     left_out: usize,
 }
 
 impl Words {
     fn failed(&mut self, known: bool, error: &str) {
-        let Words { upstream, name, .. } = self;
+        let Key { upstream, name } = &self.key;
         if !std::mem::replace(&mut self.fails, true) {
             let what = if known { "its instances are kept" } else { "it has no instances yet" };
             tracing::warn!(upstream, name, error, "a name cannot be looked up: {what}");
@@ -281,7 +301,7 @@ impl Words {
     }
 
     fn answered(&mut self, left_out: usize) {
-        let Words { upstream, name, .. } = self;
+        let Key { upstream, name } = &self.key;
         if std::mem::replace(&mut self.fails, false) {
             tracing::info!(upstream, name, "a name can be looked up");
         }
@@ -296,42 +316,43 @@ impl Words {
             );
         }
     }
+}
 
-    fn changed(&self, before: &[Member], after: &[Member]) {
-        let Words { upstream, name, .. } = self;
-        let of = |members: &[Member], member: &Member| {
-            members.iter().find(|other| other.address == member.address).map(|member| member.presence)
-        };
-        // Those of which it was this before, and is that.
-        let those = |members: &[Member], which: fn(Option<Presence>, Option<Presence>) -> bool| {
-            let changed = members.iter().filter(|member| which(of(before, member), of(after, member)));
-            let changed: Vec<IpAddr> = changed.map(|member| member.address).collect();
-            (!changed.is_empty()).then(|| list(&changed))
-        };
-        if let Some(addresses) = those(after, |was, _| was.is_none()) {
-            tracing::info!(upstream, name, addresses, "a name has other addresses: instances are added");
-        }
-        if let Some(addresses) = those(after, |was, is| was == Some(Present) && is != Some(Present)) {
-            tracing::warn!(
-                upstream,
-                name,
-                addresses,
-                "a name lacks addresses: their instances take no new clients"
-            );
-        }
-        if let Some(addresses) =
-            those(after, |was, is| was.is_some_and(|was| was != Present) && is == Some(Present))
-        {
-            tracing::info!(upstream, name, addresses, "a name has addresses again");
-        }
-        if let Some(addresses) = those(before, |_, is| is.is_none()) {
-            tracing::warn!(
-                upstream,
-                name,
-                addresses,
-                "a name has lacked addresses for too long: their instances are removed"
-            );
-        }
+/// Says what has changed.
+fn changed(key: &Key, before: &[Member], after: &[Member]) {
+    let Key { upstream, name } = key;
+    let of = |members: &[Member], member: &Member| {
+        members.iter().find(|other| other.address == member.address).map(|member| member.presence)
+    };
+    // Those of which it was this before, and is that.
+    let those = |members: &[Member], which: fn(Option<Presence>, Option<Presence>) -> bool| {
+        let changed = members.iter().filter(|member| which(of(before, member), of(after, member)));
+        let changed: Vec<IpAddr> = changed.map(|member| member.address).collect();
+        (!changed.is_empty()).then(|| list(&changed))
+    };
+    if let Some(addresses) = those(after, |was, _| was.is_none()) {
+        tracing::info!(upstream, name, addresses, "a name has other addresses: instances are added");
+    }
+    if let Some(addresses) = those(after, |was, is| was == Some(Present) && is != Some(Present)) {
+        tracing::warn!(
+            upstream,
+            name,
+            addresses,
+            "a name lacks addresses: their instances take no new clients"
+        );
+    }
+    if let Some(addresses) =
+        those(after, |was, is| was.is_some_and(|was| was != Present) && is == Some(Present))
+    {
+        tracing::info!(upstream, name, addresses, "a name has addresses again");
+    }
+    if let Some(addresses) = those(before, |_, is| is.is_none()) {
+        tracing::warn!(
+            upstream,
+            name,
+            addresses,
+            "a name has lacked addresses for too long: their instances are removed"
+        );
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::expand::Names;
-use super::publisher::Publisher;
+use super::lifecycle::Administrator;
 use super::surroundings::Resolver;
 use crate::config::model::{self, Check, InstanceState};
 use crate::generation::Generation;
@@ -56,15 +56,11 @@ pub(super) fn at_a_time(generation: &Generation) -> usize {
     (checked * EACH).min(OF_ALL)
 }
 
-/// Starts to check, and to look up names that are expanded. `orders`: to those who close what is open at one that is down, or gone.
+/// Starts to check, and to look up names that are expanded.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub(super) fn supervise(
-    publisher: Arc<Publisher>,
-    orders: Orders,
-    resolver: Resolver,
-) -> io::Result<Supervisor> {
+pub(super) fn supervise(administrator: Administrator, resolver: Resolver) -> io::Result<Supervisor> {
     let (stop, stopped) = oneshot::channel();
     let (report, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
@@ -75,7 +71,7 @@ pub(super) fn supervise(
         };
         // Whoever started it hears of success as soon as the loop can run.
         let _ = report.send(Ok(()));
-        runtime.block_on(supervise_all(publisher, orders, resolver, stopped));
+        runtime.block_on(supervise_all(administrator, resolver, stopped));
         // A resolver that does not answer is not waited for.
         runtime.shutdown_background();
     })?;
@@ -104,17 +100,13 @@ fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
 }
 
 /// Watches the instances of each generation in turn, and forgets those that have left.
-async fn supervise_all(
-    publisher: Arc<Publisher>,
-    orders: Orders,
-    resolver: Resolver,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn supervise_all(administrator: Administrator, resolver: Resolver, mut stopped: oneshot::Receiver<()>) {
     // Dropped at the end, with all that runs in them.
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
-    let mut watchers = Watchers::new(orders.clone());
-    let mut names = Names::new(publisher.clone(), orders, resolver);
+    let publisher = administrator.publisher.clone();
+    let mut watchers = Watchers::new(administrator.orders.clone());
+    let mut names = Names::new(administrator, resolver);
     loop {
         let generation = publisher.current();
         watchers.follow(&generation);

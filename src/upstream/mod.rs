@@ -75,6 +75,11 @@ impl Upstream {
         Self::after(file, keys.map(Arc::new), members, workers, before)
     }
 
+    /// What the upstream would be by another file, as far as that is known: of names that are new in it there is no instance yet.
+    pub fn would_be(&self, file: &model::Upstream) -> model::Upstream {
+        expanded(file.clone(), &self.members.kept_by(file)).0
+    }
+
     /// The same upstream once its names have these members; `file`: what the file says of it.
     #[must_use]
     pub fn with_members(&self, file: model::Upstream, members: Members) -> Self {
@@ -359,6 +364,11 @@ impl Instance {
             InstanceState::Ready if self.missing => InstanceState::Cordon,
             state => state,
         }
+    }
+
+    /// Its name no longer has its address.
+    pub fn is_missing(&self) -> bool {
+        self.missing
     }
 
     /// The token under the secret that seals; `None`: its upstream has no cookie.
