@@ -386,7 +386,7 @@ fn there_is_room_for_so_many() {
     has(&proxy, 1000);
 }
 
-/// The system's own resolver, by a process of its own.
+/// The system's own resolver, by a process of its own; and what a command wants of a member outlives it.
 #[test]
 fn a_name_that_the_system_knows() {
     let blue = Answering::start("blue");
@@ -406,6 +406,19 @@ fn a_name_that_the_system_knows() {
     let mut client = process.connect();
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     assert_eq!(client.answer().text(), "blue");
-    process.terminate();
-    assert!(process.end().success());
+
+    let member = format!("app/{name}@127.0.0.1");
+    // What is said, and whether a command from before the start is recalled.
+    for (state, recalled) in [("cordon", false), ("cordon", true), ("resume", true), ("resume", false)] {
+        process.says(&["INFO", "a name has other addresses", "127.0.0.1"]);
+        let (code, text) = home.run(&[state, &member, "--force"]);
+        assert_eq!((code, text.contains(&member)), (0, true), "{text}");
+        let (_, plan) = home.run(&["reload", "--dry-run"]);
+        assert!(!plan.contains("drained"), "{plan}");
+        process.terminate();
+        assert!(process.end().success());
+        assert_eq!(process.said("wanted so before the restart"), usize::from(recalled), "before {state}");
+        process = home.start(&["run", "--config", &file]);
+        process.address();
+    }
 }
