@@ -34,4 +34,4 @@ pub mod tunnel;
 pub mod upstream;
 pub mod worker;
 
-pub use control::{Caution, Running, StartError, Surroundings, start};
+pub use control::{Caution, Resolver, Running, StartError, Surroundings, start};

@@ -104,6 +104,9 @@ fn upstream(text: &mut String, of: &api::Upstream) {
             Some(drain) => drop(writeln!(text, "    {}", left(instance, Some(drain)))),
             None => {}
         }
+        if instance.missing {
+            text.push_str("    its name no longer has this address: no new clients\n");
+        }
         if instance.state != instance.configured && !instance.removed {
             let _ = writeln!(text, "    by command; the file says {}", instance.configured.as_str());
         }

@@ -51,7 +51,6 @@ pub(super) const LATER: &[Later] = &[
     row("listen.address", Without(&["fd:"]), NO_FD),
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
     row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
-    row("upstream.NAME.expand", Only("false"), "one name is one instance"),
     row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
     row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),
     row("timeouts.tls_handshake", Nothing, NO_TLS),

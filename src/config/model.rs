@@ -95,6 +95,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// How the names of its instances are looked up.
     pub resolve: Resolve,
+    /// Each address of a name is an instance of its own.
+    pub expand: bool,
     /// Local addresses to connect from; empty = the kernel chooses.
     pub source: Vec<IpAddr>,
     /// Paths at which Engine.IO is spoken; empty = nowhere.
@@ -113,6 +115,13 @@ pub struct Upstream {
     pub rest: Duration,
     /// `[timeouts]` with this upstream's overrides.
     pub timeouts: Timeouts,
+}
+
+impl Upstream {
+    /// Those of its instances whose addresses are instances of their own: names, if it expands them.
+    pub fn expanded(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter().filter(|instance| self.expand && instance.is_named())
+    }
 }
 
 /// Placement of a client that no key places.

@@ -60,6 +60,7 @@ fn the_defaults_are_those_of_the_schema() {
         instances: vec![instance("instance-1:3000", "instance-1", 3000), instance("[::1]:3001", "::1", 3001)],
         balance: Balance::LeastTunnels,
         resolve: Resolve { every: s(30), forget: s(600) },
+        expand: false,
         source: vec![],
         engine_io_paths: vec!["/socket.io/".into()],
         max_handshakes: Some(64),
@@ -142,7 +143,7 @@ fn what_is_written_is_what_runs() {
     let config = good(
         "workers = 3\ntrusted_proxies = [\"10.0.0.0/16\", \"::1\"]\nclient_ip_header = \"forwarded\"\n\
          health_path = \"/-/ready\"\nupgrade_protocols = [\"My-Proto\"]",
-        "balance = \"round_robin\"\nresolve = \"1s\"\nresolve_forget = \"7d\"\nsource = [\"10.0.0.5\"]\nengine_io_path = [\"/a\", \"/b/\"]\n\
+        "balance = \"round_robin\"\nresolve = \"1s\"\nresolve_forget = \"7d\"\nexpand = true\nsource = [\"10.0.0.5\"]\nengine_io_path = [\"/a\", \"/b/\"]\n\
          [upstream.socketio.sticky]\nby = [\"cookie\"]\ncookie = \"c\"\nttl = \"1h30m\"\npath = \"/app\"\n\
          domain = \"Example.com\"\nsame_site = \"strict\"\nsecure = true\nhttp_only = false\npartitioned = true\n\
          secret_file = \"/etc/stickyd/secret\"\n\
@@ -165,6 +166,7 @@ fn what_is_written_is_what_runs() {
     let upstream = &config.upstreams[0];
     assert_eq!(upstream.balance, Balance::RoundRobin);
     assert_eq!(upstream.resolve, Resolve { every: s(1), forget: s(7 * 86_400) });
+    assert!(upstream.expand);
     assert_eq!(upstream.source, ["10.0.0.5".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(upstream.engine_io_paths, ["/a", "/b/"]);
     assert_eq!(upstream.sticky.by, [StickyKey::Cookie]);

@@ -130,7 +130,8 @@ pub struct Placed {
     pub rebind: Option<&'static str>,
     /// The answer sets the cookie (unless caches may keep it).
     pub sets_cookie: bool,
-    /// Why it goes to none: `bad_request`, `health_path`, `no_route`, `session_gone`, `fail`, `nowhere`.
+    /// Why it goes to none: `bad_request`, `health_path`, `no_route`, `session_gone`, `fail`, `nowhere`; or `unknown`: the upstream
+    /// expands names, and its instances are known to the running process only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<&'static str>,
     /// The same for people.
@@ -225,6 +226,17 @@ fn of_upstream(
     let polls = query.as_ref().is_some_and(|query| query.polling);
     let sid = query.as_ref().is_some_and(|query| query.sid.is_some());
     let need = Need::of(sid.then_some(Sid::Unknown), upgrades, polls);
+    explanation.wants = match need {
+        Need::Start => "start",
+        Need::Plain => "plain",
+        Need::Session(_) => "session",
+    };
+    explanation.upstream = Some(upstream.name.clone());
+    explanation.instances = upstream.instances.iter().map(words::member).collect();
+    if let Some(name) = upstream.expanded().next() {
+        explanation.result = words::unknown(&name.host);
+        return Ok(());
+    }
     let carried = carried(upstream, question, head, now, surroundings)?;
     let cookie = match &carried {
         Carried::Bound { instance: Some(instance), .. } => Cookie::To(*instance),
@@ -247,13 +259,6 @@ fn of_upstream(
         cookie,
         now,
     };
-    explanation.wants = match need {
-        Need::Start => "start",
-        Need::Plain => "plain",
-        Need::Session(_) => "session",
-    };
-    explanation.upstream = Some(upstream.name.clone());
-    explanation.instances = upstream.instances.iter().map(words::member).collect();
     explanation.keys = upstream.sticky.by.iter().zip(keys).map(|(key, said)| facts.key(key, &said)).collect();
     explanation.result = facts.placed(&result);
     explanation.if_down = if_down.map(|placed| facts.placed(&placed));

@@ -18,7 +18,9 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::publisher::Publisher;
+use super::expand::Names;
+use super::lifecycle::Administrator;
+use super::surroundings::Resolver;
 use crate::config::model::{self, Check, InstanceState};
 use crate::generation::Generation;
 use crate::local::{clock, timer};
@@ -44,15 +46,21 @@ pub(super) struct Supervisor {
 
 /// How many checks of these upstreams may run at a time: as many descriptors are kept for them.
 pub(super) fn at_a_time(generation: &Generation) -> usize {
+    let expands =
+        |file: &model::Upstream| file.health.check != Check::Off && file.expanded().next().is_some();
+    // Nobody knows how many instances a name will have.
+    if generation.config.upstreams.iter().any(expands) {
+        return OF_ALL;
+    }
     let checked = generation.upstreams.iter().flat_map(|upstream| checked(upstream)).count();
     (checked * EACH).min(OF_ALL)
 }
 
-/// Starts to check. `orders`: to those who close what is open at one that is down.
+/// Starts to check, and to look up names that are expanded.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub(super) fn supervise(publisher: Arc<Publisher>, orders: Orders) -> io::Result<Supervisor> {
+pub(super) fn supervise(administrator: Administrator, resolver: Resolver) -> io::Result<Supervisor> {
     let (stop, stopped) = oneshot::channel();
     let (report, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
@@ -63,7 +71,7 @@ pub(super) fn supervise(publisher: Arc<Publisher>, orders: Orders) -> io::Result
         };
         // Whoever started it hears of success as soon as the loop can run.
         let _ = report.send(Ok(()));
-        runtime.block_on(supervise_all(&publisher, &orders, stopped));
+        runtime.block_on(supervise_all(administrator, resolver, stopped));
         // A resolver that does not answer is not waited for.
         runtime.shutdown_background();
     })?;
@@ -92,13 +100,18 @@ fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
 }
 
 /// Watches the instances of each generation in turn, and forgets those that have left.
-async fn supervise_all(publisher: &Publisher, orders: &Orders, mut stopped: oneshot::Receiver<()>) {
+async fn supervise_all(administrator: Administrator, resolver: Resolver, mut stopped: oneshot::Receiver<()>) {
     // Dropped at the end, with all that runs in them.
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
-    let mut watchers = Watchers::new(orders.clone());
+    let publisher = administrator.publisher.clone();
+    let mut watchers = Watchers::new(administrator.orders.clone());
+    let mut names = Names::new(administrator, resolver);
     loop {
-        watchers.follow(&publisher.current());
+        let generation = publisher.current();
+        watchers.follow(&generation);
+        names.follow(&generation);
+        drop(generation);
         loop {
             tokio::select! {
                 // An error: whoever could have said so is gone.

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::model::InstanceState;
 use crate::generation::Generation;
+use crate::upstream::{Instance, Upstream};
 
 /// Bytes of the file that are read; 100 000 instances fit.
 const LARGEST: u64 = 16 << 20;
@@ -37,6 +38,19 @@ struct Wanted {
     configured: InstanceState,
 }
 
+impl Wanted {
+    /// It is of one of the instances of a name of which there has been no answer yet.
+    fn waits_in(&self, generation: &Generation) -> bool {
+        let file = generation.config.upstreams.iter().find(|file| file.name == self.upstream);
+        let upstream = generation.upstreams.iter().find(|known| known.config.name == self.upstream);
+        let (Some(file), Some(upstream)) = (file, upstream) else { return false };
+        file.expanded().any(|name| {
+            let member = self.instance.strip_prefix(name.name.as_str());
+            member.is_some_and(|rest| rest.starts_with('@')) && upstream.members.of(&name.host).is_empty()
+        })
+    }
+}
+
 impl Kept {
     /// In this directory, for the process of this configuration: several may share the directory.
     pub(super) fn of(state: Option<&Path>, identity: Option<&str>) -> Self {
@@ -57,25 +71,37 @@ impl Kept {
                 return;
             }
         };
-        for wanted in &kept {
-            let upstream = generation.upstreams.iter().find(|known| known.config.name == wanted.upstream);
-            let instances = upstream.map(|upstream| upstream.named()).unwrap_or_default();
-            let instance = instances.iter().find(|known| known.name == wanted.instance);
-            if let Some(instance) = instance.filter(|known| known.config.state == wanted.configured) {
+        *self.written() = kept;
+        self.recall(generation, |_, _| true);
+        self.keep(generation);
+    }
+
+    /// Wants again what was wanted before, where the configuration's word is the same, of those that `are_new`: instances by their
+    /// upstream.
+    pub(super) fn recall(&self, generation: &Generation, are_new: impl Fn(&Upstream, &Instance) -> bool) {
+        for wanted in &*self.written() {
+            let Some(upstream) =
+                generation.upstreams.iter().find(|known| known.config.name == wanted.upstream)
+            else {
+                continue;
+            };
+            let instance = upstream.named().iter().find(|known| known.name == wanted.instance);
+            let instance = instance.filter(|known| known.config.state == wanted.configured);
+            if let Some(instance) = instance.filter(|instance| are_new(upstream, instance)) {
                 let Wanted { upstream, instance: name, state, .. } = wanted;
                 tracing::info!(upstream, instance = name, ?state, "wanted so before the restart");
                 instance.lifecycle.wants(wanted.state);
             }
         }
-        *self.written() = kept;
-        self.keep(generation);
     }
 
     /// Writes what is wanted now, if it is not there yet.
     pub(super) fn keep(&self, generation: &Generation) {
         let Some(path) = &self.path else { return };
-        let wanted = wanted(generation);
+        let mut wanted = wanted(generation);
         let mut written = self.written();
+        // After a start nobody knows the instances of a name that is expanded: what was wanted of them waits for its first answer.
+        wanted.extend(written.iter().filter(|wanted| wanted.waits_in(generation)).cloned());
         if *written == wanted {
             return;
         }
@@ -140,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::upstream::Upstream;
+    use crate::upstream::expand::{Member, Members, Presence};
 
     fn generation(of_blue: &str) -> Generation {
         let text = format!(
@@ -181,6 +207,47 @@ mod tests {
         let generation = generation("");
         other.restore(&generation);
         assert_eq!(states(&generation), [Ready, Ready]);
+    }
+
+    /// Who keeps, and the generation after a start; `members`: those of the name `app`, one of two that are expanded.
+    fn expanding(directory: &Path, members: &[u8]) -> (Kept, Generation) {
+        let text = "listen = \":80\"\n[upstream.app]\nexpand = true\ninstances = [\"app:1\", \"other:1\"]\n";
+        let config = config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        let file = &config.upstreams[0];
+        let upstreams = vec![Arc::new(Upstream::new(file.clone(), None, 1))];
+        let first = Generation { config: config.clone(), upstreams, leaving: vec![] };
+        let kept = Kept::of(Some(directory), Some("x"));
+        kept.restore(&first);
+        if members.is_empty() {
+            return (kept, first);
+        }
+        let address = |n: &u8| Member { address: [10, 0, 0, *n].into(), presence: Presence::Present };
+        let members = Members::default().with("app", members.iter().map(address).collect());
+        let upstreams = vec![Arc::new(first.upstreams[0].with_members(file.clone(), members))];
+        (kept, Generation { config, upstreams, leaving: vec![] })
+    }
+
+    #[test]
+    fn what_is_wanted_of_members_waits_for_the_first_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let (kept, generation) = expanding(directory.path(), &[1, 2, 3]);
+        for instance in &generation.upstreams[0].instances[1..] {
+            instance.lifecycle.wants(Maintain);
+        }
+        kept.keep(&generation);
+        // A start without an answer forgets nothing.
+        assert_eq!(states(&expanding(directory.path(), &[]).1), []);
+        let (kept, generation) = expanding(directory.path(), &[2, 4]);
+        assert_eq!(states(&generation), [Ready, Ready]);
+        kept.recall(&generation, |_, instance| instance.name.ends_with('4'));
+        assert_eq!(states(&generation), [Ready, Ready], "that one is new");
+        kept.recall(&generation, |_, _| true);
+        assert_eq!(states(&generation), [Maintain, Ready]);
+        // Whoever has this address when it comes again is another.
+        kept.keep(&generation);
+        let (kept, generation) = expanding(directory.path(), &[2, 3]);
+        kept.recall(&generation, |_, _| true);
+        assert_eq!(states(&generation), [Maintain, Ready]);
     }
 
     #[test]

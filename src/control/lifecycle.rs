@@ -168,9 +168,8 @@ pub(super) fn find(generation: &Generation, called: &str) -> Result<Member, Stri
 
 /// The upstream that would have no instance left for new clients without these, and has one now.
 fn left_without(without: &[Member]) -> Option<String> {
-    let takes = |instance: &Arc<Instance>| {
-        instance.lifecycle.state() == InstanceState::Ready && instance.vitals.passes()
-    };
+    let takes =
+        |instance: &Arc<Instance>| instance.state() == InstanceState::Ready && instance.vitals.passes();
     let goes = |instance: &Arc<Instance>| without.iter().any(|(_, leaving)| leaving.id == instance.id);
     without
         .iter()

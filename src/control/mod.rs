@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod assemble;
+mod expand;
 pub mod explain;
 pub mod files;
 mod follow;
@@ -29,5 +30,5 @@ pub use plan::Plan;
 pub use reload::{Caution, Reloader};
 pub use run::run;
 pub use start::{Origin, Running, StartError, start};
-pub use surroundings::Surroundings;
+pub use surroundings::{Resolver, Surroundings};
 pub use watch::Digest;

@@ -29,6 +29,7 @@ impl Plan {
                 effects.extend(emptied(&upstream.config.name, &gone, &upstream.config.drain));
                 continue;
             };
+            let same = &upstream.would_be(same);
             let pairs = diff::pairs(&upstream.config, same);
             let stays = |index: usize| pairs.iter().position(|pair| *pair == Some(index));
             let is_emptied = |(index, instance): (usize, &_)| -> bool {

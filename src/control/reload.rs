@@ -97,8 +97,8 @@ fn lasting(config: Config, before: &Config) -> Config {
     }
 }
 
-/// What the workers have to do.
-fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
+/// What the workers have to do when one generation has followed another.
+pub(super) fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     let mut commands = Vec::new();
     for upstream in &next.upstreams {
         let known = before.upstream(&upstream.config.name);

@@ -48,9 +48,10 @@ fn announce(running: &Running) {
     for (name, _) in running.listeners() {
         tracing::info!(address = name, "listening");
     }
-    for upstream in &generation.upstreams {
+    // As the file has them: of the names that it expands the instances are not known yet.
+    for upstream in &generation.config.upstreams {
         let instances: Vec<&str> = upstream.instances.iter().map(|instance| instance.name.as_str()).collect();
-        tracing::info!(upstream = upstream.config.name, instances = instances.join(" "), "upstream");
+        tracing::info!(upstream = upstream.name, instances = instances.join(" "), "upstream");
     }
     if let Some(address) = running.metrics() {
         tracing::info!("metrics on http://{address}/metrics");

@@ -92,6 +92,7 @@ fn expose(
         name: upstream.config.name.clone(),
         shards: upstream.shards(),
         panic: !upstream.believes_checks(),
+        dns_failures: upstream.dns_failures(),
         instances: upstream.instances.iter().map(|instance| view(instance)).collect(),
     });
     metrics::render(&Exposition {
@@ -117,7 +118,7 @@ fn view(instance: &Instance) -> InstanceView<'_> {
         up: instance.vitals.passes(),
         degraded: instance.vitals.state() == Health::Degraded,
         checks: &instance.vitals.counters,
-        state: match instance.lifecycle.state() {
+        state: match instance.state() {
             InstanceState::Ready => State::Ready,
             InstanceState::Cordon => State::Cordon,
             InstanceState::Drain => State::Drain,
@@ -128,6 +129,5 @@ fn view(instance: &Instance) -> InstanceView<'_> {
         shed: load.shed(),
         sids: load.sids().into(),
         sids_evicted: load.evicted(),
-        dns_failures: instance.endpoint.dns_failures(),
     }
 }

@@ -150,7 +150,8 @@ pub fn start(
             .map_err(unavailable)?,
         );
     }
-    let supervisor = health::supervise(running.publisher.clone(), running.orders());
+    let resolver = surroundings.resolver.clone();
+    let supervisor = health::supervise(running.administrator(), resolver);
     running.supervisor = Some(supervisor.map_err(unavailable)?);
     running.metrics =
         metrics_socket.map(|socket| scrape::serve(socket, &running, doors.clone())).transpose()?;

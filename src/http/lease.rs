@@ -188,7 +188,7 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
             weight: instance.config.weight,
             share: instance.vitals.share(),
             backup: instance.config.backup,
-            state: instance.lifecycle.state(),
+            state: instance.state(),
             health: match instance.vitals.state() {
                 // What this exchange has seen itself is believed in any case.
                 _ if was == Some(Tried::Unreachable) => Health::Down,

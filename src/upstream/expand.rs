@@ -17,23 +17,28 @@
 //! that an address is gone. Resolvers that hand out a few of many addresses at a time cordon the others for a while, and
 //! remove none that comes up again within `resolve_forget`.
 //!
-//! For whoever publishes generations: keep the members of each name, [`hear`] what each lookup (every `resolve`) has to say,
-//! and when the members differ from those before, publish a generation with their [`instances`]. Before the first answer
-//! there is no member. There is nothing to do between two lookups.
+//! `control::expand` looks names up, has [`hear`] say what an answer makes of the members, and publishes a generation with their
+//! [`instances`] when they differ from those before. Before the first answer there is no member. There is nothing to do between
+//! two lookups.
 //!
 //! Pure: time is an argument, as the duration since the clock began. Must not: look up, publish.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::model::{Instance, InstanceState, Resolve};
+use crate::config::model::{Instance, Resolve, Upstream};
 
-/// Members of one name, the missing included: as many as an upstream may list in the file. An answer can hold more, and
-/// whoever writes a zone should not decide how much memory is used here.
-pub const MEMBERS_MAX: usize = 1000;
+/// Instances of an upstream that expands names, those of missing members included: as many as it may list in the file. An answer
+/// can hold more, and whoever writes a zone should not decide how much memory is used here.
+pub const INSTANCES_MAX: usize = 1000;
+
+/// The members of each name of an upstream, by the name as the file has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(BTreeMap<String, Vec<Member>>);
 
 /// One address of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +80,18 @@ pub struct Heard {
 }
 
 impl Rules {
-    /// As the file has them.
-    pub fn of(resolve: Resolve) -> Self {
-        Rules { forget: resolve.forget, most: MEMBERS_MAX }
+    /// As the file has them for `name`, whose members have the room that the other instances leave.
+    pub fn of(file: &Upstream, members: &Members, name: &str) -> Self {
+        let (mut entries, mut others) = (0, 0);
+        for instance in &file.instances {
+            match &instance.host {
+                host if host == name => entries += 1,
+                _ if instance.is_named() => others += members.of(&instance.host).len(),
+                _ => others += 1,
+            }
+        }
+        let Resolve { forget, .. } = file.resolve;
+        Rules { forget, most: INSTANCES_MAX.saturating_sub(others) / entries.max(1) }
     }
 }
 
@@ -128,17 +142,58 @@ impl Member {
     }
 }
 
-/// The instances of a name, in the order of its members: each as the file has `name`, at its own address. No name in the
-/// file has an `@`, so none of them is called like another.
-pub fn instances(name: &Instance, members: &[Member]) -> Vec<Instance> {
-    let instance = |member: &Member| Instance {
-        name: format!("{}@{}", name.name, member.address),
-        host: member.address.to_string(),
-        state: match (name.state, member.presence) {
-            (InstanceState::Ready, Presence::Missing { .. }) => InstanceState::Cordon,
-            (state, _) => state,
-        },
-        ..name.clone()
+impl Members {
+    /// Of this name; none before its first answer.
+    pub fn of(&self, name: &str) -> &[Member] {
+        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The same, but those of this name.
+    #[must_use]
+    pub fn with(&self, name: &str, members: Vec<Member>) -> Self {
+        let mut changed = self.clone();
+        changed.0.insert(name.to_owned(), members);
+        changed
+    }
+
+    /// Those of names that the file still expands.
+    #[must_use]
+    pub fn kept_by(&self, file: &Upstream) -> Self {
+        let known = |instance: &Instance| Some((instance.host.clone(), self.0.get(&instance.host)?.clone()));
+        Members(file.expanded().filter_map(known).collect())
+    }
+}
+
+/// An instance that an upstream has while its names have these members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expanded {
+    /// As the file has it, or as one of a name, NAME@ADDRESS.
+    pub instance: Instance,
+    /// Its name no longer has its address: it takes no new clients.
+    pub missing: bool,
+}
+
+/// The instances of an upstream: for each name that it expands those of its members in their order, each as the file has the name,
+/// at its own address; all others as the file has them. No name in the file has an `@`, so no two are called alike.
+pub fn instances(file: &Upstream, members: &Members) -> Vec<Expanded> {
+    let each = |entry: &Instance| -> Vec<Expanded> {
+        if !file.expand || !entry.is_named() {
+            return vec![Expanded { instance: entry.clone(), missing: false }];
+        }
+        members.of(&entry.host).iter().map(|member| member.instance(entry)).collect()
     };
-    members.iter().map(instance).collect()
+    file.instances.iter().flat_map(each).collect()
+}
+
+impl Member {
+    fn instance(&self, name: &Instance) -> Expanded {
+        Expanded {
+            instance: Instance {
+                name: format!("{}@{}", name.name, self.address),
+                host: self.address.to_string(),
+                ..name.clone()
+            },
+            missing: self.presence != Presence::Present,
+        }
+    }
 }

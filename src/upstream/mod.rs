@@ -22,6 +22,7 @@ use crate::config::model::{self, InstanceState};
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
+use expand::Members;
 use health::Standing;
 use lifecycle::Lifecycle;
 use load::Load;
@@ -30,7 +31,7 @@ use vitals::Vitals;
 /// An upstream as the data path sees it; part of one generation.
 #[derive(Debug)]
 pub struct Upstream {
-    /// What the file says of it.
+    /// What the file says of it, but that its instances are those that it has now (`expand`).
     pub config: model::Upstream,
     /// In the order of the file; behind them those that it no longer names, until what was open at them has ended.
     pub instances: Vec<Arc<Instance>>,
@@ -38,45 +39,85 @@ pub struct Upstream {
     pub keys: Option<Arc<Keys>>,
     /// How long its tunnels wait for what.
     pub tunnel_limits: tunnel::Limits,
+    /// Of the names that it expands.
+    pub members: Members,
     /// One for each worker.
     counters: Arc<[UpstreamCounters]>,
-    turn: Arc<AtomicU64>,
+    common: Arc<Common>,
+}
+
+/// What belongs to an upstream, whatever generations say of it.
+#[derive(Debug, Default)]
+struct Common {
+    turn: AtomicU64,
+    /// Lookups of names that it expands.
+    failed_lookups: AtomicU64,
 }
 
 impl Upstream {
     /// Of a configuration; `workers` is how many threads will count.
-    pub fn new(config: model::Upstream, keys: Option<Keys>, workers: usize) -> Self {
-        let instance = |instance| Arc::new(Instance::new(&config, instance, keys.as_ref(), workers, None));
-        let instances = config.instances.iter().map(instance).collect();
+    pub fn new(file: model::Upstream, keys: Option<Keys>, workers: usize) -> Self {
+        let keys = keys.map(Arc::new);
+        let members = Members::default();
+        let (config, missing) = expanded(file, &members);
+        let instance = |(instance, missing)| {
+            Arc::new(Instance::new(&config, instance, missing, keys.as_deref(), workers, None))
+        };
+        let instances = config.instances.iter().zip(missing).map(instance).collect();
         let counters = (0..workers).map(|_| UpstreamCounters::default()).collect();
-        Self::with(config, keys, instances, (counters, Arc::default()))
+        Self::with(config, keys, members, instances, (counters, Arc::default()))
     }
 
     /// The same upstream after a change of the file: instances that are the same ones keep what belongs to them, and those that it no
     /// longer names stay, as ones that are emptied, while something is open at them.
-    pub fn following(config: model::Upstream, keys: Option<Keys>, workers: usize, before: &Upstream) -> Self {
+    pub fn following(file: model::Upstream, keys: Option<Keys>, workers: usize, before: &Upstream) -> Self {
+        let members = before.members.kept_by(&file);
+        Self::after(file, keys.map(Arc::new), members, workers, before)
+    }
+
+    /// What the upstream would be by another file, as far as that is known: of names that are new in it there is no instance yet.
+    pub fn would_be(&self, file: &model::Upstream) -> model::Upstream {
+        expanded(file.clone(), &self.members.kept_by(file)).0
+    }
+
+    /// The same upstream once its names have these members; `file`: what the file says of it.
+    #[must_use]
+    pub fn with_members(&self, file: model::Upstream, members: Members) -> Self {
+        Self::after(file, self.keys.clone(), members, self.counters.len(), self)
+    }
+
+    fn after(
+        file: model::Upstream,
+        keys: Option<Arc<Keys>>,
+        members: Members,
+        workers: usize,
+        before: &Upstream,
+    ) -> Self {
+        let (config, missing) = expanded(file, &members);
         let pairs = diff::pairs(&before.as_it_is(), &config);
-        let instance = |(instance, pair): (_, &Option<usize>)| {
+        let instance = |((instance, missing), pair): (_, &Option<usize>)| {
             let before = pair.map(|index| &*before.instances[index]);
-            Arc::new(Instance::new(&config, instance, keys.as_ref(), workers, before))
+            Arc::new(Instance::new(&config, instance, missing, keys.as_deref(), workers, before))
         };
-        let mut instances: Vec<_> = config.instances.iter().zip(&pairs).map(instance).collect();
+        let mut instances: Vec<_> = config.instances.iter().zip(missing).zip(&pairs).map(instance).collect();
         let left = |(index, _): &(usize, &Arc<Instance>)| !pairs.contains(&Some(*index));
         let leaving = before.instances.iter().enumerate().filter(left).map(|(_, instance)| instance);
         instances.extend(leaving.filter(|instance| !instance.is_empty()).map(|instance| instance.leaving()));
-        Self::with(config, keys, instances, (before.counters.clone(), before.turn.clone()))
+        Self::with(config, keys, members, instances, (before.counters.clone(), before.common.clone()))
     }
 
     fn with(
         config: model::Upstream,
-        keys: Option<Keys>,
+        keys: Option<Arc<Keys>>,
+        members: Members,
         instances: Vec<Arc<Instance>>,
-        (counters, turn): (Arc<[UpstreamCounters]>, Arc<AtomicU64>),
+        (counters, common): (Arc<[UpstreamCounters]>, Arc<Common>),
     ) -> Self {
         let timeouts = config.timeouts;
         Upstream {
             instances,
-            keys: keys.map(Arc::new),
+            keys,
+            members,
             tunnel_limits: tunnel::Limits {
                 idle: timeouts.tunnel_idle,
                 half_close: timeouts.half_close,
@@ -85,7 +126,7 @@ impl Upstream {
                 ping: timeouts.ping,
             },
             counters,
-            turn,
+            common,
             config,
         }
     }
@@ -115,8 +156,9 @@ impl Upstream {
             instances,
             keys: self.keys.clone(),
             tunnel_limits: self.tunnel_limits,
+            members: self.members.clone(),
             counters: self.counters.clone(),
-            turn: self.turn.clone(),
+            common: self.common.clone(),
         })
     }
 
@@ -137,13 +179,24 @@ impl Upstream {
 
     /// The next turn of `round_robin`.
     pub fn next_turn(&self) -> u64 {
-        self.turn.fetch_add(1, Ordering::Relaxed)
+        self.common.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A lookup of a name that it expands failed, or had an empty answer.
+    pub fn lookup_failed(&self) {
+        self.common.failed_lookups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lookups of its names so far that failed, or had an empty answer.
+    pub fn dns_failures(&self) -> u64 {
+        let of_instances: u64 = self.instances.iter().map(|instance| instance.endpoint.dns_failures()).sum();
+        self.common.failed_lookups.load(Ordering::Relaxed) + of_instances
     }
 
     /// Enough of its instances pass their checks for those to be believed (`health.panic_below`).
     pub fn believes_checks(&self) -> bool {
         let takes_clients = |instance: &&Arc<Instance>| {
-            matches!(instance.lifecycle.state(), InstanceState::Ready | InstanceState::Cordon)
+            matches!(instance.state(), InstanceState::Ready | InstanceState::Cordon)
         };
         let standing = |instance: &Arc<Instance>| Standing {
             backup: instance.config.backup,
@@ -156,7 +209,7 @@ impl Upstream {
     /// Another instance than this one takes new clients and passes its checks.
     pub fn has_another_up(&self, than: &Instance) -> bool {
         let takes = |other: &&Arc<Instance>| {
-            other.id != than.id && other.lifecycle.state() == InstanceState::Ready && other.vitals.passes()
+            other.id != than.id && other.state() == InstanceState::Ready && other.vitals.passes()
         };
         self.instances.iter().any(|other| takes(&other))
     }
@@ -182,6 +235,14 @@ impl Upstream {
     }
 }
 
+/// The upstream as its names have these members, and which of its instances are missing.
+fn expanded(file: model::Upstream, members: &Members) -> (model::Upstream, Vec<bool>) {
+    let expanded = expand::instances(&file, members);
+    let missing = expanded.iter().map(|expanded| expanded.missing).collect();
+    let instances = expanded.into_iter().map(|expanded| expanded.instance).collect();
+    (model::Upstream { instances, ..file }, missing)
+}
+
 /// One instance as a generation sees it.
 #[derive(Debug)]
 pub struct Instance {
@@ -193,6 +254,8 @@ pub struct Instance {
     pub hash: InstanceHash,
     /// Where it is.
     pub endpoint: Arc<Endpoint>,
+    /// Its name no longer has its address (`expand`).
+    missing: bool,
     /// What a cookie calls it: one token for each secret.
     tokens: Vec<InstanceToken>,
     identity: Arc<Identity>,
@@ -260,6 +323,7 @@ impl Instance {
             config: model::Instance { backup: true, ..self.config.clone() },
             hash: self.hash,
             endpoint: self.endpoint.clone(),
+            missing: self.missing,
             tokens: self.tokens.clone(),
             identity: self.identity.clone(),
         })
@@ -269,6 +333,7 @@ impl Instance {
     fn new(
         upstream: &model::Upstream,
         config: &model::Instance,
+        missing: bool,
         keys: Option<&Keys>,
         workers: usize,
         before: Option<&Instance>,
@@ -283,12 +348,27 @@ impl Instance {
                 Some(before) => before.endpoint.clone(),
                 None => Arc::new(Endpoint::new(&config.host, config.port)),
             },
+            missing,
             tokens: keys.map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),
             identity: match before {
                 Some(before) => before.identity.clone(),
                 None => Arc::new(Identity::new(upstream, config, workers)),
             },
         }
+    }
+
+    /// What it does: what is wanted of it, but that one whose name no longer has its address takes no new clients. (That is no
+    /// word of the administrator's: his is what it was when the address is back.)
+    pub fn state(&self) -> InstanceState {
+        match self.lifecycle.state() {
+            InstanceState::Ready if self.missing => InstanceState::Cordon,
+            state => state,
+        }
+    }
+
+    /// Its name no longer has its address.
+    pub fn is_missing(&self) -> bool {
+        self.missing
     }
 
     /// The token under the secret that seals; `None`: its upstream has no cookie.

@@ -1,5 +1,7 @@
 //! Instances that are named: what becomes of them when their names are known, and when not.
 
+mod expand;
+
 use std::time::Instant;
 
 use crate::support::{Answering, Proxy};

@@ -212,6 +212,7 @@ const KEYS_OF_UPSTREAM: &[(&str, &str)] = &[
     ("balance = \"random\"", "balance"),
     ("resolve = \"5s\"", "resolve"),
     ("resolve_forget = \"1h\"", "resolve_forget"),
+    ("expand = true", "expand"),
     ("source = [\"127.0.0.1\"]", "source"),
     ("engine_io_path = \"/a\"", "engine_io_path"),
     ("max_handshakes = 5", "max_handshakes"),

@@ -1,5 +1,7 @@
 //! One entry of `[upstream.NAME] instances`.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// One member of an upstream.
@@ -22,6 +24,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Its host is a name, not an address.
+    pub fn is_named(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
+    }
+
     /// One of which the file gives nothing but an address.
     pub fn plain(name: String, host: String, port: u16) -> Self {
         Instance {

@@ -87,7 +87,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         every: table.get("resolve", 30 * SECOND, duration(SECOND..=24 * 3600 * SECOND)),
         forget: table.get("resolve_forget", 600 * SECOND, duration(SECOND..=7 * 24 * 3600 * SECOND)),
     };
-    table.get("expand", false, boolean);
+    let expand = table.get("expand", false, boolean);
     let source = table.get("source", vec![], list(spanned(text(address::source))));
     let source = without_twins(&table, source);
     let engine_io_paths = table.get("engine_io_path", vec!["/socket.io/".to_owned()], engine_io_paths);
@@ -103,6 +103,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         instances: instances.into_iter().map(Spanned::into_inner).collect(),
         balance,
         resolve,
+        expand,
         source,
         engine_io_paths,
         max_handshakes,

@@ -156,6 +156,7 @@ pub struct Upstream {
 }
 
 /// One instance.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the JSON")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     /// Its upstream's name.
@@ -170,6 +171,8 @@ pub struct Instance {
     pub configured: InstanceState,
     /// The file no longer names it: it is emptied.
     pub removed: bool,
+    /// Its name no longer has its address (`expand`): no new clients.
+    pub missing: bool,
     /// What its checks say.
     pub health: Health,
     /// Why, and since when; empty: nothing is known.

@@ -102,7 +102,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     };
     let state = of.lifecycle.state();
     let removed = of.lifecycle.is_removed();
-    let ready = state == crate::config::model::InstanceState::Ready && !removed;
+    let ready = of.state() == crate::config::model::InstanceState::Ready && !removed;
     let believed = of.vitals.passes() || !upstream.believes_checks();
     api::Instance {
         upstream: upstream.config.name.clone(),
@@ -111,6 +111,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
         state,
         configured: of.config.state,
         removed,
+        missing: of.is_missing(),
         health,
         evidence: of.vitals.evidence(),
         share: of.vitals.share(),

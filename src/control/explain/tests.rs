@@ -233,6 +233,29 @@ fn cookies() {
 }
 
 #[test]
+fn what_names_are_expanded_to_is_not_known() {
+    let of = |instances: &str| {
+        let config = config(&format!(
+            "[upstream.app]\nexpand = true\ninstances = [{instances}]\nsticky.by = [\"ip_hash\"]\n"
+        ));
+        answer(&config, &question())
+    };
+    let literals = of("\"10.0.0.1:3000\", \"[::1]:3000\"");
+    assert!(literals.result.instance.is_some(), "{literals}");
+    let named = of("\"10.0.0.1:3000\", \"app.internal:3000\"");
+    assert_eq!((named.result.refused, &named.result.instance, named.keys.len()), (Some("unknown"), &None, 0));
+    let text = named.to_string();
+    for part in [
+        "upstream   app: 10.0.0.1:3000, app.internal:3000\n",
+        "only the running process knows",
+        "app.internal is",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("assumed    "), "{text}");
+}
+
+#[test]
 fn where_no_secret_is() {
     let sealer = Sealer::new();
     let cookie = Some(sealer.seal(SECRET, "socketio", "instance-1:3000", 0));

@@ -15,6 +15,14 @@ pub(super) fn refused(why: &'static str, text: String) -> Placed {
     Placed { refused: Some(why), text, ..Placed::default() }
 }
 
+/// Of an upstream that expands this name.
+pub(super) fn unknown(name: &str) -> Placed {
+    let text = format!(
+        "only the running process knows: each address of {name} is an instance of its own (expand), and nothing is looked up here"
+    );
+    refused("unknown", text)
+}
+
 pub(super) fn route(routes: &[Route], index: usize) -> RouteTaken {
     let Route { host, path, .. } = &routes[index];
     RouteTaken {

@@ -36,6 +36,8 @@ pub struct UpstreamView<'c> {
     pub shards: Vec<&'c UpstreamCounters>,
     /// Its checks are not believed.
     pub panic: bool,
+    /// Lookups of its names that failed, so far.
+    pub dns_failures: u64,
     /// Its instances.
     pub instances: Vec<InstanceView<'c>>,
 }
@@ -65,8 +67,6 @@ pub struct InstanceView<'c> {
     pub sids: u64,
     /// Learned sids that had to make room, so far.
     pub sids_evicted: u64,
-    /// Lookups of its name that failed, so far.
-    pub dns_failures: u64,
 }
 
 /// What there is once in a process.
@@ -181,7 +181,7 @@ fn requests(text: &mut Text, exposition: &Exposition<'_>) {
     }
     let mut samples = text.family(table::DNS_FAILURES);
     for upstream in upstreams {
-        samples.int(&[&upstream.name], of_instances(upstream, |instance| instance.dns_failures));
+        samples.int(&[&upstream.name], upstream.dns_failures);
     }
 }
 

@@ -82,6 +82,7 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
                 name: upstream.to_owned(),
                 shards: workers.iter().map(|worker| &worker.upstream).collect(),
                 panic: true,
+                dns_failures: 6,
                 instances: vec![InstanceView {
                     name: instance.to_owned(),
                     shards: workers.iter().map(|worker| &worker.instance).collect(),
@@ -94,11 +95,11 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
                     shed: 3,
                     sids: 4,
                     sids_evicted: 5,
-                    dns_failures: 6,
                 }],
             },
             UpstreamView {
                 name: "empty".to_owned(),
+                dns_failures: 0,
                 shards: Vec::new(),
                 panic: false,
                 instances: Vec::new(),

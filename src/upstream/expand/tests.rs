@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use InstanceState::{Cordon, Drain, Maintain, Ready};
+use crate::config;
+use crate::config::model::InstanceState;
 
 const RULES: Rules = Rules { forget: s(600), most: 4 };
 
@@ -108,32 +109,82 @@ fn their_number_is_bounded() {
     ]);
     assert_eq!(hear(&[], &addresses(all), RULES, s(0)).left_out, 2);
     assert_eq!(hear(&[], &addresses("10.0.0.1 10.0.0.1"), RULES, s(0)).left_out, 0);
-    assert_eq!(Rules::of(Resolve { every: s(30), forget: s(7) }).most, MEMBERS_MAX);
+}
+
+/// An upstream that expands; `keys`: its instances, and more.
+fn file(keys: &str) -> Upstream {
+    let text = format!("listen = \":8080\"\n[upstream.app]\nexpand = true\n{keys}\n");
+    config::parse(&text, "test").unwrap_or_else(|report| panic!("{report}")).config.upstreams.remove(0)
+}
+
+/// So many members, all present.
+fn many(count: u32) -> Vec<Member> {
+    (0..count)
+        .map(|n| Member { address: IpAddr::from(n.to_be_bytes()), presence: Presence::Present })
+        .collect()
 }
 
 #[test]
 fn members_are_instances_as_the_file_has_their_name() {
+    let file = file(
+        "instances = [{ address = \"app:3000\", weight = 2, max_tunnels = 7, backup = true, state = \"drain\" }, \
+         \"127.0.0.1:80\", { address = \"app:3001\", name = \"other\" }, \"[::1]:80\", \"unknown:80\"]",
+    );
     let present = |address: &str| Member { address: address.parse().unwrap(), presence: Presence::Present };
     let missing = Member { address: v4(2), presence: Presence::Missing { since: s(30) } };
-    let members = [present("10.0.0.1"), missing, present("2001:db8::1")];
-    let check = |state, expected: [InstanceState; 3]| {
-        let plain = Instance::plain("app:3000".to_owned(), "app".to_owned(), 3000);
-        let name = Instance { weight: 2, max_tunnels: Some(7), backup: true, state, ..plain };
-        let found = instances(&name, &members);
-        let names: Vec<&str> = found.iter().map(|instance| instance.name.as_str()).collect();
-        assert_eq!(names, ["app:3000@10.0.0.1", "app:3000@10.0.0.2", "app:3000@2001:db8::1"]);
-        for ((instance, host), state) in
-            found.into_iter().zip(["10.0.0.1", "10.0.0.2", "2001:db8::1"]).zip(expected)
-        {
-            let expected =
-                Instance { name: instance.name.clone(), host: host.to_owned(), state, ..name.clone() };
-            assert_eq!(instance, expected);
-        }
+    let members = Members::default().with("app", vec![present("10.0.0.1"), missing, present("2001:db8::1")]);
+    let show = |file: &Upstream| -> Vec<String> {
+        let show = |Expanded { instance, missing }: Expanded| {
+            let Instance { name, host, port, weight, max_tunnels, backup, state } = instance;
+            assert_eq!(weight == 2, (max_tunnels, backup, state) == (Some(7), true, InstanceState::Drain));
+            format!("{name} = {host} {port} x{weight}{}", if missing { " missing" } else { "" })
+        };
+        instances(file, &members).into_iter().map(show).collect()
     };
-    check(Ready, [Ready, Cordon, Ready]);
-    check(Cordon, [Cordon; 3]);
-    check(Drain, [Drain; 3]);
-    check(Maintain, [Maintain; 3]);
+    let expected = [
+        "app:3000@10.0.0.1 = 10.0.0.1 3000 x2",
+        "app:3000@10.0.0.2 = 10.0.0.2 3000 x2 missing",
+        "app:3000@2001:db8::1 = 2001:db8::1 3000 x2",
+        "127.0.0.1:80 = 127.0.0.1 80 x1",
+        "other@10.0.0.1 = 10.0.0.1 3001 x1",
+        "other@10.0.0.2 = 10.0.0.2 3001 x1 missing",
+        "other@2001:db8::1 = 2001:db8::1 3001 x1",
+        "[::1]:80 = ::1 80 x1",
+    ];
+    assert_eq!(show(&file), expected);
+    let not = Upstream { expand: false, ..file.clone() };
+    assert_eq!(show(&not).len(), 5, "as the file has them");
+    assert_eq!(file.expanded().map(|name| name.host.as_str()).collect::<Vec<_>>(), ["app", "app", "unknown"]);
+    assert_eq!(not.expanded().count(), 0);
+}
+
+#[test]
+fn an_upstream_has_room_for_so_many() {
+    let check = |instances: &str, members: &[(&str, u32)], expected| {
+        let file = file(&format!("instances = [{instances}]\nresolve_forget = \"7s\""));
+        let members = members
+            .iter()
+            .fold(Members::default(), |members, (name, count)| members.with(name, many(*count)));
+        let rules = Rules::of(&file, &members, "app");
+        assert_eq!((rules.most, rules.forget), (expected, s(7)), "{instances}");
+    };
+    check("\"app:80\"", &[], 1000);
+    check("\"app:80\"", &[("app", 800)], 1000);
+    check("\"app:80\", \"10.0.0.1:80\", \"other:80\", \"unknown:80\"", &[("other", 300), ("app", 7)], 699);
+    check("\"app:80\", \"other:80\", \"app:81\", \"other:81\"", &[("other", 300)], 200);
+    check("\"app:80\", \"other:80\"", &[("other", 1000)], 0);
+    check("\"app:80\", \"other:80\"", &[("other", 2000)], 0);
+}
+
+#[test]
+fn members_stay_while_the_file_has_their_name() {
+    let members = Members::default().with("app", many(2)).with("other", many(3));
+    let kept = |keys: &str| members.kept_by(&file(keys));
+    assert_eq!(kept("instances = [\"other:80\", \"app:81\"]"), members);
+    let kept = kept("instances = [\"new:80\", \"app:81\"]");
+    assert_eq!((kept.of("app"), kept.of("other"), kept.of("new")), (&many(2)[..], &[][..], &[][..]));
+    let file = Upstream { expand: false, ..file("instances = [\"app:80\"]") };
+    assert_eq!(members.kept_by(&file), Members::default());
 }
 
 /// Answers out of ten addresses, with the seconds that pass before each.

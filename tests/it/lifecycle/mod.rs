@@ -18,7 +18,7 @@ fn upstream(instances: &[&dyn Display], more: &str) -> String {
 }
 
 /// A tunnel, and where it went: its client, the far end, the number of the instance.
-fn tunnel(proxy: &Proxy, instances: &[&Instance]) -> (Socket, Socket, usize) {
+pub(crate) fn tunnel(proxy: &Proxy, instances: &[&Instance]) -> (Socket, Socket, usize) {
     let mut client = proxy.connect();
     client.send(ws::handshake("/ws", ""));
     let (mut far, at) = crate::support::eventually("a connection", || {
@@ -31,7 +31,7 @@ fn tunnel(proxy: &Proxy, instances: &[&Instance]) -> (Socket, Socket, usize) {
 }
 
 /// A message each way.
-fn talks(client: &mut Socket, far: &mut Socket) {
+pub(crate) fn talks(client: &mut Socket, far: &mut Socket) {
     client.send(ws::Frame::masked(ws::TEXT, "up").bytes());
     assert_eq!(ws::Frame::read(far).payload, b"up");
     far.send(ws::Frame::new(ws::TEXT, "down").bytes());

@@ -21,7 +21,10 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub(crate) fn on(listener: TcpListener) -> Self {
         listener.set_nonblocking(true).unwrap();
         Instance { listener }
     }
@@ -107,6 +110,20 @@ impl fmt::Display for Instance {
     }
 }
 
+/// Listeners at 127.0.0.1, 127.0.0.2 and so on, all with the same port: as instances behind one name are.
+pub(crate) fn behind_one_name<const N: usize>() -> [TcpListener; N] {
+    let found = || {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        let others = (2..=u8::try_from(N).unwrap())
+            .map(|n| TcpListener::bind(SocketAddr::from(([127, 0, 0, n], port))));
+        // Another test may have this port at one of them.
+        let all: Vec<_> = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>().ok()?;
+        all.try_into().ok()
+    };
+    eventually("a port that is free at all addresses", found)
+}
+
 /// An address that is taken and refuses connections.
 #[derive(Debug)]
 pub(crate) struct Refusing(Raw);
@@ -160,7 +177,16 @@ impl Answering {
 
     /// `answer` gives the bytes for each request; a 101 begins a tunnel in which nothing is said.
     pub(crate) fn speaking(answer: impl Fn(&Message) -> String + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    /// At this address.
+    pub(crate) fn on(listener: TcpListener, name: &str) -> Self {
+        let name = name.to_owned();
+        Self::listening(listener, move |request| with_its_name(&name, "", request))
+    }
+
+    fn listening(listener: TcpListener, answer: impl Fn(&Message) -> String + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             answer: Box::new(answer),

@@ -14,7 +14,7 @@ pub(crate) mod ws;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use instance::{Answering, Instance};
+pub(crate) use instance::{Answering, Instance, behind_one_name};
 pub(crate) use message::Message;
 pub(crate) use proxy::Proxy;
 pub(crate) use socket::{End, Socket};

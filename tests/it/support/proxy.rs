@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use stickyd::config::model::{Check, Config, InstanceState};
+use stickyd::config::model::{Check, Config, InstanceState, Upstream};
 use stickyd::tunnel::Reason;
-use stickyd::{Caution, Running, Surroundings, config};
+use stickyd::{Caution, Resolver, Running, Surroundings, config};
 
 use super::metrics::Scrape;
 use super::{Message, Socket, eventually};
@@ -38,9 +39,19 @@ impl Proxy {
     /// As `toml` says. It need not say what every test wants the same: one listener on a free port, one worker, metrics, a
     /// quick stop, and without a word of `health` no checks.
     pub(crate) fn start(toml: &str) -> Self {
+        Self::among(toml, &Surroundings::default())
+    }
+
+    /// The same, where `resolver` knows the addresses of names that are expanded; as often as it can be asked, without a word of
+    /// `resolve`.
+    pub(crate) fn resolving(toml: &str, resolver: Resolver) -> Self {
+        Self::among(toml, &Surroundings { resolver, ..Surroundings::default() })
+    }
+
+    fn among(toml: &str, surroundings: &Surroundings) -> Self {
         watch_for_panics();
         let config = Self::config(toml).unwrap_or_else(|report| panic!("{report}"));
-        let running = stickyd::start(config, &Surroundings::default(), None).unwrap();
+        let running = stickyd::start(config, surroundings, None).unwrap();
         Proxy { running: Some(running) }
     }
 
@@ -58,6 +69,10 @@ impl Proxy {
         if !toml.contains("health.") && !toml.contains(".health]") && !toml.contains("health =") {
             // A scripted instance takes whoever connects for the next step of its script.
             loaded.config.upstreams.iter_mut().for_each(|upstream| upstream.health.check = Check::Off);
+        }
+        let expands = |upstream: &&mut Upstream| upstream.expand && !toml.contains("resolve =");
+        for upstream in loaded.config.upstreams.iter_mut().filter(expands) {
+            upstream.resolve.every = Duration::from_millis(50);
         }
         Ok(loaded.config)
     }
