@@ -112,7 +112,6 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
         "listen.redirect",
         "listen.tls",
         "upstream.NAME.expand",
-        "upstream.NAME.rebalance.max_skew",
         "upstream.NAME.send_proxy_protocol",
         "upstream.NAME.tls",
     ];

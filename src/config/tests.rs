@@ -290,6 +290,22 @@ fn bad_bound(written: &str) -> String {
 }
 
 #[test]
+fn rebalance_is_off_unless_it_is_asked_for() {
+    let read = |written: &str| good("", written).upstreams[0].rebalance.clone();
+    let rate = |events, per| Rate { events, per: Duration::from_secs(per) };
+    let check = |written: &str, max_skew, rate: Rate, rest| {
+        let expected = Rebalance { max_skew, rate, rest: Duration::from_secs(rest) };
+        assert_eq!(read(written), expected, "{written}");
+    };
+    check("", None, rate(10, 1), 600);
+    check("rebalance.max_skew = 1.25\nsticky.by = [\"sid\"]", Some(125), rate(10, 1), 600);
+    check("rebalance = { max_skew = \"off\", rate = \"30/m\", rest = \"1h\" }", None, rate(30, 60), 3600);
+    check("rebalance = \"off\"", None, rate(10, 1), 600);
+    assert_eq!(rate(30, 60).pause(), Duration::from_secs(2));
+    assert_eq!(rate(1_000_000_000, 1).pause(), Duration::from_nanos(1));
+}
+
+#[test]
 fn instances_and_what_they_take() {
     let config = parse(
         "listen = \":80\"\nlimits.sids = 1000\n[upstream.a]\nmax_handshakes = \"off\"\nrebalance.rest = \"0s\"\n\
@@ -308,7 +324,10 @@ fn instances_and_what_they_take() {
         Instance { state: InstanceState::Maintain, ..plain("d") },
     ];
     assert_eq!(upstream.instances, expected);
-    assert_eq!((upstream.max_handshakes, upstream.rest, config.limits.sids), (None, Duration::ZERO, 1000));
+    assert_eq!(
+        (upstream.max_handshakes, upstream.rebalance.rest, config.limits.sids),
+        (None, Duration::ZERO, 1000)
+    );
 }
 
 #[test]
