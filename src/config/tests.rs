@@ -83,7 +83,7 @@ fn the_defaults_are_those_of_the_schema() {
         health: default_health(),
         down: Down { close: WhenDown::Silent, per_second: 1000, close_code: 1012, deadline: s(5) },
         drain: Drain { grace: s(0), spread: s(60), close_code: 1012, deadline: s(300) },
-        rest: s(600),
+        rebalance: Rebalance { max_skew: None, rate: Rate { events: 10, per: s(1) }, rest: s(600) },
         timeouts,
     };
     let expected = Config {
@@ -300,7 +300,6 @@ fn rebalance_is_off_unless_it_is_asked_for() {
     check("", None, rate(10, 1), 600);
     check("rebalance.max_skew = 1.25\nsticky.by = [\"sid\"]", Some(125), rate(10, 1), 600);
     check("rebalance = { max_skew = \"off\", rate = \"30/m\", rest = \"1h\" }", None, rate(30, 60), 3600);
-    check("rebalance = \"off\"", None, rate(10, 1), 600);
     assert_eq!(rate(30, 60).pause(), Duration::from_secs(2));
     assert_eq!(rate(1_000_000_000, 1).pause(), Duration::from_nanos(1));
 }

@@ -79,6 +79,7 @@ const PURE: &[&str] = &[
     "upstream/expand",
     "upstream/health",
     "upstream/probe/question.rs",
+    "upstream/skew",
     "tunnel/frame.rs",
     "tunnel/close.rs",
     "http/headers.rs",
