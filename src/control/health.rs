@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::publisher::Publisher;
+use super::rebalance;
 use crate::config::model::{Check, InstanceState};
 use crate::generation::Generation;
 use crate::local::{clock, random, timer};
@@ -94,10 +95,11 @@ fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
 }
 
 /// Watches the instances of each generation in turn, and forgets those that have left.
-async fn supervise_all(publisher: &Publisher, orders: &Orders, mut stopped: oneshot::Receiver<()>) {
+async fn supervise_all(publisher: &Arc<Publisher>, orders: &Orders, mut stopped: oneshot::Receiver<()>) {
     // Dropped at the end, with all that runs in them.
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
+    driver.spawn_local(rebalance::run(publisher.clone(), orders.clone()));
     let mut known = Known::new();
     loop {
         let generation = publisher.current();

@@ -12,6 +12,7 @@ mod lifecycle;
 mod lock;
 pub mod metrics_listener;
 mod publisher;
+mod rebalance;
 mod reload;
 mod run;
 mod scrape;

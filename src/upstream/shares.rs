@@ -33,12 +33,10 @@ impl Upstream {
                 InstanceState::Drain | InstanceState::Maintain => true,
                 InstanceState::Ready | InstanceState::Cordon => instance.vitals.state() == State::Down,
             };
-            match empties {
-                true => instance.load.tunnels() > 0,
-                false => {
-                    instance.vitals.share() != WHOLE || (checked && instance.vitals.state() == State::Unknown)
-                }
+            if empties {
+                return instance.load.tunnels() > 0;
             }
+            instance.vitals.share() != WHOLE || (checked && instance.vitals.state() == State::Unknown)
         };
         !self.instances.iter().any(|instance| unsettled(instance))
     }
