@@ -24,7 +24,7 @@ use allot::Allowance;
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// After so many looks a client that was moved is back: Socket.IO's come after 0.5 to 1.5 s.
+/// For so many looks more a client that was moved may not be back: Socket.IO's come after 0.5 to 1.5 s.
 const AWAY: usize = 2;
 
 /// A worker that has not offered anything by then has something better to do.
@@ -63,7 +63,7 @@ impl Progress {
     /// One look, and what follows from it.
     async fn look(&mut self, upstream: &Upstream, orders: &Orders) {
         let allowed = self.allowance.of(LOOK, upstream.config.rebalance.rate.pause());
-        self.away.truncate(AWAY - 1);
+        self.away.truncate(AWAY);
         let away = self.away.iter().sum();
         let skewed = if upstream.is_settled() { upstream.skewed(away) } else { vec![] };
         let moves: Vec<u32> = skewed.iter().map(|skewed| skewed.moves).collect();
