@@ -211,3 +211,47 @@ impl Drop for Seat {
         self.registry.seats.borrow_mut().remove(self.key as usize);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_is_asked_says_so_and_an_order_outranks_it() {
+        let registry = Rc::new(Registry::default());
+        let seat = registry.seat(7, Sort::Tunnel, None);
+        let cx = &Context::from_waker(Waker::noop());
+        let key = registry.keys(|_, _| true)[0];
+        let then = Moment::at(Duration::from_secs(5));
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, None));
+        registry.ask_idle(key);
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (Some(Wish::TellIdle), None));
+        // It is no order: it can be found and closed as before, and exchanges, which are not asked, see nothing.
+        assert_eq!(
+            (registry.keys(|_, _| true).len(), registry.ordered(7, Sort::Tunnel), seat.order(cx)),
+            (1, 0, None)
+        );
+        seat.is_idle(Some(then));
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, Some(then)));
+        // What it said before does not count for the next time.
+        registry.ask_idle(key);
+        seat.is_idle(None);
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, None));
+        registry.ask_idle(key);
+        let order = Order::of(Reason::Rebalanced);
+        registry.order(key, order);
+        registry.order(key, Order::of(Reason::Drained));
+        registry.ask_idle(key);
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (Some(Wish::Close(order)), None));
+        assert_eq!((registry.keys(|_, _| true).len(), registry.ordered(7, Sort::Tunnel)), (0, 1));
+        assert_eq!((registry.ordered(8, Sort::Tunnel), registry.ordered(7, Sort::Poll)), (0, 0));
+        seat.declines();
+        assert_eq!(seat.wish(cx), None);
+        drop(seat);
+        // Nobody sits there.
+        registry.ask_idle(key);
+        assert_eq!(registry.idle_since(key), None);
+    }
+}

@@ -174,7 +174,7 @@ fn those_that_are_idle_for_longest_go_first_whichever_worker_has_them() {
 #[test]
 fn it_keeps_to_its_rate() {
     let mut stage = Stage::with("", 12);
-    stage.grows("max_skew = 1.25, rate = \"1/s\"");
+    stage.grows("max_skew = 1.01, rate = \"1/s\"");
     stage.follow(1);
     let first = Instant::now();
     stage.follow(2);
