@@ -10,16 +10,22 @@ use stickyd::config::model::InstanceState::{Drain, Ready};
 use super::talks;
 use crate::support::{Instance, Proxy, Socket, eventually, ws};
 
-/// An upstream of these, with these keys of `rebalance`. Whoever comes goes where there are fewest tunnels, and is known by the
-/// address that it claims.
+/// Whoever comes goes where there are fewest tunnels.
+const BY_LOAD: &str = "sticky.by = []\nbalance = \"least_tunnels\"";
+
+/// An upstream of these, with these keys of `rebalance`. Clients are known by the addresses that they claim.
 fn app(instances: &[&dyn Display], rebalance: &str) -> String {
+    app_by(BY_LOAD, instances, rebalance)
+}
+
+fn app_by(sticky: &str, instances: &[&dyn Display], rebalance: &str) -> String {
     let instances: Vec<String> = instances.iter().map(ToString::to_string).collect();
     let instances: Vec<String> = instances
         .iter()
         .map(|one| if one.starts_with('{') { one.clone() } else { format!("\"{one}\"") })
         .collect();
     format!(
-        "trusted_proxies = [\"127.0.0.0/8\"]\nworkers = 2\n[upstream.app]\nsticky.by = []\nbalance = \"least_tunnels\"\n\
+        "trusted_proxies = [\"127.0.0.0/8\"]\nworkers = 2\n[upstream.app]\n{sticky}\n\
          drain.spread = \"4m\"\nrebalance = {{ {rebalance} }}\ninstances = [{}]\n",
         instances.join(", ")
     )
@@ -113,10 +119,14 @@ impl Stage {
         self.proxy.count("stickyd_tunnels_closed_total", &[("reason", "rebalanced"), ("code", "1012")])
     }
 
+    fn moves(&self) -> u32 {
+        self.clients.iter().map(|client| client.moves).sum()
+    }
+
     /// Whoever is told to goes, until so many have.
     fn follow(&mut self, moves: u32) {
         let deadline = Instant::now() + Duration::from_secs(15);
-        while self.clients.iter().map(|client| client.moves).sum::<u32>() < moves {
+        while self.moves() < moves {
             assert!(Instant::now() < deadline, "{:?}", self.counts());
             for client in &mut self.clients {
                 if client.is_told() {
@@ -224,4 +234,28 @@ fn a_drain_goes_first() {
     stage.nobody_moves();
     stage.proxy.want(&stage.instances[1], Ready);
     stage.follow(2);
+}
+
+/// As the README has it: clients that keep no cookie go by their address, past instances that are full.
+#[test]
+fn a_bound_hash_finds_those_that_have_room() {
+    const STICKY: &str = "sticky.ip_hash.bound = 1.25";
+    const KEYS: &str = "max_skew = 1.25, rate = \"50/s\"";
+    let instances = [Instance::start(), Instance::start(), Instance::start()];
+    let [blue, green, _] = &instances;
+    let proxy = Proxy::start(&app_by(STICKY, &[blue, green], KEYS));
+    let mut stage = Stage { instances, proxy, clients: vec![] };
+    stage.come(0..24);
+    let [blue, green, red] = &stage.instances;
+    stage.proxy.reload(&app_by(STICKY, &[blue, green, red], KEYS)).unwrap();
+    // A fair share is 8, of which 1.25 times is 10.
+    let beyond = |stage: &Stage| stage.counts().iter().map(|count| count.saturating_sub(10)).sum::<usize>();
+    assert!(beyond(&stage) >= 4);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while beyond(&stage) > 0 {
+        assert!(Instant::now() < deadline, "{:?}", stage.counts());
+        stage.follow(stage.moves() + 1);
+    }
+    assert!(stage.counts()[2] >= 4);
+    assert!(stage.clients.iter().all(|client| client.moves < 2));
 }
