@@ -96,7 +96,7 @@ fn nothing_overflows() {
 }
 
 fn carried() -> impl Strategy<Value = Carried> {
-    let room = prop::option::weighted(0.3, 0..300_u32);
+    let room = prop::option::weighted(0.7, 0..60_u32);
     (0..400_u32, 1..6_u32, room, prop::bool::weighted(0.8))
         .prop_map(|(tunnels, weight, room, takes_part)| Carried { tunnels, weight, room, takes_part })
 }
