@@ -3,7 +3,11 @@
 //! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
 
 mod explain;
+mod reach;
+mod reload;
 mod run;
+mod state;
+mod status;
 mod validate;
 
 use std::io::{IsTerminal, Write};
@@ -13,8 +17,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::model::InstanceState;
 use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
+use reload::{DiffArgs, ReloadArgs};
+use state::StateArgs;
+use status::StatusArgs;
 
 /// Where the configuration is when nobody names another file.
 pub const CONFIG_FILE: &str = "/etc/stickyd/config.toml";
@@ -32,6 +40,12 @@ Examples:
       Serve as /etc/stickyd/config.toml says.
   stickyd explain --ip 203.0.113.9
       Say where this client goes, and why.
+  stickyd status
+      Say how the running process and its instances are.
+  stickyd reload --dry-run
+      Say what the changed file would do; without --dry-run do it.
+  stickyd drain socketio/blue-1 --wait
+      Empty an instance at a pace, before it is replaced.
 
 The smallest file:
   listen = \":80\"
@@ -58,6 +72,17 @@ enum Command {
     #[command(short_flag = 't')]
     Validate(ValidateArgs),
     Explain(ExplainArgs),
+    Status(StatusArgs),
+    Reload(ReloadArgs),
+    Diff(DiffArgs),
+    /// No new clients at these instances; nothing is closed
+    Cordon(StateArgs),
+    /// Empty these instances: no new clients, and what is open is closed at a pace
+    Drain(StateArgs),
+    /// Drain these instances, and leave them unchecked
+    Maintain(StateArgs),
+    /// New clients at these instances again
+    Resume(StateArgs),
 }
 
 const LISTEN: &str =
@@ -157,6 +182,13 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Validate(args) => validate::run(&args),
             Command::Explain(args) => explain::run(args),
+            Command::Status(args) => status::run(&args),
+            Command::Reload(args) => reload::reload(&args),
+            Command::Diff(args) => reload::diff(&args),
+            Command::Cordon(args) => state::run(InstanceState::Cordon, &args),
+            Command::Drain(args) => state::run(InstanceState::Drain, &args),
+            Command::Maintain(args) => state::run(InstanceState::Maintain, &args),
+            Command::Resume(args) => state::run(InstanceState::Ready, &args),
         }
     }
 }
@@ -197,6 +229,13 @@ mod tests {
             "stickyd explain --ip 192.0.2.1",
             "stickyd explain -c x.toml --ip ::1 --cookie AWPt --sid a --url /socket.io/?EIO=4 --json",
             "stickyd explain --ip 192.0.2.1 --url wss://app.example.com --header X-User:anna --header a:",
+            "stickyd status --json --socket /run/x.sock",
+            "stickyd reload --dry-run --yes -c x.toml",
+            "stickyd diff",
+            "stickyd diff x.toml --json",
+            "stickyd drain a/b --wait --timeout 90s --force",
+            "stickyd cordon a/b c/d",
+            "stickyd resume blue-1 --json",
         ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
         }
@@ -213,6 +252,10 @@ mod tests {
             "stickyd explain --ip 192.0.2.1 --url ftp://a/",
             "stickyd explain --ip 192.0.2.1 --header anna",
             "stickyd explain --ip 192.0.2.1 --header :anna",
+            "stickyd drain",
+            "stickyd drain a/b --timeout 90s",
+            "stickyd drain a/b --wait --timeout 90",
+            "stickyd status --socket /run/x.sock --config x.toml",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

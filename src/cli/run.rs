@@ -23,7 +23,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     match loaded {
         Ok(loaded) => {
             print(&loaded.warnings);
-            control::run(loaded.config, &identity, file)
+            control::run(loaded.config, control::Origin { identity, file })
         }
         Err(report) => {
             print(&report);

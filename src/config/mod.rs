@@ -10,6 +10,7 @@
 mod arguments;
 mod availability;
 pub mod diff;
+pub mod locate;
 pub mod model;
 mod raw;
 mod report;
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -107,6 +109,19 @@ fn schema() -> BTreeSet<String> {
     let walk = Walk::new(text, damage, false);
     validate::config(Table::top(&walk, &tree));
     walk.into_known()
+}
+
+/// A duration as the file has them: `"90s"`, `"1h30m"`.
+///
+/// # Errors
+/// What is wrong, and what to type.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    raw::parse_duration(text).map_err(|wrong| format!("{}: {}", wrong.what, wrong.write))
+}
+
+/// The same, written.
+pub fn show_duration(duration: Duration) -> String {
+    raw::show_duration(duration)
 }
 
 fn read_at_most(path: &Path) -> Result<Vec<u8>, Problem> {

@@ -3,8 +3,10 @@
 //! Every value is final: defaults are filled in, units are gone, references are resolved. An `Option` here means
 //! "off", never "default". Nothing here knows TOML. The keys' names, defaults and reasons: `config.example.toml`.
 
+mod admin;
 mod closing;
 mod health;
+mod instance;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -13,8 +15,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use admin::{Admin, AdminSocket, GROUP};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
+pub use instance::{Instance, InstanceState};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +41,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[metrics] address`
     pub metrics: Option<SocketAddr>,
     /// `[log]`
@@ -107,53 +113,6 @@ pub struct Upstream {
     pub rebalance: Rebalance,
     /// `[timeouts]` with this upstream's overrides.
     pub timeouts: Timeouts,
-}
-
-/// One member of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// Its name; the address as written where the file gives none.
-    pub name: String,
-    /// Host name or address literal (IPv6 without brackets).
-    pub host: String,
-    /// 1 to 65535
-    pub port: u16,
-    /// 1 to 1000; the share of clients relative to the other instances.
-    pub weight: u32,
-    /// Tunnels that it takes, 1 to 10 000 000; `None` = no limit.
-    pub max_tunnels: Option<u32>,
-    /// Takes clients only when no other instance can.
-    pub backup: bool,
-    /// What the file wants of it.
-    pub state: InstanceState,
-}
-
-impl Instance {
-    /// One of which the file gives nothing but an address.
-    pub fn plain(name: String, host: String, port: u16) -> Self {
-        Instance {
-            name,
-            host,
-            port,
-            weight: 1,
-            max_tunnels: None,
-            backup: false,
-            state: InstanceState::Ready,
-        }
-    }
-}
-
-/// The administrator's axis of an instance's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstanceState {
-    /// Takes clients.
-    Ready,
-    /// No new clients; those that are bound to it still come.
-    Cordon,
-    /// Bound clients go elsewhere at their next session start; what runs is closed over `drain.spread`.
-    Drain,
-    /// Nothing goes there.
-    Maintain,
 }
 
 /// Placement of a client that no key places.

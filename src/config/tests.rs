@@ -107,6 +107,7 @@ fn the_defaults_are_those_of_the_schema() {
             headers: 128,
             body: Some(10 << 20),
         },
+        admin: Admin { socket: AdminSocket::Auto, mode: 0o660, group: "stickyd".into() },
         metrics: Some("127.0.0.1:9117".parse().unwrap()),
         log: Log {
             level: "info".into(),
@@ -150,7 +151,7 @@ fn what_is_written_is_what_runs() {
          [upstream.socketio.timeouts]\nconnect = \"500ms\"\n\
          [timeouts]\nconnect = \"1s\"\nupgrade = \"7s\"\nkeep_alive = \"2m\"\ntunnel_idle = \"2d\"\n\
          [limits]\nsids = 5000\nmax_connections = 500\nheader = \"64k\"\nheaders = 64\nbody = \"off\"\n\
-         [metrics]\naddress = \"[::1]:9000\"\n\
+         [admin]\nsocket = \"/run/s/a.sock\"\nmode = \"0600\"\ngroup = \"ops\"\n[metrics]\naddress = \"[::1]:9000\"\n\
          [log]\nlevel = \"info,stickyd::tunnel=debug\"\nformat = \"json\"\naccess = \"/var/log/a.log\"\n\
          access_format = \"combined\"\n\
          [reload]\nwatch = false\nmax_removed = \"0%\"\n\
@@ -199,6 +200,8 @@ fn what_is_written_is_what_runs() {
     let limits = Limits { sids: 5000, max_connections: Some(500), header: 64 << 10, headers: 64, body: None };
     assert_eq!(config.limits, limits);
     assert_eq!(config.routes[0].body, None);
+    let admin = Admin { socket: AdminSocket::Path("/run/s/a.sock".into()), mode: 0o600, group: "ops".into() };
+    assert_eq!(config.admin, admin);
     assert_eq!(config.metrics, Some("[::1]:9000".parse().unwrap()));
     let log = Log {
         level: "info,stickyd::tunnel=debug".into(),

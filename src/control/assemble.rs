@@ -9,6 +9,20 @@ use crate::config::model::StickyKey;
 use crate::generation::Generation;
 use crate::upstream::Upstream;
 
+/// Whether what `config` names can be used. Makes nothing.
+///
+/// # Errors
+/// What cannot.
+pub(super) fn check(config: &Config, surroundings: &Surroundings) -> Result<(), String> {
+    for upstream in &config.upstreams {
+        if upstream.sticky.by.contains(&StickyKey::Cookie) {
+            let keys = secrets::existing(&upstream.sticky.secret, surroundings.state.as_deref());
+            keys.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
+        }
+    }
+    Ok(())
+}
+
 /// The generation of `config`. `before`: the one that it is to follow.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use super::plan::Plan;
 use super::reload::{Caution, Reloader};
 use super::watch::{self, Digest, Watcher};
 use crate::config::{self, Report};
@@ -15,6 +16,15 @@ pub struct File {
     pub path: PathBuf,
     /// What was in it.
     pub digest: Digest,
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub(super) struct Understood {
+    /// What it changes.
+    pub(super) plan: Plan,
+    /// What somebody should look at; often empty.
+    pub(super) warnings: String,
 }
 
 /// A file, and whom to tell of what it says.
@@ -31,7 +41,46 @@ impl Followed {
 
     /// Reads it anew, because somebody asked for it.
     pub(super) fn again(&self) {
-        self.apply(config::read(&self.file.path), Caution::Asked);
+        // The log has it.
+        let _ = self.reload(Caution::Asked);
+    }
+
+    /// The same, and says what it did.
+    ///
+    /// # Errors
+    /// Why it is refused: what runs stays.
+    pub(super) fn reload(&self, caution: Caution) -> Result<Understood, String> {
+        self.apply(config::read(&self.file.path), caution)
+    }
+
+    /// What a reload of `content` would do; `None`: of what is in the file.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub(super) fn rehearse(
+        &self,
+        other: Option<(&str, Vec<u8>)>,
+        caution: Caution,
+    ) -> Result<Understood, String> {
+        let (content, name) = match other {
+            Some((name, content)) => (Ok(content), name.to_owned()),
+            None => (config::read(&self.file.path), self.name()),
+        };
+        let loaded = content.and_then(|content| config::parse_bytes(content, &name));
+        let loaded = loaded.map_err(|report| report.to_string())?;
+        let plan = self.reloader.rehearse(&loaded.config, caution)?;
+        Ok(Understood { plan, warnings: loaded.warnings.to_string() })
+    }
+
+    /// The line in which the file gives the state of an instance, as far as it can be found.
+    pub(super) fn line_of_state(&self, upstream: &str, instance: &str) -> Option<usize> {
+        let content = config::read(&self.file.path).ok()?;
+        config::locate::state_of(std::str::from_utf8(&content).ok()?, upstream, instance)
+    }
+
+    /// How people call it.
+    pub(super) fn name(&self) -> String {
+        self.file.path.display().to_string()
     }
 
     /// Watches it. `None`: it is not watched, and the log says why.
@@ -40,33 +89,36 @@ impl Followed {
         // Also while that is off: a reload may turn it on.
         let changed = move |content| {
             if followed.reloader.watches() {
-                followed.apply(Ok(content), Caution::Watched);
+                // The log has it.
+                let _ = followed.apply(Ok(content), Caution::Watched);
             }
         };
         let watcher = watch::watch(path, self.file.digest, changed);
         watcher.inspect_err(|error| tracing::warn!(%error, "the configuration is not watched")).ok()
     }
 
-    fn apply(&self, content: Result<Vec<u8>, Report>, caution: Caution) {
+    fn apply(&self, content: Result<Vec<u8>, Report>, caution: Caution) -> Result<Understood, String> {
         let file = self.file.path.display();
         let parsed = content.and_then(|content| config::parse_bytes(content, &file.to_string()));
         let loaded = match parsed {
             Ok(loaded) => loaded,
             Err(report) => {
-                self.reloader.refused();
                 tracing::error!("the configuration is refused, what runs stays:\n{report}");
-                return;
+                self.reloader.refused(report.to_string());
+                return Err(report.to_string());
             }
         };
         if !loaded.warnings.is_empty() {
             tracing::warn!("{}", loaded.warnings);
         }
-        match self.reloader.reload(loaded.config, caution) {
-            Ok(difference) if difference.is_empty() => {
+        let plan = self.reloader.reload(loaded.config, caution);
+        match &plan {
+            Ok(plan) if plan.difference.is_empty() => {
                 tracing::info!(%file, "the configuration is loaded: nothing has changed");
             }
-            Ok(difference) => tracing::info!(%file, "the configuration is loaded:\n{difference}"),
+            Ok(plan) => tracing::info!(%file, "the configuration is loaded:\n{plan}"),
             Err(why) => tracing::error!(%file, "the configuration is refused, what runs stays: {why}"),
         }
+        Ok(Understood { plan: plan?, warnings: loaded.warnings.to_string() })
     }
 }

@@ -4,8 +4,9 @@
 //! placement reads it, and once for each change into the log.
 
 mod down;
+mod watch;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -14,23 +15,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::publisher::Publisher;
 use super::rebalance;
-use crate::config::model::{Check, InstanceState};
+use crate::config::model::{self, Check, InstanceState};
 use crate::generation::Generation;
-use crate::local::{clock, random, timer};
-use crate::observe::metrics::CheckResult;
-use crate::upstream::connect::Endpoint;
-use crate::upstream::health::{Change, Event, Health, State};
-use crate::upstream::probe::{self, Target};
+use crate::local::{clock, timer};
+use crate::upstream::health::Health;
+use crate::upstream::probe::Target;
 use crate::upstream::{Instance, Upstream};
-use crate::worker::{Command, Orders};
+use crate::worker::Orders;
+use watch::{Group, Watched};
 
-/// Checks of one instance at a time, those that are late included; more wait for an end. One that hangs has five by default.
-const OF_ONE: usize = 8;
 /// Checks at a time that each instance adds to those of the process, and the most that there are.
 const EACH: usize = 4;
 const OF_ALL: usize = 256;
@@ -100,13 +98,9 @@ async fn supervise_all(publisher: &Arc<Publisher>, orders: &Orders, mut stopped:
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
     driver.spawn_local(rebalance::run(publisher.clone(), orders.clone()));
-    let mut known = Known::new();
+    let mut watchers = Watchers::new(orders.clone());
     loop {
-        let generation = publisher.current();
-        // Descriptors were kept for so many at the start; what a reload adds is to be checked all the same.
-        let permits = Arc::new(Semaphore::new(at_a_time(&generation).max(1)));
-        let (watchers, now_known) = watch_all(&generation, orders, &permits, &known);
-        known = now_known;
+        watchers.follow(&publisher.current());
         loop {
             tokio::select! {
                 // An error: whoever could have said so is gone.
@@ -115,168 +109,156 @@ async fn supervise_all(publisher: &Arc<Publisher>, orders: &Orders, mut stopped:
                 () = tokio::time::sleep(REAP) => publisher.reap(),
             }
         }
-        drop(watchers);
     }
 }
 
-/// What is known of the instances that are watched, by their numbers: it outlives a generation, unless one has moved.
-type Known = HashMap<u32, (Arc<Endpoint>, Rc<RefCell<Health>>)>;
-
-/// Watches all instances of a generation, for as long as the result lives.
-fn watch_all(
-    generation: &Generation,
-    orders: &Orders,
-    permits: &Arc<Semaphore>,
-    known: &Known,
-) -> (JoinSet<()>, Known) {
-    let mut watchers = JoinSet::new();
-    let mut now_known = Known::new();
-    for upstream in &generation.upstreams {
-        let group = Rc::new(Group {
-            upstream: upstream.clone(),
-            believed: Cell::new(upstream.believes_checks()),
-            orders: orders.clone(),
-        });
-        for instance in checked(upstream) {
-            let now = clock::now().since_boot();
-            let rules = &upstream.config.health;
-            let health = match known.get(&instance.id) {
-                Some((place, health)) if Arc::ptr_eq(place, &instance.endpoint) => {
-                    health.borrow_mut().follows(rules, now);
-                    health.clone()
-                }
-                _ => Rc::new(RefCell::new(Health::new(rules, now))),
-            };
-            now_known.insert(instance.id, (instance.endpoint.clone(), health.clone()));
-            watchers.spawn_local(watch(group.clone(), instance.clone(), health, permits.clone()));
-        }
-    }
-    (watchers, now_known)
-}
-
-/// An upstream, and whether its checks are believed.
+/// All who watch. An instance that is the same in the next generation is watched on, its checks in flight included: were each
+/// begun anew, reloads that come faster than checks would keep everybody from ever being found down.
 #[derive(Debug)]
-struct Group {
-    upstream: Arc<Upstream>,
-    believed: Cell<bool>,
+struct Watchers {
     orders: Orders,
-}
-
-/// What is heard of a check: its number, what, and after how long.
-type Heard = (u64, Event, Duration);
-
-async fn watch(
-    group: Rc<Group>,
-    instance: Arc<Instance>,
-    health: Rc<RefCell<Health>>,
-    permits: Arc<Semaphore>,
-) {
-    let now = || clock::now().since_boot();
-    let target = Rc::new(Target::of(&group.upstream, &instance));
-    let (tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
-    let mut checks = Checks::default();
-    loop {
-        checks.forget_ended();
-        let wake = {
-            let health = health.borrow();
-            instance.vitals.publish(health.state(), health.share(now()));
-            health.wake(now()).saturating_sub(now())
-        };
-        tokio::select! {
-            // Not by the worker's wheel, which is too coarse for intervals with a jitter.
-            () = tokio::time::sleep(wake), if checks.has_room() => {
-                if health.borrow().due() <= now() {
-                    let check = health.borrow_mut().begin(now(), random::next());
-                    checks.begin(check, run(check, target.clone(), permits.clone(), tell.clone()));
-                }
-            }
-            () = instance.vitals.suspected() => health.borrow_mut().suspect(now()),
-            Some((check, event, took)) = hear.recv() => {
-                if let Some(result) = result(&event) {
-                    instance.vitals.counters.check(result, took.as_secs_f64());
-                }
-                if event == Event::Late && permits.available_permits() == 0 {
-                    checks.give_up(check);
-                }
-                let change = health.borrow_mut().hear(check, event, now());
-                if let Some(change) = change {
-                    instance.vitals.publish(change.to, health.borrow().share(now()));
-                    announce(&group, &instance, &change);
-                    for closing in down::closings(&group.upstream, &instance, &change) {
-                        group.orders.send(Command::Close(closing)).await;
-                    }
-                }
-            }
-            Some(_) = checks.tasks.join_next() => {}
-        }
-    }
-}
-
-/// One check, once there is room for it.
-async fn run(check: u64, target: Rc<Target>, permits: Arc<Semaphore>, tell: mpsc::Sender<Heard>) {
-    // An error: never closed.
-    let _permit = permits.acquire_owned().await;
-    // An error: nobody watches any more.
-    probe::probe(&target, async |event, took| drop(tell.send((check, event, took)).await)).await;
-}
-
-/// The checks of one instance that run, by their numbers.
-#[derive(Debug, Default)]
-struct Checks {
+    permits: Permits,
+    /// By the name of the upstream.
+    groups: HashMap<String, Rc<Group>>,
+    /// By the number of the instance.
+    watched: HashMap<u32, Watcher>,
     tasks: JoinSet<()>,
-    running: Vec<(u64, AbortHandle)>,
 }
 
-impl Checks {
-    fn begin(&mut self, check: u64, task: impl Future<Output = ()> + 'static) {
-        self.running.push((check, self.tasks.spawn_local(task)));
+/// Who watches one instance. Dropped, nobody does.
+#[derive(Debug)]
+struct Watcher {
+    watched: Rc<Watched>,
+    task: AbortHandle,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watchers {
+    fn new(orders: Orders) -> Self {
+        Watchers {
+            orders,
+            permits: Permits::default(),
+            groups: HashMap::new(),
+            watched: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
-    fn has_room(&self) -> bool {
-        self.running.len() < OF_ONE
-    }
-
-    /// Gives up one that is late: others wait for its place.
-    fn give_up(&self, late: u64) {
-        self.running.iter().filter(|(check, _)| *check == late).for_each(|(_, task)| task.abort());
-    }
-
-    fn forget_ended(&mut self) {
+    /// Watches the instances of this generation, and no others.
+    fn follow(&mut self, generation: &Generation) {
+        self.permits.become_of(at_a_time(generation));
+        let (mut groups, mut watched) = (HashMap::new(), HashMap::new());
+        for upstream in &generation.upstreams {
+            let group = self.group(upstream);
+            for instance in checked(upstream) {
+                let before = self.watched.remove(&instance.id);
+                watched.insert(instance.id, self.watcher(&group, upstream, instance, before));
+            }
+            groups.insert(upstream.config.name.clone(), group);
+        }
+        (self.groups, self.watched) = (groups, watched);
         while self.tasks.try_join_next().is_some() {}
-        self.running.retain(|(_, task)| !task.is_finished());
+    }
+
+    fn group(&mut self, upstream: &Arc<Upstream>) -> Rc<Group> {
+        let known = self.groups.remove(&upstream.config.name);
+        let group = known.unwrap_or_else(|| Rc::new(Group::new(upstream.clone(), self.orders.clone())));
+        group.follow(upstream.clone());
+        group
+    }
+
+    fn watcher(
+        &mut self,
+        group: &Rc<Group>,
+        upstream: &Upstream,
+        instance: &Arc<Instance>,
+        before: Option<Watcher>,
+    ) -> Watcher {
+        let target = Target::of(upstream, instance);
+        let rules = &upstream.config.health;
+        let now = clock::now().since_boot();
+        let health = match before {
+            Some(before) if before.goes_on(&target, rules) => {
+                before.watched.instance.replace(instance.clone());
+                return before;
+            }
+            // It is asked otherwise, or by other rules. What is known of it is still true, unless it has moved.
+            Some(Watcher { ref watched, .. }) if watched.target.is_at_the_place_of(&target) => {
+                let mut health = watched.health.borrow().clone();
+                health.follows(rules, now);
+                health
+            }
+            _ => Health::new(rules, now),
+        };
+        let watched = Rc::new(Watched {
+            group: group.clone(),
+            instance: RefCell::new(instance.clone()),
+            target,
+            rules: rules.clone(),
+            health: RefCell::new(health),
+        });
+        let task = self.tasks.spawn_local(watch::watch(watched.clone(), self.permits.semaphore.clone()));
+        Watcher { watched, task }
     }
 }
 
-/// How an event counts; `None`: its check has been counted.
-fn result(event: &Event) -> Option<CheckResult> {
-    Some(match event {
-        Event::Passed => CheckResult::Passed,
-        Event::Unfit(_) => CheckResult::Unfit,
-        Event::Lost(_) => CheckResult::Lost,
-        Event::Late => CheckResult::Timeout,
-        Event::Void => CheckResult::NotMade,
-        Event::Answered(_) => return None,
-    })
+impl Watcher {
+    /// It need not begin anew for an instance that is to be asked so, by these rules.
+    fn goes_on(&self, target: &Target, rules: &model::Health) -> bool {
+        // One that has panicked has ended.
+        !self.task.is_finished() && self.watched.target.is_as(target) && self.watched.rules == *rules
+    }
 }
 
-fn announce(group: &Group, instance: &Instance, change: &Change) {
-    let (upstream, name, evidence) = (&group.upstream.config.name, &instance.name, &change.evidence);
-    instance.vitals.explain(evidence, clock::epoch_seconds());
-    match change.to {
-        State::Down => tracing::warn!(upstream, instance = name, evidence, "instance is down"),
-        State::Degraded => {
-            tracing::warn!(upstream, instance = name, evidence, "instance is degraded: no new clients");
-        }
-        State::Up | State::Unknown => {
-            tracing::info!(upstream, instance = name, evidence, "instance is up");
-        }
+/// How many checks may run at a time.
+#[derive(Debug)]
+struct Permits {
+    semaphore: Arc<Semaphore>,
+    count: usize,
+}
+
+impl Default for Permits {
+    fn default() -> Self {
+        Permits { semaphore: Arc::new(Semaphore::new(0)), count: 0 }
     }
-    let believed = group.upstream.believes_checks();
-    match (group.believed.replace(believed), believed) {
-        (true, false) => {
-            tracing::warn!(upstream, "too few instances pass: checks are not believed, all count as up");
-        }
-        (false, true) => tracing::info!(upstream, "enough instances pass: checks are believed again"),
-        _ => {}
+}
+
+impl Permits {
+    /// There are so many from now on, and at least one. Fewer: those in use go when there is a next change.
+    fn become_of(&mut self, count: usize) {
+        // Descriptors were kept for so many at the start; what a reload adds is to be checked all the same.
+        let count = count.max(1);
+        self.semaphore.add_permits(count.saturating_sub(self.count));
+        let less = self.semaphore.forget_permits(self.count.saturating_sub(count));
+        self.count = self.count.max(count) - less;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_follow_the_number_of_instances_also_while_they_are_in_use() {
+        let mut permits = Permits::default();
+        let semaphore = permits.semaphore.clone();
+        let free = || semaphore.available_permits();
+        let mut become_of = |count| {
+            permits.become_of(count);
+            free()
+        };
+        assert_eq!([become_of(0), become_of(4), become_of(2), become_of(8)], [1, 4, 2, 8]);
+        let mut in_use: Vec<_> = (0..6).map(|_| semaphore.try_acquire().unwrap()).collect();
+        assert_eq!([become_of(8), become_of(3)], [2, 0], "6 of 6 are in use");
+        in_use.truncate(2);
+        assert_eq!(free(), 4, "those that came back");
+        assert_eq!(become_of(3), 1);
+        in_use.clear();
+        assert_eq!([free(), become_of(0), become_of(5)], [3, 1, 5]);
     }
 }

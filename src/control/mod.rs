@@ -3,14 +3,18 @@
 //! Stages are types: a [`Config`](crate::config::Config) is bound, what is bound runs. Nothing is listened on before
 //! every secret is loaded, nothing is served before every address is bound.
 
+pub mod admin;
 mod assemble;
 pub mod explain;
 pub mod files;
 mod follow;
 mod health;
+mod kept;
 mod lifecycle;
+mod local_http;
 mod lock;
 pub mod metrics_listener;
+mod plan;
 mod publisher;
 mod rebalance;
 mod reload;
@@ -22,8 +26,9 @@ mod surroundings;
 pub mod watch;
 
 pub use follow::File;
+pub use plan::Plan;
 pub use reload::{Caution, Reloader};
 pub use run::run;
-pub use start::{Running, StartError, start};
+pub use start::{Origin, Running, StartError, start};
 pub use surroundings::Surroundings;
 pub use watch::Digest;

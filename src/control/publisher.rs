@@ -1,7 +1,7 @@
 //! The generation in force, and the only place that puts another one in force.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -16,6 +16,8 @@ pub(super) struct Publisher {
     published: Arc<ArcSwap<Generation>>,
     /// Somebody makes the next one out of this one: others wait.
     making: Mutex<()>,
+    /// Somebody decides what becomes of instances, and sees to it: others wait.
+    deciding: Mutex<()>,
     changed: Notify,
     /// How reloads went.
     pub(super) reloads: Reloads,
@@ -26,37 +28,77 @@ pub(super) struct Publisher {
 pub(super) struct Reloads {
     done: AtomicU64,
     refused: AtomicU64,
-    last_refused: AtomicBool,
-    last_at: AtomicU64,
+    last: Mutex<Last>,
+}
+
+/// The last one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Last {
+    /// Seconds since the epoch; until there is one, of the start.
+    pub(super) at: u64,
+    /// Why not, if it was refused.
+    pub(super) refusal: Option<String>,
+    /// When what is in force was loaded, likewise.
+    pub(super) loaded: u64,
 }
 
 impl Reloads {
-    /// One is over.
-    pub(super) fn note(&self, done: bool) {
-        if done { &self.done } else { &self.refused }.fetch_add(1, Ordering::Relaxed);
-        self.last_refused.store(!done, Ordering::Relaxed);
-        self.last_at.store(clock::epoch_seconds(), Ordering::Relaxed);
+    /// One is over; an error says why it was refused.
+    pub(super) fn note(&self, result: Result<(), String>) {
+        let now = clock::epoch_seconds();
+        let mut last = self.lock();
+        last.at = now;
+        match result {
+            Ok(()) => {
+                self.done.fetch_add(1, Ordering::Relaxed);
+                (last.loaded, last.refusal) = (now, None);
+            }
+            Err(why) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                last.refusal = Some(why);
+            }
+        }
+    }
+
+    /// How the last one went.
+    pub(super) fn last(&self) -> Last {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Last> {
+        // Whoever panicked while it was held has left a whole value.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For the metrics. Until there is one the start counts as the last.
     pub(super) fn view(&self) -> ReloadsView {
+        let last = self.lock();
         ReloadsView {
             done: self.done.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
-            last_successful: !self.last_refused.load(Ordering::Relaxed),
-            last_at: self.last_at.load(Ordering::Relaxed),
+            last_successful: last.refusal.is_none(),
+            last_at: last.at,
         }
     }
 }
 
 impl Publisher {
     pub(super) fn new(published: Arc<ArcSwap<Generation>>) -> Self {
+        let now = clock::epoch_seconds();
+        let last = Mutex::new(Last { at: now, loaded: now, refusal: None });
         Publisher {
             published,
             making: Mutex::new(()),
+            deciding: Mutex::new(()),
             changed: Notify::new(),
-            reloads: Reloads { last_at: clock::epoch_seconds().into(), ..Reloads::default() },
+            reloads: Reloads { last, ..Reloads::default() },
         }
+    }
+
+    /// For as long as the result lives, nobody else decides what becomes of instances: a reload and a command would each
+    /// see to a part of it.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is in force now.

@@ -1,23 +1,20 @@
 //! A changed file comes into force: one generation follows another, and what is the same in both goes on untouched.
 
-use std::sync::Arc;
-
-use super::publisher::Publisher;
+use super::lifecycle::Administrator;
+use super::plan::Plan;
 use super::surroundings::Surroundings;
 use super::{assemble, lifecycle};
 use crate::config::Config;
-use crate::config::diff::{self, Diff};
 use crate::config::model::InstanceState;
 use crate::generation::Generation;
 use crate::tunnel::Reason;
 use crate::upstream::{Instance, Upstream};
-use crate::worker::{Command, Orders};
+use crate::worker::Command;
 
 /// Whoever may put another configuration in force: a signal, the watched file, a command.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    publisher: Arc<Publisher>,
-    orders: Orders,
+    administrator: Administrator,
     surroundings: Surroundings,
 }
 
@@ -26,45 +23,65 @@ pub struct Reloader {
 pub enum Caution {
     /// Somebody asked for it.
     Asked,
-    /// Nobody did: `[reload] max_removed` counts, for the file may have been cut off.
+    /// Nobody did, or nobody confirmed what it removes: `[reload] max_removed` counts, for the file may have been cut off.
     Watched,
 }
 
 impl Reloader {
-    pub(super) fn new(publisher: Arc<Publisher>, orders: Orders, surroundings: Surroundings) -> Self {
-        Reloader { publisher, orders, surroundings }
+    pub(super) fn new(administrator: Administrator, surroundings: Surroundings) -> Self {
+        Reloader { administrator, surroundings }
+    }
+
+    /// What a reload with `config` would do.
+    ///
+    /// # Errors
+    /// When something that it names cannot be used, or it removes too much.
+    pub fn rehearse(&self, config: &Config, caution: Caution) -> Result<Plan, String> {
+        let before = self.administrator.publisher.current();
+        let plan = cautious(Plan::of(&before, config), &before.config, caution)?;
+        assemble::check(config, &self.surroundings)?;
+        Ok(plan)
     }
 
     /// Puts `config` in force. What cannot change while the process runs stays as it was, and is named in the difference.
     ///
     /// # Errors
     /// When something that it names cannot be used, or it removes too much: everything stays as it was then.
-    pub fn reload(&self, config: Config, caution: Caution) -> Result<Diff, String> {
-        let mut difference = Diff::default();
-        let followed = self.publisher.follow(|before| {
-            difference = diff::diff(&before.config, &config);
-            let too_much = difference.removes_too_much(before.config.reload.max_removed);
-            if let (Caution::Watched, Some(too_much)) = (caution, too_much) {
-                return Err(too_much);
-            }
+    pub fn reload(&self, config: Config, caution: Caution) -> Result<Plan, String> {
+        let publisher = &self.administrator.publisher;
+        let _one = publisher.alone();
+        let mut plan = Plan::default();
+        let followed = publisher.follow(|before| {
+            plan = cautious(Plan::of(before, &config), &before.config, caution)?;
             assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))
         });
-        self.publisher.reloads.note(followed.is_ok());
+        publisher.reloads.note(followed.as_ref().map(drop).map_err(String::clone));
         let (before, next) = followed?;
         for command in commands(&before, &next) {
-            self.orders.send_blocking(command);
+            self.administrator.orders.send_blocking(command);
         }
-        Ok(difference)
+        self.administrator.kept.keep(&next);
+        // What is wanted of instances became so after the generation was published.
+        publisher.touch();
+        Ok(plan)
     }
 
     /// The file is to be watched, as what is in force says.
     pub(super) fn watches(&self) -> bool {
-        self.publisher.current().config.reload.watch
+        self.administrator.publisher.current().config.reload.watch
     }
 
     /// The file cannot be read or is wrong: everything stays as it was.
-    pub fn refused(&self) {
-        self.publisher.reloads.note(false);
+    pub(super) fn refused(&self, why: String) {
+        self.administrator.publisher.reloads.note(Err(why));
+    }
+}
+
+/// The plan, unless it removes more than may be removed so.
+fn cautious(plan: Plan, before: &Config, caution: Caution) -> Result<Plan, String> {
+    match (caution, plan.difference.removes_too_much(before.reload.max_removed)) {
+        (Caution::Watched, Some(too_much)) => Err(too_much),
+        _ => Ok(plan),
     }
 }
 
@@ -73,6 +90,7 @@ fn lasting(config: Config, before: &Config) -> Config {
     Config {
         workers: before.workers,
         listeners: before.listeners.clone(),
+        admin: before.admin.clone(),
         metrics: before.metrics,
         log: before.log.clone(),
         ..config
@@ -82,13 +100,11 @@ fn lasting(config: Config, before: &Config) -> Config {
 /// What the workers have to do.
 fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     let mut commands = Vec::new();
-    let mut moved = false;
     for upstream in &next.upstreams {
         let known = before.upstream(&upstream.config.name);
         for instance in upstream.named() {
             let was = known.and_then(|known| known.instances.iter().find(|known| known.id == instance.id));
             let Some(was) = was else { continue };
-            moved |= !Arc::ptr_eq(&was.endpoint, &instance.endpoint);
             // The file's word wins over a command's, when it has changed; or it is named again before it had left.
             if was.config.state != instance.config.state || instance.lifecycle.is_removed() {
                 instance.lifecycle.removed(false);
@@ -99,9 +115,6 @@ fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     }
     for upstream in &next.leaving {
         commands.extend(upstream.instances.iter().filter_map(|instance| leaves(upstream, instance)));
-    }
-    if moved {
-        commands.push(Command::ForgetIdle);
     }
     commands
 }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::follow::{File, Followed};
+use super::start::Origin;
 use super::{Running, StartError, Surroundings, start};
 use crate::config::Config;
 use crate::observe::{logging, panics};
 
-/// Serves until a signal says otherwise. `identity`: see [`start()`]. `file`: where `config` comes from.
-pub fn run(config: Config, identity: &str, file: Option<File>) -> ExitCode {
+/// Serves until a signal says otherwise.
+pub fn run(config: Config, origin: Origin) -> ExitCode {
     if let Err(error) = logging::init(&config.log) {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
@@ -25,7 +25,7 @@ pub fn run(config: Config, identity: &str, file: Option<File>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = match start(config, &Surroundings::from_environment(), Some(identity)) {
+    let running = match start(config, &Surroundings::from_environment(), Some(origin)) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("stickyd: {error}");
@@ -36,12 +36,7 @@ pub fn run(config: Config, identity: &str, file: Option<File>) -> ExitCode {
         }
     };
     announce(&running);
-    let followed = file.map(|file| Followed::new(file, running.reloader()));
-    let watcher = followed.as_ref().and_then(Followed::watch);
-    let signal = signals.wait(&running, followed.as_ref());
-    if let Some(watcher) = watcher {
-        watcher.stop();
-    }
+    let signal = signals.wait(&running);
     tracing::info!(signal, "stopping");
     running.stop();
     tracing::info!("stopped");
@@ -92,7 +87,7 @@ impl Signals {
     }
 
     /// Waits for the signal that ends the process; which it was. A second one ends it at once.
-    fn wait(self, running: &Running, followed: Option<&Followed>) -> &'static str {
+    fn wait(self, running: &Running) -> &'static str {
         let Signals { runtime, mut terminate, mut interrupt, mut reopen, mut hang_up } = self;
         let name = loop {
             let heard = runtime.block_on(async {
@@ -103,13 +98,10 @@ impl Signals {
                     _ = hang_up.recv() => Heard::Reload,
                 }
             });
-            match (heard, followed) {
-                (Heard::End(name), _) => break name,
-                (Heard::Reopen, _) => running.reopen_logs(),
-                (Heard::Reload, Some(followed)) => followed.again(),
-                (Heard::Reload, None) => {
-                    tracing::warn!("HUP: there is no file to load, the command line said all");
-                }
+            match heard {
+                Heard::End(name) => break name,
+                Heard::Reopen => running.reopen_logs(),
+                Heard::Reload => running.load_again(),
             }
         };
         let second = move || {

@@ -6,18 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::admin::{self, Admin, Desk, View};
+use super::follow::{File, Followed};
 use super::health::{self, Supervisor};
+use super::kept::Kept;
+use super::lifecycle::{Administrator, Refusal};
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
-use super::{assemble, files, lifecycle, lock};
+use super::watch::Watcher;
+use super::{assemble, files, lock};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
 use crate::generation::Generation;
 use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
+use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::{Order, Reason};
@@ -53,6 +59,10 @@ pub struct Running {
     supervisor: Option<Supervisor>,
     pub(super) publisher: Arc<Publisher>,
     metrics: Option<Metrics>,
+    admin: Option<Admin>,
+    kept: Arc<Kept>,
+    followed: Option<Followed>,
+    watcher: Option<Watcher>,
     pub(super) surroundings: Surroundings,
     pub(super) shared: Shared,
     listeners: Vec<(String, Option<SocketAddr>)>,
@@ -61,21 +71,33 @@ pub struct Running {
     _lock: Option<lock::Lock>,
 }
 
-/// Starts to serve. `identity`: what the lock against a second start is about; `None` takes no lock.
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// What tells this process from others of the machine: the lock against a second start and what is kept are about it.
+    pub identity: String,
+    /// The file that is followed; `None`: there is none.
+    pub file: Option<File>,
+}
+
+/// Starts to serve. `origin`: `None` takes no lock, keeps nothing and follows no file.
 ///
 /// # Errors
 /// Nothing is left running then.
 pub fn start(
     config: Config,
     surroundings: &Surroundings,
-    identity: Option<&str>,
+    origin: Option<Origin>,
 ) -> Result<Running, StartError> {
+    let identity = origin.as_ref().map(|origin| origin.identity.as_str());
     let lock = match (&surroundings.runtime, identity) {
         (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
         _ => None,
     };
     let workers = config.workers.get();
     let generation = assemble::generation(config, surroundings, None).map_err(StartError::Config)?;
+    let kept = Arc::new(Kept::of(surroundings.state.as_deref(), identity));
+    kept.restore(&generation);
     let config = &generation.config;
     let open_files = files::raise_limit();
     let checks = health::at_a_time(&generation);
@@ -93,6 +115,7 @@ pub fn start(
         .collect::<Result<_, _>>()
         .map_err(unavailable)?;
     let metrics_socket = config.metrics.map(scrape::bind).transpose()?;
+    let commands = admin::bind(&config.admin, surroundings.runtime.as_deref())?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
@@ -105,6 +128,10 @@ pub fn start(
         publisher: Arc::new(Publisher::new(shared.published.clone())),
         surroundings: surroundings.clone(),
         metrics: None,
+        admin: None,
+        kept,
+        followed: None,
+        watcher: None,
         shared,
         listeners,
         connections_limit: limit,
@@ -125,7 +152,15 @@ pub fn start(
     }
     let supervisor = health::supervise(running.publisher.clone(), running.orders());
     running.supervisor = Some(supervisor.map_err(unavailable)?);
-    running.metrics = metrics_socket.map(|socket| scrape::serve(socket, &running, doors)).transpose()?;
+    running.metrics =
+        metrics_socket.map(|socket| scrape::serve(socket, &running, doors.clone())).transpose()?;
+    let file = origin.and_then(|origin| origin.file);
+    running.followed = file.map(|file| Followed::new(file, running.reloader()));
+    running.watcher = running.followed.as_ref().and_then(Followed::watch);
+    if let Some(socket) = commands {
+        tracing::info!(socket = %socket.path.display(), "commands");
+        running.admin = Some(admin::serve(socket, running.desk(doors)).map_err(unavailable)?);
+    }
     Ok(running)
 }
 
@@ -160,26 +195,51 @@ impl Running {
         }));
     }
 
-    /// Wants `state` of an instance from now on: `drain` and `maintain` empty it, as `[upstream.NAME.drain]` says.
+    /// Wants `state` of an instance from now on, also of the last: `drain` and `maintain` empty it, as
+    /// `[upstream.NAME.drain]` says.
     ///
     /// # Errors
-    /// When there is no such instance; what to write instead.
+    /// When there is no such instance, or the file itself wants something else; which.
     pub fn want(&self, upstream: &str, instance: &str, state: InstanceState) -> Result<(), String> {
-        let generation = self.generation();
-        let found = generation.upstreams.iter().find(|known| known.config.name == upstream);
-        let upstream = found.ok_or_else(|| format!("there is no upstream {upstream}"))?;
-        let found = upstream.instances.iter().find(|known| known.name == instance);
-        let instance =
-            found.ok_or_else(|| format!("upstream {} has no instance {instance}", upstream.config.name))?;
-        self.orders().send_blocking(lifecycle::want(upstream, instance, state, Reason::Drained));
-        // One in maintenance is not checked.
-        self.publisher.touch();
-        Ok(())
+        let wanted = self.administrator().want(&[format!("{upstream}/{instance}")], state, true);
+        match wanted {
+            Ok(_) => Ok(()),
+            Err(Refusal::Unknown(why)) => Err(why),
+            Err(refusal) => Err(format!("{refusal:?}")),
+        }
+    }
+
+    /// Whoever may want something of instances.
+    fn administrator(&self) -> Administrator {
+        let (publisher, kept) = (self.publisher.clone(), self.kept.clone());
+        Administrator { publisher, orders: self.orders(), kept }
+    }
+
+    fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
+        let view = View {
+            publisher: self.publisher.clone(),
+            doors,
+            metrics: self.metrics().map(|address| address.to_string()),
+            connections_limit: self.connections_limit,
+            ready: self.ready.clone(),
+            started: clock::epoch_seconds(),
+            file: self.followed.as_ref().map(Followed::name),
+        };
+        Desk { view, administrator: self.administrator(), followed: self.followed.clone() }
+    }
+
+    /// Loads the file anew, because somebody asked for it.
+    pub(super) fn load_again(&self) {
+        if let Some(followed) = &self.followed {
+            followed.again();
+        } else {
+            tracing::warn!("HUP: there is no file to load, the command line said all");
+        }
     }
 
     /// Whoever may put another configuration in force.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.publisher.clone(), self.orders(), self.surroundings.clone())
+        Reloader::new(self.administrator(), self.surroundings.clone())
     }
 
     /// The way of orders to all workers.
@@ -195,8 +255,11 @@ impl Running {
     /// Stops as `[shutdown]` says, and returns when everything has ended.
     pub fn stop(self) {
         let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
+        if let Some(watcher) = self.watcher {
+            watcher.stop();
+        }
         self.ready.store(false, Ordering::Relaxed);
-        let orders = self.orders();
+        let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
         std::thread::sleep(ready_delay);
         orders.send_blocking(Command::Stop { spread, deadline });
@@ -206,6 +269,9 @@ impl Running {
         }
         if let Some(metrics) = self.metrics {
             metrics.stop();
+        }
+        if let Some(admin) = self.admin {
+            admin.stop();
         }
         self.shared.access_log.close();
         remove_unix_sockets(&self.listeners);

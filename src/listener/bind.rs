@@ -148,7 +148,10 @@ fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindErr
 }
 
 /// Removes a socket that a process which is gone left behind: one at which nobody answers. Anything else at that path stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When something else is there, or somebody answers (`AddrInUse`).
+pub fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something else, not a socket"));

@@ -3,7 +3,7 @@
 //! It belongs to the instance's identity, so a reload does not touch it unless the file's word on it changed. Written by
 //! `control`, read by placement.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::model::InstanceState;
@@ -16,11 +16,28 @@ pub struct Lifecycle {
     leaves_from: AtomicU64,
     /// All have been told to leave so many milliseconds later.
     over: AtomicU64,
+    /// What is left is cut then, in milliseconds of the clock.
+    cut: AtomicU64,
+    /// What it carried when that began.
+    began_with: AtomicU32,
     /// The file no longer names it.
     removed: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
+
+/// A drain that runs. Times are since the clock began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emptying {
+    /// The first is told to leave.
+    pub from: Duration,
+    /// All have been told so long after.
+    pub over: Duration,
+    /// What is left is cut.
+    pub cut: Duration,
+    /// Tunnels, sessions and handshakes that there were when it began.
+    pub began_with: u32,
+}
 
 impl Lifecycle {
     /// Of an instance that the file wants to be so.
@@ -29,6 +46,8 @@ impl Lifecycle {
             state: AtomicU8::new(state as u8),
             leaves_from: AtomicU64::new(NEVER),
             over: AtomicU64::new(0),
+            cut: AtomicU64::new(NEVER),
+            began_with: AtomicU32::new(0),
             removed: AtomicBool::new(false),
         }
     }
@@ -49,12 +68,24 @@ impl Lifecycle {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    /// The same, and it is emptied: the first session leaves at `from` (time since the clock began), the last when `over` has
-    /// passed.
-    pub fn empties(&self, state: InstanceState, from: Duration, over: Duration) {
-        self.over.store(millis(over), Ordering::Relaxed);
+    /// The same, and it is emptied so.
+    pub fn empties(&self, state: InstanceState, how: Emptying) {
+        self.over.store(millis(how.over), Ordering::Relaxed);
+        self.cut.store(millis(how.cut), Ordering::Relaxed);
+        self.began_with.store(how.began_with, Ordering::Relaxed);
         self.state.store(state as u8, Ordering::Relaxed);
-        self.leaves_from.store(millis(from), Ordering::Relaxed);
+        self.leaves_from.store(millis(how.from), Ordering::Relaxed);
+    }
+
+    /// How it is emptied; `None`: it is not.
+    pub fn emptying(&self) -> Option<Emptying> {
+        let from = self.leaves_from.load(Ordering::Relaxed);
+        (from != NEVER).then(|| Emptying {
+            from: Duration::from_millis(from),
+            over: Duration::from_millis(self.over.load(Ordering::Relaxed)),
+            cut: Duration::from_millis(self.cut.load(Ordering::Relaxed)),
+            began_with: self.began_with.load(Ordering::Relaxed),
+        })
     }
 
     /// The file no longer names it: it is emptied for good. `false` again when it is named again.
@@ -90,6 +121,10 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn emptying(from: u64, over: u64) -> Emptying {
+        Emptying { from: ms(from), over: ms(over), cut: ms(from + over + 1), began_with: 3 }
+    }
+
     #[test]
     fn what_is_wanted_is_what_is_read() {
         let lifecycle = Lifecycle::new(InstanceState::Ready);
@@ -105,7 +140,9 @@ mod tests {
     #[test]
     fn sessions_leave_one_after_the_other() {
         let lifecycle = Lifecycle::new(InstanceState::Ready);
-        lifecycle.empties(InstanceState::Drain, ms(5000), ms(1000));
+        let how = emptying(5000, 1000);
+        lifecycle.empties(InstanceState::Drain, how);
+        assert_eq!(lifecycle.emptying(), Some(how));
         assert_eq!(lifecycle.state(), InstanceState::Drain);
         let check = |random, now, expected| {
             assert_eq!(lifecycle.has_dismissed(random, ms(now)), expected, "{random} at {now}");
@@ -118,12 +155,13 @@ mod tests {
         check(u64::MAX, 6000, true);
         lifecycle.wants(InstanceState::Ready);
         check(0, 9000, false);
+        assert_eq!(lifecycle.emptying(), None);
     }
 
     #[test]
     fn a_drain_without_a_spread_dismisses_all_at_once() {
         let lifecycle = Lifecycle::new(InstanceState::Ready);
-        lifecycle.empties(InstanceState::Drain, ms(7), ms(0));
+        lifecycle.empties(InstanceState::Drain, emptying(7, 0));
         assert!(lifecycle.has_dismissed(u64::MAX, ms(7)) && !lifecycle.has_dismissed(0, ms(6)));
     }
 }

@@ -73,6 +73,11 @@ impl Load {
         self.sids.load(Ordering::Relaxed)
     }
 
+    /// Learned sids that no tunnel stands for, and whose clients poll.
+    pub fn sessions(&self) -> u32 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
     /// Handshakes in flight.
     pub fn handshakes(&self) -> u32 {
         self.handshakes.load(Ordering::Relaxed)
@@ -116,7 +121,7 @@ impl Load {
 
     /// The same without those that wait.
     pub(super) fn begun(&self) -> u32 {
-        self.tunnels().saturating_add(self.sessions.load(Ordering::Relaxed)).saturating_add(self.handshakes())
+        self.tunnels().saturating_add(self.sessions()).saturating_add(self.handshakes())
     }
 }
 

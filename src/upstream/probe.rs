@@ -78,6 +78,19 @@ impl Target {
         }
     }
 
+    /// Both ask the same, in the same way, at the same place.
+    pub fn is_as(&self, other: &Target) -> bool {
+        let Target { endpoint: _, check, host, sources, timeouts, resolve, timeout } = self;
+        let others =
+            (&other.check, &other.host, &other.sources, &other.timeouts, &other.resolve, &other.timeout);
+        self.is_at_the_place_of(other) && (check, host, sources, timeouts, resolve, timeout) == others
+    }
+
+    /// Both ask at the same place.
+    pub fn is_at_the_place_of(&self, other: &Target) -> bool {
+        Arc::ptr_eq(&self.endpoint, &other.endpoint)
+    }
+
     async fn connect(&self) -> Result<Wire, Event> {
         let turn = random::next();
         match connect::connect(&self.endpoint, &self.sources, turn, &self.timeouts, self.resolve).await {

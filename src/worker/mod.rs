@@ -18,7 +18,6 @@ use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
-use crate::upstream::Upstream;
 
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 
@@ -53,8 +52,6 @@ pub enum Command {
     CloseIdlest(Idlest),
     /// Empty an instance; a drain of it that runs ends.
     Drain(Drain),
-    /// Close idle connections to instances: some have moved.
-    ForgetIdle,
     /// Leave the instance of this number as it is: a drain of it ends.
     Keep(u32),
     /// `health_path` says 503 from now on; everything is still served.
@@ -169,7 +166,6 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                     before.abort();
                 }
             }
-            Command::ForgetIdle => ctx.pool.clear(),
             Command::Keep(instance) => {
                 if let Some(task) = drains.remove(&instance) {
                     task.abort();
@@ -196,9 +192,10 @@ async fn sweep(ctx: Rc<Context>) {
         if !ctx.pool.is_empty() {
             let generation = ctx.generation();
             ctx.pool.sweep(|id| {
-                let has =
-                    |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|instance| instance.id == id);
-                generation.upstreams.iter().find(has).map(|upstream| upstream.config.timeouts.upstream_idle)
+                generation.upstreams.iter().find_map(|upstream| {
+                    let instance = upstream.instances.iter().find(|instance| instance.id == id)?;
+                    Some((instance.endpoint.number, upstream.config.timeouts.upstream_idle))
+                })
             });
         }
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &["control"]),
-    ("cli", &["config", "control"]),
+    ("cli", &["config", "control", "local"]),
     (
         "control",
         // `codec` and `routing` for `explain`, which reads and places a request as an exchange does.
@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "affinity",
         ],
     ),
-    ("worker", &["http", "listener", "local", "tunnel", "upstream"]),
+    ("worker", &["http", "listener", "local", "tunnel"]),
     ("listener", &["config", "http", "local", "observe", "upstream"]),
     (
         "http",

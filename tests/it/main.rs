@@ -10,6 +10,7 @@
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
+//! | `commands` | a running process, asked and told by its commands
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -25,6 +26,7 @@
 mod affinity;
 mod architecture;
 mod chaos;
+mod commands;
 mod config;
 mod differential;
 mod explain;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::super::model::{
-    AccessFormat, AccessTarget, Balance, Check, ClientIpHeader, Config, Cookie, Down, Drain, Health,
-    HostPattern, Instance, InstanceState, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
+    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
+    Drain, Health, HostPattern, Instance, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
     PathPattern, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky,
     StickyKey, Timeouts, Upstream, WhenDown,
 };
@@ -42,6 +42,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         upstreams: _,
         routes: _,
         limits: Limits { sids, max_connections, header, headers, body },
+        admin: Admin { socket, mode, group },
         metrics,
         log: Log { level, format, access, access_format },
         reload: Reload { watch, max_removed },
@@ -68,6 +69,16 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("limits.header", bytes(*header as u64)),
         ("limits.headers", headers.to_string()),
         ("limits.body", or_off(body.map(bytes))),
+        (
+            "admin.socket",
+            quoted(&match socket {
+                AdminSocket::Auto => "auto".to_owned(),
+                AdminSocket::Path(path) => path.display().to_string(),
+                AdminSocket::Off => "off".to_owned(),
+            }),
+        ),
+        ("admin.mode", quoted(&format!("{mode:04o}"))),
+        ("admin.group", quoted(group)),
         ("metrics.address", or_off(metrics.map(|address| quoted(&address.to_string())))),
         ("log.level", quoted(level)),
         (
@@ -334,15 +345,7 @@ pub(super) fn instance(instance: &Instance) -> Keys {
         ("weight", weight.to_string()),
         ("max_tunnels", or_off(max_tunnels.map(|limit| limit.to_string()))),
         ("backup", backup.to_string()),
-        (
-            "state",
-            quoted(match state {
-                InstanceState::Ready => "ready",
-                InstanceState::Cordon => "cordon",
-                InstanceState::Drain => "drain",
-                InstanceState::Maintain => "maintain",
-            }),
-        ),
+        ("state", quoted(state.as_str())),
     ]
 }
 

@@ -26,6 +26,7 @@ pub(super) use read::{
 };
 pub(super) use syntax::Damage;
 pub(super) use table::Table;
+pub(super) use units::duration as parse_duration;
 pub(super) use units::{Rate, Wrong, percent, rate, show_duration, show_size};
 pub(super) use value::Value;
 

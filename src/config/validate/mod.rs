@@ -4,6 +4,7 @@
 //! the wrong value, so that one run finds them all; what comes out is used only if there was none.
 
 mod address;
+mod admin;
 mod closing;
 mod cross;
 mod health;
@@ -30,6 +31,7 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
     let limits = limits::read(&mut top);
     let upstreams = upstream::read(&mut top, &timeouts.timeouts);
     let routes = route::read(&mut top, &upstreams, limits.body);
+    let admin = admin::read(&mut top);
     let metrics = top::metrics(&mut top);
     let log = log::read(&mut top);
     let reload = top::reload(&mut top);
@@ -47,6 +49,7 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
         upstreams: upstreams.into_iter().map(|read| read.upstream).collect(),
         routes: routes.into_iter().map(toml::Spanned::into_inner).collect(),
         limits,
+        admin,
         metrics,
         log,
         reload,

@@ -223,11 +223,13 @@ impl UpstreamCounters {
         self.unplaced[CodeClass::of(code) as usize].one();
     }
 
-    pub(super) fn decisions(&self, by: DecisionBy) -> u64 {
+    /// How often an instance was chosen so.
+    pub fn decisions(&self, by: DecisionBy) -> u64 {
         self.decisions[by as usize].get()
     }
 
-    pub(super) fn rebinds(&self, reason: RebindReason) -> u64 {
+    /// How many bound clients were given another instance for this reason.
+    pub fn rebinds(&self, reason: RebindReason) -> u64 {
         self.rebinds[reason as usize].get()
     }
 

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const LOOKUP_MAX: Duration = Duration::from_secs(10);
 /// Where an instance is. It belongs to the identity of the instance: its address outlives a generation.
 #[derive(Debug)]
 pub struct Endpoint {
+    /// Tells endpoints apart within this process: where connections lead to that wait in a pool.
+    pub number: u32,
     host: String,
     port: u16,
     place: Place,
@@ -52,7 +54,12 @@ impl Endpoint {
             Ok(ip) => Place::Literal(SocketAddr::new(ip, port)),
             Err(_) => Place::Name(Named::default()),
         };
-        Endpoint { host: host.to_owned(), port, place }
+        Self::at(host, port, place)
+    }
+
+    fn at(host: &str, port: u16, place: Place) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Endpoint { number: NEXT.fetch_add(1, Ordering::Relaxed), host: host.to_owned(), port, place }
     }
 
     /// Lookups so far that failed, or had an empty answer.
@@ -84,7 +91,7 @@ impl Endpoint {
         named.name().attempt(now())
     }
 
-    /// Whether a connection that was made earlier goes where a new one would.
+    /// Whether a connection that was made to it earlier goes where a new one would.
     pub fn still_leads(&self, stream: &Stream) -> bool {
         match (&self.place, stream) {
             (Place::Name(named), Stream::Tcp(stream)) if named.moved.load(Ordering::Relaxed) => {
@@ -187,7 +194,7 @@ impl Endpoint {
             name.hear(addresses, rules, now());
         }
         let named = Named { name: Mutex::new(name), ..Named::default() };
-        Arc::new(Endpoint { host: host.to_owned(), port: 80, place: Place::Name(named) })
+        Arc::new(Self::at(host, 80, Place::Name(named)))
     }
 
     /// As if a lookup had this answer.

@@ -4,6 +4,7 @@ mod believed;
 mod clients;
 mod instance;
 mod life;
+mod reloads;
 mod states;
 
 use std::fmt::Display;

@@ -1,7 +1,9 @@
 //! Another configuration comes into force.
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use super::{talks, tunnel, upstream};
 use crate::support::process::Home;
@@ -77,6 +79,58 @@ fn an_instance_that_comes_back_is_the_same_one() {
     for (client, far, _) in &mut tunnels {
         talks(client, far);
     }
+}
+
+/// An exchange that began before the reload gives its connection back after it: that one leads to the old address.
+#[test]
+fn an_instance_that_has_moved_is_not_asked_at_its_old_address() {
+    let (old, new) = (Instance::start(), Answering::start("new"));
+    let at = |address: &dyn Display| {
+        format!(
+            "[upstream.app]\nsticky.by = []\ninstances = [{{ address = \"{address}\", name = \"one\" }}]\n"
+        )
+    };
+    let proxy = Proxy::start(&at(&old));
+    let get = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
+    let mut client = proxy.connect();
+    client.send(get);
+    let mut far = old.accept();
+    far.request();
+    proxy.reload(&at(&new)).unwrap();
+    let mut another = proxy.connect();
+    another.send(get);
+    assert_eq!(another.answer().text(), "new");
+    far.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold");
+    assert_eq!(client.answer().text(), "old");
+    // Both connections wait in the pool now, and the old one was used last.
+    client.send(get);
+    assert_eq!(client.answer().text(), "new");
+    another.send(get);
+    assert_eq!(another.answer().text(), "new");
+    assert_eq!(new.connections(), 1, "the other is used again");
+    far.ends();
+}
+
+/// What waits there is of no use to anybody.
+#[test]
+fn idle_connections_to_an_address_of_yesterday_are_closed() {
+    let (old, new) = (Instance::start(), Answering::start("new"));
+    let at = |address: &dyn Display| {
+        format!(
+            "[upstream.app]\nsticky.by = []\ninstances = [{{ address = \"{address}\", name = \"one\" }}]\n\
+             timeouts.upstream_idle = \"1h\"\n"
+        )
+    };
+    let proxy = Proxy::start(&at(&old));
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    let mut far = old.accept();
+    far.request();
+    far.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold");
+    assert_eq!(client.answer().text(), "old");
+    far.is_silent(Duration::from_millis(1500));
+    proxy.reload(&at(&new)).unwrap();
+    far.ends();
 }
 
 #[test]

@@ -64,14 +64,14 @@ impl Proxy {
 
     /// Puts another configuration in force; what it says of the difference, or why not.
     pub(crate) fn reload(&self, toml: &str) -> Result<String, String> {
-        let difference = self.running().reloader().reload(Self::config(toml)?, Caution::Asked);
-        difference.map(|difference| difference.to_string())
+        let plan = self.running().reloader().reload(Self::config(toml)?, Caution::Asked);
+        plan.map(|plan| plan.difference.to_string())
     }
 
     /// The same, as when nobody asked for it.
     pub(crate) fn reload_watched(&self, toml: &str) -> Result<String, String> {
-        let difference = self.running().reloader().reload(Self::config(toml)?, Caution::Watched);
-        difference.map(|difference| difference.to_string())
+        let plan = self.running().reloader().reload(Self::config(toml)?, Caution::Watched);
+        plan.map(|plan| plan.difference.to_string())
     }
 
     /// Wants `state` of an instance of the upstream `app`.

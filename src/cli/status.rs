@@ -1,0 +1,122 @@
+//! `stickyd status`: how everything is, on one screen.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::reach::{Reach, exit, print, print_json, time};
+use super::state::left;
+use crate::control::admin::api;
+
+const EXAMPLES: &str = "\
+Examples:
+  stickyd status
+  stickyd status --json | jq '.upstreams[].instances[] | select(.takes_clients | not)'
+
+Exit codes: 0 shown, 2 wrong usage, 69 not running.";
+
+/// Show how the running process is: instances, health, tunnels, drains, the last reload
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct StatusArgs {
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(super) fn run(args: &StatusArgs) -> ExitCode {
+    exit(args.reach.client().and_then(|client| client.get("/v1/status")).map(|status: api::Status| {
+        if args.json {
+            print_json(&status);
+        } else {
+            print(&screen(&status));
+        }
+    }))
+}
+
+/// For people; 80 columns where names are not long.
+fn screen(status: &api::Status) -> String {
+    let mut text = String::new();
+    let ago = |moment: u64| time(status.now.saturating_sub(moment));
+    let ready = if status.ready { "" } else { ", STOPPING" };
+    let _ =
+        writeln!(text, "stickyd {}, pid {}, up {}{ready}", status.version, status.pid, ago(status.started));
+    let config = &status.config;
+    let file = config.file.as_deref().unwrap_or("the command line");
+    let _ = writeln!(
+        text,
+        "config   {file}, loaded {} ago ({} reloads, {} refused)",
+        ago(config.loaded),
+        config.reloads,
+        config.refused
+    );
+    if let Some(refusal) = &config.refusal {
+        let first = refusal.lines().next().unwrap_or_default();
+        let _ = writeln!(text, "         REFUSED {} ago: {first}", ago(config.last));
+        let _ = writeln!(text, "         what was loaded before runs on; `stickyd reload` says all");
+    }
+    let _ = writeln!(text, "listen   {}", status.listeners.join(", "));
+    if let Some(metrics) = &status.metrics {
+        let _ = writeln!(text, "metrics  http://{metrics}/metrics");
+    }
+    let _ =
+        writeln!(text, "clients  {} of {} connections", status.connections.open, status.connections.limit);
+    status.upstreams.iter().for_each(|one| upstream(&mut text, one));
+    text
+}
+
+fn upstream(text: &mut String, of: &api::Upstream) {
+    let sticky = if of.sticky.is_empty() { "not sticky".to_owned() } else { of.sticky.join(", ") };
+    let secret = of.secret.as_ref().map(|secret| format!("; secret {secret}")).unwrap_or_default();
+    let removed = if of.removed { " (removed from the file)" } else { "" };
+    let _ = writeln!(text, "\nupstream {}{removed}: {sticky}{secret}", of.name);
+    if of.panic {
+        let _ = writeln!(text, "  PANIC: too few instances pass their checks, so checks are not believed");
+    }
+    let longest = of.instances.iter().map(|instance| instance.name.len()).max().unwrap_or(0).max(8);
+    let _ = writeln!(
+        text,
+        "  {:longest$}  {:8}  {:8}  {:>8}  {:>8}  {:>8}  {:>5}",
+        "instance", "wanted", "health", "tunnels", "sessions", "requests", "queue"
+    );
+    for instance in &of.instances {
+        let wanted = if instance.removed { "removed" } else { instance.state.as_str() };
+        let health = match instance.health {
+            api::Health::Unknown => "-".to_owned(),
+            api::Health::Up if instance.share < 100 => format!("up {} %", instance.share),
+            api::Health::Up => "up".to_owned(),
+            api::Health::Degraded => "DEGRADED".to_owned(),
+            api::Health::Down => "DOWN".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "  {:longest$}  {wanted:8}  {health:8}  {:>8}  {:>8}  {:>8}  {:>5}",
+            instance.name, instance.tunnels, instance.sessions, instance.requests, instance.queued
+        );
+        if matches!(instance.health, api::Health::Degraded | api::Health::Down) {
+            let _ = writeln!(text, "    {}", instance.evidence);
+        }
+        match &instance.drain {
+            Some(_) if instance.empty => drop(writeln!(text, "    empty")),
+            Some(drain) => drop(writeln!(text, "    {}", left(instance, Some(drain)))),
+            None => {}
+        }
+        if instance.state != instance.configured && !instance.removed {
+            let _ = writeln!(text, "    by command; the file says {}", instance.configured.as_str());
+        }
+    }
+    let listed = |counts: &std::collections::BTreeMap<String, u64>| {
+        let some = counts.iter().filter(|(_, count)| **count > 0);
+        some.map(|(word, count)| format!("{word} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    let (placed, moved) = (listed(&of.decisions), listed(&of.rebinds));
+    if !placed.is_empty() {
+        let _ = writeln!(text, "  placed by {placed}");
+    }
+    if !moved.is_empty() {
+        let _ = writeln!(text, "  moved for {moved}");
+    }
+}

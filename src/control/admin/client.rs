@@ -1,0 +1,143 @@
+//! The other end of the admin socket: one question, one answer.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use super::api::Problem;
+use super::socket;
+use crate::control::Surroundings;
+
+/// A reload waits for its certificates and secrets, and for others before it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Bytes of an answer: 100 000 instances fit.
+const ANSWER_MAX: usize = 128 << 20;
+
+/// Where it is when nobody says so, and the process runs as a service.
+const OF_THE_SERVICE: &str = "/run/stickyd";
+
+/// A way to a running process.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    path: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody answers; what to do.
+    Unreachable(String),
+    /// The configuration is refused: what runs stays.
+    Configuration(String),
+    /// It does not obey; nothing has changed.
+    Refused(String),
+}
+
+impl Client {
+    /// To the process that serves commands at `path`; without one, where such a process usually is.
+    ///
+    /// # Errors
+    /// When the system gives no runtime.
+    pub fn new(path: Option<PathBuf>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Client { runtime, path: path.unwrap_or_else(usual) })
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
+        self.ask(Method::GET, path, Bytes::new())
+    }
+
+    /// Commands.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn post<A: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Result<A, Failure> {
+        let body = serde_json::to_vec(question).map_err(|error| Failure::Refused(error.to_string()))?;
+        self.ask(Method::POST, path, body.into())
+    }
+
+    fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, Failure> {
+        let asking = async { timeout(PATIENCE, exchange(&self.path, method, path, body)).await };
+        let answered = match self.runtime.block_on(asking) {
+            Ok(answered) => answered,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let (status, body) = answered.map_err(|error| Failure::Unreachable(self.unreachable(&error)))?;
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(|error| {
+                Failure::Refused(format!("the running stickyd is of another version: {error}"))
+            });
+        }
+        let problem = serde_json::from_slice::<Problem>(&body).map(|problem| problem.error);
+        let text = problem.unwrap_or_else(|_| format!("it answered {status}"));
+        Err(match status {
+            StatusCode::UNPROCESSABLE_ENTITY => Failure::Configuration(text),
+            StatusCode::SERVICE_UNAVAILABLE => Failure::Unreachable(text),
+            _ => Failure::Refused(text),
+        })
+    }
+
+    fn unreachable(&self, error: &io::Error) -> String {
+        let advice = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                "does it run (systemctl status stickyd), and is this its [admin] socket? --socket or --config names another"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "only root and the members of the socket's group may: sudo, or usermod -aG stickyd"
+            }
+            io::ErrorKind::TimedOut => "it accepts, and does not answer: see its log",
+            _ => "see its log",
+        };
+        format!("cannot reach stickyd at {}: {error}; {advice}", self.path.display())
+    }
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> io::Result<(StatusCode, Bytes)> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let request = Request::builder().method(method).uri(path).header("host", "stickyd");
+    let request = request.body(Full::new(body)).map_err(io::Error::other)?;
+    let asking = async {
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(io::Error::other)?;
+        Ok((head.status, body.to_bytes()))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut asking = std::pin::pin!(asking);
+    tokio::select! {
+        biased;
+        answered = &mut asking => answered,
+        ended = &mut connection => match ended {
+            // The answer may be there already.
+            Ok(()) => asking.await,
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+}
+
+/// Where a process of this user, or else the service, listens.
+fn usual() -> PathBuf {
+    let service = socket::usual(Path::new(OF_THE_SERVICE));
+    match Surroundings::from_environment().runtime.map(|runtime| socket::usual(&runtime)) {
+        Some(own) if own.exists() || !service.exists() => own,
+        _ => service,
+    }
+}

@@ -1,0 +1,225 @@
+//! The admin socket: whoever may open it asks how things are, and commands.
+//!
+//! Questions are answered at once, commands one after the other on a thread of their own, so that a reload that takes its time
+//! keeps nobody from seeing how things are. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
+
+pub mod api;
+mod client;
+mod socket;
+mod status;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+use super::follow::{Followed, Understood};
+use super::lifecycle::{Administrator, Refusal};
+use super::local_http::{self, Answer, Bounds, page};
+use super::reload::Caution;
+use crate::config::{self, model::InstanceState};
+
+pub use client::{Client, Failure};
+pub(super) use socket::{Socket, bind};
+pub(super) use status::View;
+
+const BOUNDS: Bounds = Bounds {
+    connections_max: 16,
+    head: Duration::from_secs(5),
+    life: Duration::from_mins(5),
+    rest: Duration::from_secs(10),
+};
+
+/// Bytes of a body: a configuration of the largest size, as JSON may have it.
+const BODY_MAX: usize = 8 << 20;
+const _: () = assert!(BODY_MAX as u64 == 2 * config::LARGEST);
+
+/// Commands that wait; whoever comes then waits in front.
+const WAITING: usize = 8;
+
+/// The threads that answer and obey.
+#[derive(Debug)]
+pub(super) struct Admin {
+    stop: oneshot::Sender<()>,
+    threads: [JoinHandle<()>; 2],
+}
+
+impl Admin {
+    /// Ends it.
+    pub(super) fn stop(self) {
+        // Whoever no longer listens has ended.
+        let _ = self.stop.send(());
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What commands are obeyed with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) view: View,
+    pub(super) administrator: Administrator,
+    /// `None`: there is no file.
+    pub(super) followed: Option<Followed>,
+}
+
+/// Something to do.
+type Job = Box<dyn FnOnce(&Desk) + Send>;
+
+/// Serves on `socket`.
+///
+/// # Errors
+/// When a thread or a runtime cannot be made.
+pub(super) fn serve(socket: Socket, desk: Desk) -> io::Result<Admin> {
+    let desk = Arc::new(desk);
+    let (stop, stopped) = oneshot::channel();
+    let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
+    let obeying = desk.clone();
+    let obey = move || {
+        while let Some(job) = waiting.blocking_recv() {
+            job(&obeying);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        runtime.block_on(async move {
+            let listener = match socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std) {
+                Ok(listener) => listener,
+                Err(error) => return tracing::error!(%error, "commands cannot be taken"),
+            };
+            let answer = move |request| answer(desk.clone(), jobs.clone(), request);
+            local_http::serve(BOUNDS, "admin", listener, answer, async { drop(stopped.await) }).await;
+            drop(socket);
+        });
+    };
+    let threads = [
+        thread::Builder::new().name("admin".to_owned()).spawn(serve)?,
+        thread::Builder::new().name("commands".to_owned()).spawn(obey)?,
+    ];
+    Ok(Admin { stop, threads })
+}
+
+/// What is wrong, and the status that says so.
+type Wrong = (StatusCode, String);
+
+async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incoming>) -> Answer {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let answered = match (method, path.as_str()) {
+        (Method::GET, "/v1/status") => Ok(json(StatusCode::OK, &desk.view.status())),
+        (Method::POST, "/v1/reload") => command(&jobs, request, reload).await,
+        (Method::POST, "/v1/diff") => command(&jobs, request, diff).await,
+        (Method::POST, "/v1/state") => command(&jobs, request, want).await,
+        (_, "/v1/status" | "/v1/reload" | "/v1/diff" | "/v1/state") => {
+            Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned()))
+        }
+        _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),
+    };
+    answered.unwrap_or_else(|(status, error)| json(status, &api::Problem { error }))
+}
+
+/// Reads what is asked for, and has it done when its turn has come.
+async fn command<Q, A>(
+    jobs: &mpsc::Sender<Job>,
+    request: Request<Incoming>,
+    does: fn(&Desk, &Q) -> Result<A, Wrong>,
+) -> Result<Answer, Wrong>
+where
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
+{
+    let bad = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
+    let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|error| bad(&error))?;
+    let question: Q = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))?;
+    let (tell, told) = oneshot::channel();
+    let job = move |desk: &Desk| {
+        let answer = if desk.view.ready.load(Ordering::Relaxed) {
+            does(desk, &question)
+        } else {
+            Err((StatusCode::SERVICE_UNAVAILABLE, "the process is stopping".to_owned()))
+        };
+        // An error: whoever asked has left.
+        let _ = tell.send(answer);
+    };
+    let ended = || (StatusCode::SERVICE_UNAVAILABLE, "the process is stopping".to_owned());
+    jobs.send(Box::new(job)).await.map_err(|_| ended())?;
+    let answer = told.await.map_err(|_| ended())??;
+    Ok(json(StatusCode::OK, &answer))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as all that is asked is passed")]
+fn reload(desk: &Desk, question: &api::Reload) -> Result<api::Reloaded, Wrong> {
+    let followed = followed(desk)?;
+    let caution = if question.yes { Caution::Asked } else { Caution::Watched };
+    let result = if question.dry_run { followed.rehearse(None, caution) } else { followed.reload(caution) };
+    result.map(reloaded).map_err(refused)
+}
+
+fn diff(desk: &Desk, question: &api::Diff) -> Result<api::Reloaded, Wrong> {
+    let other = Some((question.name.as_str(), question.text.clone().into_bytes()));
+    followed(desk)?.rehearse(other, Caution::Asked).map(reloaded).map_err(refused)
+}
+
+fn followed(desk: &Desk) -> Result<&Followed, Wrong> {
+    let none = "there is no file to load: the process was started with --listen and --instances";
+    desk.followed.as_ref().ok_or_else(|| (StatusCode::CONFLICT, none.to_owned()))
+}
+
+fn refused(why: String) -> Wrong {
+    (StatusCode::UNPROCESSABLE_ENTITY, why)
+}
+
+fn reloaded(understood: Understood) -> api::Reloaded {
+    let difference = understood.plan.difference;
+    api::Reloaded {
+        at_next_start: difference.restarts().map(ToString::to_string).collect(),
+        changes: difference.changes.iter().map(ToString::to_string).collect(),
+        effects: understood.plan.effects,
+        warnings: understood.warnings,
+    }
+}
+
+fn want(desk: &Desk, question: &api::Want) -> Result<api::Wanted, Wrong> {
+    let wanted = desk.administrator.want(&question.instances, question.state, question.force);
+    let found = wanted.map_err(|refusal| explained(desk, question.state, refusal))?;
+    let instances = found.iter().map(|(upstream, instance)| status::instance(upstream, instance)).collect();
+    Ok(api::Wanted { instances })
+}
+
+/// Why not, and what to do.
+fn explained(desk: &Desk, wanted: InstanceState, refusal: Refusal) -> Wrong {
+    match refusal {
+        Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),
+        Refusal::Last(upstream) => {
+            let wanted = wanted.as_str();
+            let text = format!(
+                "upstream {upstream} would have no instance left for new clients; `stickyd {wanted} --force` does it all the same"
+            );
+            (StatusCode::CONFLICT, text)
+        }
+        Refusal::File { upstream, instance, state } => {
+            let state = state.as_str();
+            let place = desk.followed.as_ref().map(|followed| {
+                let line = followed.line_of_state(&upstream, &instance);
+                line.map_or_else(|| followed.name(), |line| format!("{}:{line}", followed.name()))
+            });
+            let place = place.unwrap_or_else(|| "the configuration".to_owned());
+            let text = format!("{place} says state = \"{state}\" of {upstream}/{instance}: change it there");
+            (StatusCode::CONFLICT, text)
+        }
+    }
+}
+
+fn json(status: StatusCode, answer: &impl Serialize) -> Answer {
+    // An error would need a map whose keys are no texts.
+    let body = serde_json::to_vec(answer).unwrap_or_default();
+    page(status, "application/json", body)
+}

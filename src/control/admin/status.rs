@@ -1,0 +1,140 @@
+//! How everything is, for whoever asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::super::publisher::Publisher;
+use super::api;
+use crate::generation::Generation;
+use crate::http::Door;
+use crate::local::clock;
+use crate::observe::metrics::{DecisionBy, RebindReason, UpstreamCounters};
+use crate::upstream::health::State;
+use crate::upstream::{Instance, Upstream};
+
+/// What it is read from.
+#[derive(Clone, Debug)]
+pub(in crate::control) struct View {
+    pub(in crate::control) publisher: Arc<Publisher>,
+    pub(in crate::control) doors: Vec<Arc<Door>>,
+    pub(in crate::control) metrics: Option<String>,
+    pub(in crate::control) connections_limit: usize,
+    pub(in crate::control) ready: Arc<AtomicBool>,
+    /// Seconds since the epoch.
+    pub(in crate::control) started: u64,
+    pub(in crate::control) file: Option<String>,
+}
+
+impl View {
+    /// Everything, now.
+    pub(super) fn status(&self) -> api::Status {
+        let generation = self.publisher.current();
+        let open = self.doors.iter().flat_map(|door| door.counters.iter());
+        let open = open.map(|counters| counters.connections_open.get()).sum::<i64>();
+        api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            now: clock::epoch_seconds(),
+            ready: self.ready.load(Ordering::Relaxed),
+            config: self.config(),
+            listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
+            metrics: self.metrics.clone(),
+            connections: api::Connections {
+                open: u64::try_from(open).unwrap_or(0),
+                limit: self.connections_limit as u64,
+            },
+            upstreams: upstreams(&generation),
+        }
+    }
+
+    fn config(&self) -> api::Config {
+        let (last, counts) = (self.publisher.reloads.last(), self.publisher.reloads.view());
+        api::Config {
+            file: self.file.clone(),
+            loaded: last.loaded,
+            reloads: counts.done,
+            refused: counts.refused,
+            refusal: last.refusal,
+            last: last.at,
+        }
+    }
+}
+
+fn upstreams(generation: &Generation) -> Vec<api::Upstream> {
+    let present = generation.upstreams.iter().map(|known| upstream(known, false));
+    present.chain(generation.leaving.iter().map(|known| upstream(known, true))).collect()
+}
+
+fn upstream(of: &Upstream, removed: bool) -> api::Upstream {
+    let sum = |count: &dyn Fn(&UpstreamCounters) -> u64| of.shards().into_iter().map(count).sum::<u64>();
+    let decisions = DecisionBy::ALL.iter().map(|by| {
+        let count = sum(&|counters| counters.decisions(*by));
+        (by.as_str().to_owned(), count)
+    });
+    let rebinds = RebindReason::ALL.iter().map(|reason| {
+        let count = sum(&|counters| counters.rebinds(*reason));
+        (reason.as_str().to_owned(), count)
+    });
+    api::Upstream {
+        name: of.config.name.clone(),
+        removed,
+        sticky: of.config.sticky.by.iter().map(crate::config::model::StickyKey::name).collect(),
+        secret: of.keys.as_ref().map(|keys| keys.fingerprint()),
+        panic: !of.believes_checks(),
+        decisions: decisions.collect(),
+        rebinds: rebinds.filter(|(_, count)| *count > 0).collect(),
+        instances: of.instances.iter().map(|one| instance(of, one)).collect(),
+    }
+}
+
+/// One instance, now.
+pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
+    let load = &of.load;
+    let requests: i64 =
+        of.shards().into_iter().map(crate::observe::metrics::InstanceCounters::exchanges_open).sum();
+    let health = match of.vitals.state() {
+        State::Unknown => api::Health::Unknown,
+        State::Up => api::Health::Up,
+        State::Degraded => api::Health::Degraded,
+        State::Down => api::Health::Down,
+    };
+    let state = of.lifecycle.state();
+    let removed = of.lifecycle.is_removed();
+    let ready = state == crate::config::model::InstanceState::Ready && !removed;
+    let believed = of.vitals.passes() || !upstream.believes_checks();
+    api::Instance {
+        upstream: upstream.config.name.clone(),
+        name: of.name.clone(),
+        address: address(&of.config.host, of.config.port),
+        state,
+        configured: of.config.state,
+        removed,
+        health,
+        evidence: of.vitals.evidence(),
+        share: of.vitals.share(),
+        takes_clients: ready && believed && !of.is_full(),
+        tunnels: load.tunnels(),
+        sessions: load.sessions(),
+        requests: u32::try_from(requests).unwrap_or(0),
+        handshakes: load.handshakes().saturating_add(load.queued()),
+        queued: load.queued(),
+        empty: of.is_empty(),
+        drain: of.lifecycle.emptying().map(|emptying| {
+            let now = clock::now().since_boot();
+            let left =
+                |moment: Duration| u64::try_from(moment.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);
+            api::Drain {
+                began_with: emptying.began_with,
+                closes_in: left(emptying.from),
+                told_in: left(emptying.from + emptying.over),
+                cut_in: left(emptying.cut),
+            }
+        }),
+    }
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
