@@ -39,7 +39,6 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_FD: &str = "stickyd opens its sockets itself: write the address";
-const NO_REBALANCE: &str = "no tunnel is closed to fill another instance";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 const NO_UPGRADE: &str = "a new binary takes over by a restart";
 
@@ -51,8 +50,6 @@ pub(super) const LATER: &[Later] = &[
     row("listen.address", Without(&["fd:"]), NO_FD),
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
     row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
-    row("upstream.NAME.rebalance.max_skew", Only("off"), NO_REBALANCE),
-    row("upstream.NAME.rebalance.rate", Nothing, NO_REBALANCE),
     row("timeouts.tls_handshake", Nothing, NO_TLS),
     row("limits.connections_per_ip", Only("off"), NO_IP_LIMITS),
     row("limits.tunnels_per_ip", Only("off"), NO_IP_LIMITS),

@@ -83,7 +83,7 @@ fn what_is_marked_is_what_is_not_available() {
         keys().into_iter().filter(|(_, comment)| comment.contains(MARK)).map(|(key, _)| key).collect();
     let later: BTreeSet<String> = LATER.iter().map(|row| row.key.to_owned()).collect();
     assert_eq!(marked, later);
-    assert!(later.len() > 20);
+    assert!(later.len() > 15);
 }
 
 #[test]
@@ -111,7 +111,6 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
         "listen.proxy_protocol",
         "listen.redirect",
         "listen.tls",
-        "upstream.NAME.rebalance.max_skew",
         "upstream.NAME.send_proxy_protocol",
         "upstream.NAME.tls",
     ];

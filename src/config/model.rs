@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use admin::{Admin, AdminSocket, GROUP};
-pub use closing::{Down, Drain, WhenDown};
+pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
 
@@ -111,8 +111,8 @@ pub struct Upstream {
     pub down: Down,
     /// `[upstream.NAME.drain]`
     pub drain: Drain,
-    /// `[upstream.NAME.rebalance] rest`: a client that was moved does not come back for so long.
-    pub rest: Duration,
+    /// `[upstream.NAME.rebalance]`
+    pub rebalance: Rebalance,
     /// `[timeouts]` with this upstream's overrides.
     pub timeouts: Timeouts,
 }

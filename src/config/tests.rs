@@ -84,7 +84,7 @@ fn the_defaults_are_those_of_the_schema() {
         health: default_health(),
         down: Down { close: WhenDown::Silent, per_second: 1000, close_code: 1012, deadline: s(5) },
         drain: Drain { grace: s(0), spread: s(60), close_code: 1012, deadline: s(300) },
-        rest: s(600),
+        rebalance: Rebalance { max_skew: None, rate: Rate { events: 10, per: s(1) }, rest: s(600) },
         timeouts,
     };
     let expected = Config {
@@ -295,6 +295,21 @@ fn bad_bound(written: &str) -> String {
 }
 
 #[test]
+fn rebalance_is_off_unless_it_is_asked_for() {
+    let read = |written: &str| good("", written).upstreams[0].rebalance.clone();
+    let rate = |events, per| Rate { events, per: Duration::from_secs(per) };
+    let check = |written: &str, max_skew, rate: Rate, rest| {
+        let expected = Rebalance { max_skew, rate, rest: Duration::from_secs(rest) };
+        assert_eq!(read(written), expected, "{written}");
+    };
+    check("", None, rate(10, 1), 600);
+    check("rebalance.max_skew = 1.25\nsticky.by = [\"sid\"]", Some(125), rate(10, 1), 600);
+    check("rebalance = { max_skew = \"off\", rate = \"30/m\", rest = \"1h\" }", None, rate(30, 60), 3600);
+    assert_eq!(rate(30, 60).pause(), Duration::from_secs(2));
+    assert_eq!(rate(1_000_000_000, 1).pause(), Duration::from_nanos(1));
+}
+
+#[test]
 fn instances_and_what_they_take() {
     let config = parse(
         "listen = \":80\"\nlimits.sids = 1000\n[upstream.a]\nmax_handshakes = \"off\"\nrebalance.rest = \"0s\"\n\
@@ -313,7 +328,10 @@ fn instances_and_what_they_take() {
         Instance { state: InstanceState::Maintain, ..plain("d") },
     ];
     assert_eq!(upstream.instances, expected);
-    assert_eq!((upstream.max_handshakes, upstream.rest, config.limits.sids), (None, Duration::ZERO, 1000));
+    assert_eq!(
+        (upstream.max_handshakes, upstream.rebalance.rest, config.limits.sids),
+        (None, Duration::ZERO, 1000)
+    );
 }
 
 #[test]

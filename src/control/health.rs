@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::expand::Names;
 use super::lifecycle::Administrator;
+use super::rebalance;
 use super::surroundings::Resolver;
 use crate::config::model::{self, Check, InstanceState};
 use crate::generation::Generation;
@@ -105,6 +106,7 @@ async fn supervise_all(administrator: Administrator, resolver: Resolver, mut sto
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
     let publisher = administrator.publisher.clone();
+    driver.spawn_local(rebalance::run(publisher.clone(), administrator.orders.clone()));
     let mut watchers = Watchers::new(administrator.orders.clone());
     let mut names = Names::new(administrator, resolver);
     loop {

@@ -17,6 +17,7 @@ mod lock;
 pub mod metrics_listener;
 mod plan;
 mod publisher;
+mod rebalance;
 mod reload;
 mod run;
 mod scrape;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::connection::{Arrival, Connection};
-use super::lease::Lease;
+use super::lease::{self, Lease};
 use super::record;
 use super::request::{Notes, Request};
 use super::upgrade;
@@ -78,11 +78,17 @@ pub(super) struct Life {
     recorded: Cell<bool>,
     /// Its instance side has broken off, and is counted so.
     pub(super) broken: Cell<bool>,
+    /// Its client had been moved here, or might have been: one that comes so from elsewhere is not moved again for a while.
+    moved: bool,
 }
 
 impl Owner for Life {
     fn limits(&self) -> &Limits {
         &self.upstream.tunnel_limits
+    }
+
+    fn may_be_moved(&self) -> bool {
+        !self.moved || clock::coarse() >= self.began.after(self.upstream.config.rebalance.rest)
     }
 
     fn instance_broke_off(&self) -> Duration {
@@ -123,6 +129,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
     let Joined { instance, early, opaque, request, leased, known_as, handshake } = joined;
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
+    let moved = lease::rests(&ctx, &request);
     let seat = ctx.tunnels.seat(leased.id, Sort::Tunnel, ctx.standing_order());
     let life = Life {
         ctx,
@@ -134,6 +141,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         notes: request.notes,
         recorded: Cell::new(false),
         broken: Cell::new(false),
+        moved,
     };
     // It counts as a tunnel now.
     drop(handshake);
@@ -211,6 +219,7 @@ mod tests {
             notes: None,
             recorded: Cell::new(false),
             broken: Cell::new(false),
+            moved: false,
         };
         upstream.instances[0].counters(0).tunnels_opened.one();
         let tunnel = Tunnel::new(

@@ -219,6 +219,15 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
     pick::pick(policy, client, &candidates, number)
 }
 
+/// This client was moved away from an instance, and rests from that.
+pub(super) fn rests(ctx: &Context, request: &Request) -> bool {
+    let mut rests = false;
+    if !ctx.rest.is_empty() {
+        ctx.rest.each_of(who(request), clock::coarse().since_boot(), |_| rests = true);
+    }
+    rests
+}
+
 /// As whom a client is sent away, and is known when it comes again: its binding, or the address of one that has none.
 fn who(request: &Request) -> Who {
     match request.placing.bound {

@@ -230,7 +230,7 @@ pub(super) fn session_ended(ctx: &Context, request: &Request, lease: Option<&Lea
 /// A client whose tunnel or poll was closed so that it goes elsewhere does not come back for a while.
 fn send_away(ctx: &Context, upstream: &Upstream, instance: &Instance, client: KnownAs) {
     let now = clock::coarse().since_boot();
-    let send = |who| ctx.rest.send_away(who, instance.id, now, now + upstream.config.rest);
+    let send = |who| ctx.rest.send_away(who, instance.id, now, now + upstream.config.rebalance.rest);
     if let Some(binding) = client.binding {
         send(Who::Binding(binding));
     }

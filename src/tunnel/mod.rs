@@ -15,7 +15,7 @@ mod relay;
 use std::time::Duration;
 
 pub use close::{ClosedBy, Reason};
-pub use registry::{Order, Registry, Seat, Sort};
+pub use registry::{Order, Registry, Seat, Sort, Wish};
 pub use relay::Tunnel;
 
 /// How long a tunnel may wait for what.
@@ -52,6 +52,11 @@ pub trait Owner {
 
     /// The proxy closes it for this reason, and neither end has heard of that yet.
     fn closes(&self, _reason: Reason) {}
+
+    /// Its client may be sent elsewhere to even out what instances carry.
+    fn may_be_moved(&self) -> bool {
+        true
+    }
 
     /// The instance's side has ended without a Close, as when its process dies. How long the client waits for the one that it
     /// is owed: when many break off at once, not all shall come back at once.

@@ -43,10 +43,34 @@ pub struct Registry {
 #[derive(Debug)]
 struct State {
     waker: Option<Waker>,
-    order: Option<Order>,
+    note: Note,
     /// The number of the instance that it is open at.
     instance: u32,
     sort: Sort,
+}
+
+/// What lies at a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Note {
+    Nothing,
+    /// It is to close.
+    Order(Order),
+    /// It is to say since when it is idle.
+    Asked,
+    /// It has said so.
+    Idle(Moment),
+}
+
+// There is one for every tunnel.
+const _: () = assert!(size_of::<Note>() == size_of::<Option<Order>>(), "to be asked costs nothing at rest");
+
+/// What somebody wants of what has a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To close.
+    Close(Order),
+    /// To say since when it is idle: by [`Seat::is_idle`], or not at all.
+    TellIdle,
 }
 
 /// A place in the registry; given up when dropped.
@@ -59,7 +83,8 @@ pub struct Seat {
 impl Registry {
     /// Takes a seat for what is open at this instance. `order`: it is to close as soon as it begins.
     pub fn seat(self: &Rc<Self>, instance: u32, sort: Sort, order: Option<Order>) -> Seat {
-        let key = self.seats.borrow_mut().insert(State { waker: None, order, instance, sort });
+        let note = order.map_or(Note::Nothing, Note::Order);
+        let key = self.seats.borrow_mut().insert(State { waker: None, note, instance, sort });
         Seat { registry: self.clone(), key: u32::try_from(key).expect("seats are bounded by open files") }
     }
 
@@ -76,7 +101,7 @@ impl Registry {
     /// The keys of those that have no order yet; `wanted` says of which instances and sorts.
     pub fn keys(&self, wanted: impl Fn(u32, Sort) -> bool) -> Vec<usize> {
         let seats = self.seats.borrow();
-        let free = seats.iter().filter(|(_, state)| state.order.is_none());
+        let free = seats.iter().filter(|(_, state)| state.order().is_none());
         free.filter(|(_, state)| wanted(state.instance, state.sort)).map(|(key, _)| key).collect()
     }
 
@@ -89,10 +114,49 @@ impl Registry {
     pub fn order_if(&self, key: usize, order: Order, wanted: impl Fn(u32, Sort) -> bool) {
         let mut seats = self.seats.borrow_mut();
         if let Some(state) = seats.get_mut(key).filter(|state| wanted(state.instance, state.sort)) {
-            state.order.get_or_insert(order);
-            if let Some(waker) = &state.waker {
-                waker.wake_by_ref();
+            if state.order().is_none() {
+                state.note = Note::Order(order);
             }
+            state.wake();
+        }
+    }
+
+    /// How many of this instance have an order, and have not ended yet.
+    pub fn ordered(&self, instance: u32, sort: Sort) -> usize {
+        let seats = self.seats.borrow();
+        let of = |state: &State| state.instance == instance && state.sort == sort && state.order().is_some();
+        seats.iter().filter(|(_, state)| of(state)).count()
+    }
+
+    /// Asks one that has no order since when it is idle. It answers when its task runs next.
+    pub fn ask_idle(&self, key: usize) {
+        let mut seats = self.seats.borrow_mut();
+        if let Some(state) = seats.get_mut(key).filter(|state| state.order().is_none()) {
+            state.note = Note::Asked;
+            state.wake();
+        }
+    }
+
+    /// What it answered to that. `None`: nothing yet, it is not to be moved, or another one sits there.
+    pub fn idle_since(&self, key: usize) -> Option<Moment> {
+        match self.seats.borrow().get(key)?.note {
+            Note::Idle(since) => Some(since),
+            Note::Nothing | Note::Order(_) | Note::Asked => None,
+        }
+    }
+}
+
+impl State {
+    fn order(&self) -> Option<Order> {
+        match self.note {
+            Note::Order(order) => Some(order),
+            Note::Nothing | Note::Asked | Note::Idle(_) => None,
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
         }
     }
 }
@@ -100,17 +164,33 @@ impl Registry {
 impl Seat {
     /// The order to close, if one came; otherwise the task is woken when it comes.
     pub fn order(&self, cx: &Context<'_>) -> Option<Order> {
+        match self.wish(cx)? {
+            Wish::Close(order) => Some(order),
+            Wish::TellIdle => None,
+        }
+    }
+
+    /// The same, for what may be asked.
+    pub fn wish(&self, cx: &Context<'_>) -> Option<Wish> {
         let mut seats = self.registry.seats.borrow_mut();
         let state = &mut seats[self.key as usize];
-        if state.order.is_none() && !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if let Note::Order(order) = state.note {
+            return Some(Wish::Close(order));
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
-        state.order
+        (state.note == Note::Asked).then_some(Wish::TellIdle)
+    }
+
+    /// It was asked, and is idle since; `None`: it is not to be moved.
+    pub fn is_idle(&self, since: Option<Moment>) {
+        self.registry.seats.borrow_mut()[self.key as usize].note = since.map_or(Note::Nothing, Note::Idle);
     }
 
     /// The order was not meant for it: it stays as it is.
     pub fn declines(&self) {
-        self.registry.seats.borrow_mut()[self.key as usize].order = None;
+        self.registry.seats.borrow_mut()[self.key as usize].note = Note::Nothing;
     }
 
     /// It has turned out to be something else.
@@ -129,5 +209,49 @@ impl Order {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.registry.seats.borrow_mut().remove(self.key as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_is_asked_says_so_and_an_order_outranks_it() {
+        let registry = Rc::new(Registry::default());
+        let seat = registry.seat(7, Sort::Tunnel, None);
+        let cx = &Context::from_waker(Waker::noop());
+        let key = registry.keys(|_, _| true)[0];
+        let then = Moment::at(Duration::from_secs(5));
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, None));
+        registry.ask_idle(key);
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (Some(Wish::TellIdle), None));
+        // It is no order: it can be found and closed as before, and exchanges, which are not asked, see nothing.
+        assert_eq!(
+            (registry.keys(|_, _| true).len(), registry.ordered(7, Sort::Tunnel), seat.order(cx)),
+            (1, 0, None)
+        );
+        seat.is_idle(Some(then));
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, Some(then)));
+        // What it said before does not count for the next time.
+        registry.ask_idle(key);
+        seat.is_idle(None);
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, None));
+        registry.ask_idle(key);
+        let order = Order::of(Reason::Rebalanced);
+        registry.order(key, order);
+        registry.order(key, Order::of(Reason::Drained));
+        registry.ask_idle(key);
+        assert_eq!((seat.wish(cx), registry.idle_since(key)), (Some(Wish::Close(order)), None));
+        assert_eq!((registry.keys(|_, _| true).len(), registry.ordered(7, Sort::Tunnel)), (0, 1));
+        assert_eq!((registry.ordered(8, Sort::Tunnel), registry.ordered(7, Sort::Poll)), (0, 0));
+        seat.declines();
+        assert_eq!(seat.wish(cx), None);
+        drop(seat);
+        // Nobody sits there.
+        registry.ask_idle(key);
+        assert_eq!(registry.idle_since(key), None);
     }
 }

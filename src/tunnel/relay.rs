@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::close::CloseFrame;
 use super::direction::{Direction, Moved, Sink, Source};
 use super::ping::{self, Pings};
-use super::{Ended, Order, Owner, Reason, Seat, Way};
+use super::{Ended, Order, Owner, Reason, Seat, Way, Wish};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -161,6 +161,12 @@ impl<O: Owner> Tunnel<O> {
             return;
         }
         self.close(order.reason, order.code.map(NonZeroU16::get));
+    }
+
+    /// Since when nothing has passed; `None`: it is not to be moved, or ends anyway.
+    fn idle_since(&self) -> Option<Moment> {
+        let ends = self.first.is_some() || self.half_since().is_some();
+        (!ends && self.owner.may_be_moved()).then_some(self.active)
     }
 
     fn pump(&mut self, cx: &mut Context<'_>) {
@@ -396,8 +402,10 @@ impl<O: Owner + Unpin> Future for Tunnel<O> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = self.get_mut();
-        if let Some(order) = this.seat.order(cx) {
-            this.obey(order, cx);
+        match this.seat.wish(cx) {
+            Some(Wish::Close(order)) => this.obey(order, cx),
+            Some(Wish::TellIdle) => this.seat.is_idle(this.idle_since()),
+            None => {}
         }
         while this.timer.poll(cx).is_ready() {
             if this.on_timer() {

@@ -7,6 +7,8 @@ pub mod lifecycle;
 pub mod load;
 pub mod pool;
 pub mod probe;
+mod shares;
+pub mod skew;
 pub mod vitals;
 
 use std::net::IpAddr;

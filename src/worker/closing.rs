@@ -1,5 +1,7 @@
-//! Closing what is open at an instance, or everywhere: at once, each at a moment of its own, or evenly until nothing is left.
+//! Closing what is open at an instance, or everywhere: at once, each at a moment of its own, or evenly until nothing is left; or some,
+//! the longest idle first.
 
+mod idlest;
 mod pace;
 
 use std::rc::Rc;
@@ -10,6 +12,9 @@ use crate::local::clock::{self, Moment};
 use crate::local::{random, timer};
 use crate::tunnel::{Order, Reason, Registry, Sort};
 use pace::Pace;
+
+pub(super) use idlest::close_idlest;
+pub use idlest::{Idlest, Offer};
 
 /// The shortest step of a drain.
 const STEP: Duration = Duration::from_millis(50);

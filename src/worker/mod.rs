@@ -19,7 +19,7 @@ use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
 
-pub use closing::{Closing, Drain, Which};
+pub use closing::{Closing, Drain, Idlest, Offer, Which};
 
 /// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -44,10 +44,12 @@ pub struct Parts {
 }
 
 /// An order to a worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Close something.
     Close(Closing),
+    /// Close the tunnels of an instance that are idle for longest.
+    CloseIdlest(Idlest),
     /// Empty an instance; a drain of it that runs ends.
     Drain(Drain),
     /// Leave the instance of this number as it is: a drain of it ends.
@@ -73,17 +75,23 @@ impl Orders {
         Orders(workers.iter().map(|worker| worker.commands.clone()).collect())
     }
 
+    /// How many workers hear them.
+    pub fn workers(&self) -> usize {
+        self.0.len()
+    }
+
     /// Sends one; a worker that has ended needs none.
     pub async fn send(&self, command: Command) {
         for worker in &self.0 {
-            let _ = worker.send(command).await;
+            let _ = worker.send(command.clone()).await;
         }
     }
 
     /// The same, from a thread that may wait.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever has sent it has no more use of it")]
     pub fn send_blocking(&self, command: Command) {
         for worker in &self.0 {
-            let _ = worker.blocking_send(command);
+            let _ = worker.blocking_send(command.clone());
         }
     }
 }
@@ -148,6 +156,9 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
         match command {
             Command::Close(closing) => {
                 drop(tokio::task::spawn_local(closing::close(ctx.clone(), closing)));
+            }
+            Command::CloseIdlest(idlest) => {
+                drop(tokio::task::spawn_local(closing::close_idlest(ctx.clone(), idlest)));
             }
             Command::Drain(drain) => {
                 let task = tokio::task::spawn_local(closing::drain(ctx.clone(), drain));

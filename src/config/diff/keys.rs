@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
     Drain, Health, HostPattern, Instance, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
-    PathPattern, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
-    Timeouts, Upstream, WhenDown,
+    PathPattern, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky,
+    StickyKey, Timeouts, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -176,7 +176,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
         health,
         down,
         drain,
-        rest,
+        rebalance,
         timeouts: own,
     } = upstream;
     let mut keys = vec![
@@ -198,7 +198,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
     keys.extend(sticky_keys(sticky));
     keys.extend(health_keys(health));
     keys.extend(closing_keys(down, drain));
-    keys.push(("rebalance.rest", time(*rest)));
+    keys.extend(rebalance_keys(rebalance));
     let inherited = timeouts(base);
     keys.extend(timeouts(own).into_iter().filter(|own| !inherited.contains(own)));
     keys
@@ -248,12 +248,11 @@ fn sticky_keys(sticky: &Sticky) -> Keys {
     match ip_hash {
         IpHash::Nginx => keys.push(("sticky.ip_hash.algorithm", quoted("nginx"))),
         IpHash::Rendezvous { ipv4_prefix, ipv6_prefix, bound } => {
-            let bound = bound.map(|hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100));
             keys.extend([
                 ("sticky.ip_hash.algorithm", quoted("rendezvous")),
                 ("sticky.ip_hash.ipv4_prefix", ipv4_prefix.to_string()),
                 ("sticky.ip_hash.ipv6_prefix", ipv6_prefix.to_string()),
-                ("sticky.ip_hash.bound", or_off(bound)),
+                ("sticky.ip_hash.bound", or_off(bound.map(ratio))),
             ]);
         }
     }
@@ -281,6 +280,25 @@ fn closing_keys(down: &Down, drain: &Drain) -> Keys {
         ("drain.deadline", time(*deadline)),
     ]);
     keys
+}
+
+fn rebalance_keys(rebalance: &Rebalance) -> Keys {
+    let Rebalance { max_skew, rate: Rate { events, per }, rest } = rebalance;
+    let per = match per.as_secs() {
+        1 => "s",
+        60 => "m",
+        _ => "h",
+    };
+    vec![
+        ("rebalance.max_skew", or_off(max_skew.map(ratio))),
+        ("rebalance.rate", quoted(&format!("{events}/{per}"))),
+        ("rebalance.rest", time(*rest)),
+    ]
+}
+
+/// Hundredths as a number.
+fn ratio(hundredths: u32) -> String {
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 fn health_keys(health: &Health) -> Keys {

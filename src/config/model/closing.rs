@@ -1,4 +1,5 @@
-//! `[upstream.NAME.down]` and `[upstream.NAME.drain]`: how the tunnels of an instance are closed when it is to carry none.
+//! `[upstream.NAME.down]`, `[upstream.NAME.drain]` and `[upstream.NAME.rebalance]`: how the tunnels of an instance are closed when it
+//! is to carry none, or fewer.
 
 use std::time::Duration;
 
@@ -44,4 +45,31 @@ pub struct Drain {
     pub close_code: u16,
     /// What is open so long after the begin is cut; 1 s to 7 days.
     pub deadline: Duration,
+}
+
+/// How clients are moved to instances that carry less.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebalance {
+    /// Tunnels beyond so many hundredths of an instance's fair share are closed, 101 to 10 000; `None` = off.
+    pub max_skew: Option<u32>,
+    /// How fast, over the whole upstream.
+    pub rate: Rate,
+    /// A client that was moved, for whatever reason, does not come back for so long, and is not moved again; up to a day.
+    pub rest: Duration,
+}
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// 1 to 1 000 000 000
+    pub events: u32,
+    /// A second, a minute or an hour.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// The time between two of them, at least a nanosecond.
+    pub fn pause(self) -> Duration {
+        (self.per / self.events.max(1)).max(Duration::from_nanos(1))
+    }
 }

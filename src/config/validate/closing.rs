@@ -1,10 +1,13 @@
-//! `[upstream.NAME.down]` and `[upstream.NAME.drain]`: how the tunnels of an instance are closed when it is to carry none.
+//! `[upstream.NAME.down]`, `[upstream.NAME.drain]` and `[upstream.NAME.rebalance]`: how the tunnels of an instance are closed when it
+//! is to carry none, or fewer.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use super::super::model::{Down, Drain, WhenDown};
-use super::super::raw::{Rate, Table, choice, duration, number_of, rate, show_duration, text};
+use super::super::model::{self, Down, Drain, Rebalance, WhenDown};
+use super::super::raw::{Rate, Table, choice, duration, number_of, off_or, rate, ratio, show_duration, text};
 use super::super::report::Problem;
+use super::sticky::hundredths;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -51,6 +54,24 @@ pub(super) fn drain(upstream: &mut Table<'_>) -> Drain {
     }
     table.finish();
     drain
+}
+
+/// `[upstream.NAME.rebalance]`, and where the document says `max_skew`.
+pub(super) fn rebalance(upstream: &mut Table<'_>) -> (Rebalance, Option<Range<usize>>) {
+    let mut table = upstream.table_or_off("rebalance", Some("{ max_skew = \"off\" }"));
+    let ten = Rate { events: 10, per: SECOND, burst: None };
+    let max_skew = table.get("max_skew", None, off_or(ratio(1.01..=100.0))).map(hundredths);
+    let Rate { events, per, .. } = table.get("rate", ten, text(|text| rate(text, false)));
+    let rest = table.get("rest", 600 * SECOND, duration(Duration::ZERO..=DAY));
+    if let (Some(_), true, Some(span)) = (max_skew, rest.is_zero(), table.value_span("rest")) {
+        let title =
+            format!("`{}`: a client that is moved may come right back, to be moved again", table.name());
+        table.walk().report_if_whole(Problem::warning(span, title, "delete this line, or write \"10m\""));
+    }
+    let span = table.value_span("max_skew");
+    table.finish();
+    let rate = model::Rate { events: u32::try_from(events).unwrap_or(u32::MAX), per };
+    (Rebalance { max_skew, rate, rest }, span)
 }
 
 /// Whole closes in a second, at least one.

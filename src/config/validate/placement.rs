@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::model::{InstanceState, StickyKey, Upstream};
+use super::super::model::{InstanceState, IpHash, StickyKey, Upstream};
 use super::super::raw::Table;
 use super::super::report::Problem;
 
@@ -23,13 +23,20 @@ const ADDRESS: &str = "write \"ip_hash\": trusted_proxies says whose word on the
 /// Parameters that Engine.IO writes itself: they tell requests apart, not clients.
 const OF_ENGINE_IO: &[&str] = &["EIO", "transport", "t", "j", "b64", "sid"];
 
-/// `keys`: where the document has the keys of `sticky.by`; empty when it leaves them to the default.
-pub(super) fn check(table: &Table<'_>, upstream: &Upstream, keys: &[Range<usize>]) {
+/// `keys`: where the document has the keys of `sticky.by`; empty when it leaves them to the default. `max_skew`: where it has that of
+/// `rebalance`.
+pub(super) fn check(
+    table: &Table<'_>,
+    upstream: &Upstream,
+    keys: &[Range<usize>],
+    max_skew: Option<&Range<usize>>,
+) {
     let note = Note { table, by: format!("`{}.sticky.by`", table.name()) };
     order(&note, upstream, keys);
     fields(&note, upstream, keys);
     balance(&note, upstream);
     instances(&note, upstream);
+    rebalance(&note, upstream, max_skew);
 }
 
 /// Where warnings go, and what they call `sticky.by`.
@@ -117,4 +124,28 @@ fn instances(note: &Note<'_, '_>, upstream: &Upstream) {
         let title = format!("every instance of `{name}` is a backup: that is as if none were");
         note.warn(&span, title, "delete backup = true in those that are to take clients first");
     }
+}
+
+/// Keys that place a client that is moved wherever they point, be that full or not.
+fn rebalance(note: &Note<'_, '_>, upstream: &Upstream, span: Option<&Range<usize>>) {
+    let (Some(max_skew), Some(span)) = (upstream.rebalance.max_skew, span) else { return };
+    let hashes = |key: &&StickyKey| !matches!(key, StickyKey::Sid | StickyKey::Cookie);
+    let Some(key) = upstream.sticky.by.iter().find(hashes) else { return };
+    let label = match (key, upstream.sticky.ip_hash) {
+        (StickyKey::IpHash, IpHash::Rendezvous { bound: Some(bound), .. }) if bound <= max_skew => return,
+        (StickyKey::IpHash, IpHash::Rendezvous { bound: Some(_), .. }) => {
+            let title = "`sticky.ip_hash.bound` lets instances carry more than this: they would be filled as they are emptied";
+            return note.warn(span, title, "write a number that is not smaller than the bound");
+        }
+        (StickyKey::IpHash, IpHash::Rendezvous { bound: None, .. }) => {
+            "add sticky.ip_hash.bound = 1.25, or take \"ip_hash\" out of sticky.by"
+        }
+        _ => "more clients are moved than would have to be; \"off\" moves none",
+    };
+    let title = format!(
+        "\"{}\" in {} sends a client that is moved to the next instance of its hash, whatever that carries",
+        key.name(),
+        note.by
+    );
+    note.warn(span, title, label);
 }

@@ -228,7 +228,7 @@ fn check_use(table: &Table<'_>, by: &[StickyKey]) {
 
 /// Of a ratio between 1.01 and 100; rounded, so that placement needs no floating point.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "101 to 10 000")]
-fn hundredths(ratio: f64) -> u32 {
+pub(super) fn hundredths(ratio: f64) -> u32 {
     (ratio * 100.0).round() as u32
 }
 

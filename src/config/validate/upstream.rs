@@ -12,7 +12,7 @@ use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
 use super::super::report::Problem;
-use super::{address, closing, health, later, names, placement, sticky, timeouts};
+use super::{address, closing, health, names, placement, sticky, timeouts};
 
 const MOST_UPSTREAMS: usize = 1000;
 const MOST_INSTANCES: usize = 1000;
@@ -95,7 +95,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
     let sticky::Read { sticky, cookie, by } = sticky::read(&mut table, name.get_ref());
     let health = health::read(&mut table, &engine_io_paths);
     let (down, drain) = (closing::down(&mut table), closing::drain(&mut table));
-    let rest = later::rebalance(&mut table);
+    let (rebalance, max_skew) = closing::rebalance(&mut table);
     let timeouts::Read { timeouts, spans } = timeouts::overrides(&mut table, base);
     let places = instances.iter().map(Spanned::span).collect();
     let upstream = Upstream {
@@ -111,10 +111,10 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         health,
         down,
         drain,
-        rest,
+        rebalance,
         timeouts,
     };
-    placement::check(&table, &upstream, &by);
+    placement::check(&table, &upstream, &by, max_skew.as_ref());
     table.finish();
     Read { upstream, span: name.span(), instances: places, timeouts: spans, cookie }
 }

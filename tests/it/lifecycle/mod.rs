@@ -2,6 +2,7 @@
 
 mod down;
 mod drain;
+mod rebalance;
 mod reload;
 
 use std::fmt::Display;
