@@ -56,7 +56,7 @@ if (values.help) {
 const known = (text, among) => text.split(',').map((name) => (name in among ? name : usage(`there is no ${name}: ${Object.keys(among).join(', ')}`)));
 const [faults, proxies] = [known(values.only, FAULTS), known(values.proxies, PEERS)];
 const [tunnels, runs] = [values.tunnels, values.runs].map((text) => (/^[1-9]\d{0,3}$/.test(text) ? Number(text) : usage(`not a number from 1 to 9999: ${text}`)));
-if (tunnels < 7) usage('at least 7 tunnels: their addresses are those of the other clients');
+if (tunnels < 8) usage('at least 8 tunnels: their addresses are those of the other clients');
 
 const say = (text) => console.error(`${new Date().toISOString().slice(11, 19)}  ${text}`);
 // Whatever goes wrong: children and namespaces are seen to when the process exits.
@@ -98,8 +98,8 @@ if (values.json) {
 }
 const merged = Object.fromEntries(faults.map((fault) => [fault, typeof results[fault] === 'string' ? results[fault] : Object.fromEntries(proxies.map((proxy) => [proxy, merge(results[fault][proxy])]))]));
 console.log(`${tunnels} tunnels at the instance that fails; times after the fault, ${runs === 1 ? 'one run' : `medians of ${runs} runs`}; ${cpus().length} CPUs, load ${loadavg()[0].toFixed(1)} at the end.
-A held WebSocket: first / median / last to be told, and how; FIN and RST: without a Close frame. A new client: from the address and
-with the cookie of one that was there, in a loop; the median of five, and the slowest.
+A held WebSocket: first / median / last to be told, and how; FIN and RST: without a Close frame. Clients that
+arrive: of an address, or with a cookie, that belongs to the instance, in a loop until another one answers; the median of three / the slowest.
 `);
 console.log(table(merged, proxies, titles, Object.fromEntries(faults.map((fault) => [fault, FAULTS[fault].title]))));
 process.exit(0);

@@ -16,6 +16,9 @@ import { Tunnel, address, arrive, ask, listen, now, park } from '../support/wire
  *   patience   seconds that anything is waited for
  *   speaking   so many of the held tunnels say something every half second; none: it would make no difference
  *   namespace  the victim lives in one
+ *   lives      it is not dead: whoever is there should be left alone
+ *   spare      its listening socket must outlive its listening
+ *   direct     so many tunnels beside the proxy, which show what the kernel does
  *   names, victims   instances; the first two by default, and the first
  *   lines      what stickyd's file says of it beyond the defaults
  *   alone      clocks matter: nothing else runs meanwhile
@@ -46,6 +49,7 @@ export const FAULTS = {
     title: 'it accepts no more, and its queue is full; what is open works',
     spare: true,
     strike: (victim) => victim.deafen(),
+    lives: true,
     patience: 40,
     speaking: 10,
   },
@@ -53,6 +57,7 @@ export const FAULTS = {
     title: 'its health path says 500 (Redis is away); it works',
     lines: '[upstream.app.health]\ncheck = "http"\npath = "/health"',
     strike: (victim) => victim.order('/unwell'),
+    lives: true,
     patience: 12,
     speaking: 10,
   },
@@ -64,12 +69,14 @@ export const FAULTS = {
   late: {
     title: 'it answers everything after 3 s',
     strike: (victim) => victim.order('/late?3000'),
+    lives: true,
     patience: 20,
     speaking: 10,
   },
   busy: {
     title: 'its event loop is blocked for 3 s at a time',
     strike: (victim) => victim.order('/busy?3000'),
+    lives: true,
     patience: 20,
     speaking: 10,
   },
@@ -82,12 +89,14 @@ export const FAULTS = {
     speaking: 10,
   },
   all: { title: 'all are killed, and come back after 8 s', alone: true, run: allDown },
-  vanished: { title: 'the client vanishes, its instance pings it every 2 s', patience: 90, run: (...args) => vanished(2_000, ...args) },
-  'vanished-unasked': { title: 'the client vanishes, its instance says nothing', patience: 90, run: (...args) => vanished(3_600_000, ...args) },
+  vanished: { title: 'the client vanishes, its instance pings it every 2 s', patience: 90, run: (...args) => vanished('2000', ...args) },
+  'vanished-unasked': { title: 'the client vanishes, its instance says nothing', patience: 90, run: (...args) => vanished('', ...args) },
 };
 
 for (const name of ['drop', 'vanished', 'vanished-unasked']) FAULTS[name].needs = whyNot;
 
+/** Clients of each kind that arrive. */
+const SEVERAL = 3;
 /** How long everything is left alone before the fault: the first checks are over, and what instances say at the begin is said. */
 const SETTLE = 1_500;
 /** A tunnel that was not told anything is asked this long whether it works. */
@@ -165,12 +174,13 @@ async function strikeOne(kind, { fault, tunnels, atEnd }) {
   const deadline = since + fault.patience * 1_000;
   const struck = Promise.all(instances.filter(({ name }) => victims.includes(name)).map(fault.strike));
   const within = (ended) => Promise.race([ended, pause(deadline - now()).then(() => null)]);
-  const newcomers = Promise.all([2, 3, 4, 5, 6].map((n) => arrive(to, { ...as(held[n]), not: victims, until: deadline, every: 20 })));
-  const [closed, polled, streamed, arrived] = await Promise.all([
+  const arriving = (first, who) => Promise.all(held.slice(first, first + SEVERAL).map((tunnel) => arrive(to, { ...who(tunnel), not: victims, until: deadline })));
+  const [closed, polled, streamed, fresh, bound] = await Promise.all([
     Promise.all(held.map(({ ended }) => within(ended))),
     within(poller.ended),
     within(stream.ended),
-    newcomers,
+    arriving(2, ({ from }) => ({ from })),
+    arriving(2 + SEVERAL, as),
     struck,
   ]);
 
@@ -186,16 +196,21 @@ async function strikeOne(kind, { fault, tunnels, atEnd }) {
       patience: fault.patience,
     };
   };
-  const one = (end) => ({ kind: 'one', after: end && after(end.at), how: end?.how ?? null, patience: fault.patience });
-  const times = arrived.map(({ at }) => (at === null ? Infinity : after(at))).sort((a, b) => a - b);
-  const seen = {};
-  for (const { seen: some } of arrived) for (const [how, count] of Object.entries(some)) seen[how] = (seen[how] ?? 0) + count;
+  const lives = fault.lives ?? false;
+  const one = (end) => ({ kind: 'one', after: end && after(end.at), how: end?.how ?? null, patience: fault.patience, lives });
+  const elsewhere = (arrived) => {
+    const times = arrived.map(({ at }) => (at === null ? Infinity : after(at))).sort((a, b) => a - b);
+    const seen = {};
+    for (const { seen: some } of arrived) for (const [how, count] of Object.entries(some)) seen[how] = (seen[how] ?? 0) + count;
+    return { kind: 'new', median: times[times.length >> 1], last: times.at(-1), seen, patience: fault.patience };
+  };
   const result = {
     [speaking ? 'held WebSocket, silent' : 'held WebSocket']: told(closed.slice(0, tunnels), works.slice(0, tunnels)),
     ...(speaking && { 'held WebSocket, speaks': told(closed.slice(tunnels), works.slice(tunnels)) }),
     'parked poll': one(polled),
     'event stream': one(streamed),
-    'new client': { kind: 'new', median: times[times.length >> 1], last: times.at(-1), seen, patience: fault.patience },
+    'new client from an address of it': elsewhere(fresh),
+    'its client again, with its cookie': elsewhere(bound),
   };
   if (direct.length) {
     const ends = (await Promise.all(direct.map(({ ended }) => within(ended)))).filter(Boolean);
@@ -249,9 +264,10 @@ async function allDown(kind, { atEnd }) {
 const HOLDER = fileURLToPath(new URL('holder.mjs', import.meta.url));
 
 /** Clients whose packets vanish: when does their instance hear that they are gone? */
-async function vanished(pingInterval, kind, { fault, atEnd }) {
+async function vanished(sayEvery, kind, { fault, atEnd }) {
   const count = 20;
-  const env = { PING_INTERVAL: String(pingInterval), PING_TIMEOUT: '3600000' };
+  // The heartbeats of Engine.IO would not do: after one that is not answered there is no other. So it pings by a message.
+  const env = { PING_INTERVAL: '3600000', SAY_EVERY: sayEvery };
   const [instance] = await startInstances(['one'], atEnd, { env });
   const namespace = new Namespace();
   atEnd(() => namespace.remove());
@@ -272,11 +288,15 @@ async function vanished(pingInterval, kind, { fault, atEnd }) {
     await pause(200);
     ({ ended } = await instance.order('/'));
   }
-  const times = ended.map((at) => at - since).sort((a, b) => a - b);
-  return {
-    'the instance is told': {
+  const told = (times) => {
+    times.sort((a, b) => a - b);
+    return {
       kind: 'tunnels', count, told: times.length, hows: times.length ? ['gone'] : [],
       first: times[0] ?? null, median: times[times.length >> 1] ?? null, last: times.at(-1) ?? null, working: 0, patience: fault.patience,
-    },
+    };
+  };
+  return {
+    'its instance is told': told(ended.map(({ at }) => at - since)),
+    ...(sayEvery && { 'the same, from the first ping that was lost': told(ended.map(({ at, said }) => at - said.find((moment) => moment > since))) }),
   };
 }

@@ -37,11 +37,16 @@ const CELLS = {
     const times = `${hows.join(', ')}: ${time(first)} / ${time(median)} / ${time(last)}`;
     return rest === 0 ? times : `${told} ${times}; ${rest} ${fate}`;
   },
-  one: ({ after, how, patience }) => (after === null ? `nothing in ${patience} s` : `${how} after ${time(after)}`),
+  one({ after, how, patience, lives }) {
+    if (after !== null) return `${how} after ${time(after)}`;
+    return lives ? 'kept' : `**not told in ${patience} s**`;
+  },
   new({ first, median, last, seen, patience }) {
     const errors = Object.entries(seen).map(([how, count]) => `${count} x ${how}`).join(', ');
     const times = [first, median, last].filter((moment) => moment !== undefined && moment !== null);
-    const when = times[0] === Infinity ? `**never in ${patience} s**` : `served ${first === undefined ? 'elsewhere ' : ''}after ${times.map(time).join(' / ')}`;
+    const stays = Object.keys(seen).join() === 'by the same';
+    if (stays && times[0] === Infinity) return 'served by the same all the time';
+    const when = times[0] === Infinity ? `**not in ${patience} s**` : `served ${first === undefined ? 'elsewhere ' : ''}after ${times.map(time).join(' / ')}`;
     return errors ? `${when} (${errors})` : when;
   },
   refused: ({ seen, slowest }) => `${Object.keys(seen).join(', ')}; the slowest after ${time(slowest)}`,

@@ -4,11 +4,11 @@
 import { createServer } from 'node:http';
 import { Server } from 'socket.io';
 
-const { NAME, HOST, PORT, CONTROL, LISTEN_FD, PING_INTERVAL, PING_TIMEOUT, HANDSHAKE_MS, MESSAGE_MS } = process.env;
+const { NAME, HOST, PORT, CONTROL, LISTEN_FD, PING_INTERVAL, PING_TIMEOUT, SAY_EVERY, HANDSHAKE_MS, MESSAGE_MS } = process.env;
 
 const state = { well: true, resets: false, late: 0 };
 const sockets = new Set();
-/** When sessions ended, in milliseconds since the epoch. */
+/** Of sessions that ended: when, and when each was told something (`SAY_EVERY`), in milliseconds since the epoch. */
 const ended = [];
 
 const clock = new Int32Array(new SharedArrayBuffer(4));
@@ -46,7 +46,17 @@ const io = new Server(http, {
 const name = (headers) => { headers['x-instance'] = NAME; };
 io.engine.on('initial_headers', name);
 io.engine.on('headers', name);
-io.engine.on('connection', (session) => session.on('close', () => ended.push(Date.now())));
+io.engine.on('connection', (session) => {
+  const said = [];
+  const speaking = SAY_EVERY && setInterval(() => {
+    session.send('2["tick"]');
+    said.push(Date.now());
+  }, Number(SAY_EVERY));
+  session.on('close', () => {
+    clearInterval(speaking);
+    ended.push({ at: Date.now(), said });
+  });
+});
 io.on('connection', (socket) => {
   socket.emit('hello', NAME);
   socket.on('echo', (...args) => {

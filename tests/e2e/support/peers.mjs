@@ -141,12 +141,18 @@ defaults
 frontend clients
   bind ${host}:${port} backlog 4096 tcp-ut 60s
   option clitcpka
+  clitcpka-idle 30s
+  clitcpka-intvl 10s
+  clitcpka-cnt 3
   default_backend app
 backend app
   balance source
   hash-type consistent
   cookie place insert indirect nocache
   option srvtcpka
+  srvtcpka-idle 30s
+  srvtcpka-intvl 10s
+  srvtcpka-cnt 3
   option httpchk GET /health
   default-server ${check} tcp-ut 60s
 ${instances.map(({ name, host, port }) => `  server ${name} ${host}:${port} cookie ${name}`).join('\n')}

@@ -128,10 +128,7 @@ export class Tunnel {
 
   /** Asks every so often from now on; what is not answered is no matter. */
   speak(every) {
-    const timer = setInterval(() => {
-      this.#waiting.clear();
-      this.ask();
-    }, every);
+    const timer = setInterval(() => this.ask(), every);
     this.ended.then(() => clearInterval(timer));
   }
 
@@ -202,9 +199,10 @@ export async function arrive(to, { from, cookie, not, until, every = 20 }) {
   const seen = {};
   const isOver = () => now() > until;
   while (!isOver()) {
-    const { status, failed, instance, at } = await ask(to, POLL, { from, cookie, within: Math.min(20_000, until - now()) });
+    const within = Math.min(20_000, until - now());
+    const { status, failed, instance, at } = await ask(to, POLL, { from, cookie, within });
     if (status === 200 && !not.includes(instance)) return { at, instance, seen };
-    if (!isOver()) {
+    if (within === 20_000 || failed !== 'silence') {
       const how = status === 200 ? 'by the same' : String(status ?? failed);
       seen[how] = (seen[how] ?? 0) + 1;
       await pause(every);
