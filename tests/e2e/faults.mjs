@@ -5,7 +5,7 @@
 // stickyd runs with its defaults; the others as well configured for this job as they can be (`support/peers.mjs`). Every
 // fault has instances and proxies of its own. Namespaces need root; nothing outlives the run.
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { cpus, loadavg } from 'node:os';
 import { spawnSync } from 'node:child_process';
@@ -57,6 +57,8 @@ const known = (text, among) => text.split(',').map((name) => (name in among ? na
 const [faults, proxies] = [known(values.only, FAULTS), known(values.proxies, PEERS)];
 const [tunnels, runs] = [values.tunnels, values.runs].map((text) => (/^[1-9]\d{0,3}$/.test(text) ? Number(text) : usage(`not a number from 1 to 9999: ${text}`)));
 if (tunnels < 8) usage('at least 8 tunnels: their addresses are those of the other clients');
+
+if (proxies.includes('stickyd') && !existsSync(binary)) usage(`${binary} is not there: cargo build --release, or name another by STICKYD_BIN`);
 
 const say = (text) => console.error(`${new Date().toISOString().slice(11, 19)}  ${text}`);
 // Whatever goes wrong: children and namespaces are seen to when the process exits.
