@@ -24,6 +24,7 @@ const USAGE = `usage: node tests/e2e/cascade.mjs [OPTION ...]
   --handshake MS,...     that a handshake occupies an instance for: one run for each (20)
   --busy PERCENT         of each instance's time that messages take before the death (60)
   --seconds N            that are looked at after the death (30)
+  --stickyd LINES        of stickyd's upstream, e.g. 'max_handshakes = 16': without, its defaults
   --quiet                only the summary, without a line for each second
   --json FILE            everything that was seen
   --help
@@ -46,6 +47,7 @@ try {
       handshake: { type: 'string', default: '20' },
       busy: { type: 'string', default: '60' },
       seconds: { type: 'string', default: '30' },
+      stickyd: { type: 'string', default: '' },
       quiet: { type: 'boolean', default: false },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -165,7 +167,7 @@ async function run(kind, handshake) {
     await instance.start();
     return instance;
   }));
-  const proxy = await startPeer(kind, instances);
+  const proxy = await startPeer(kind, instances, { lines: values.stickyd });
   const counts = new Counts();
   const all = [];
   const tunnelsAt = (name) => all.filter(({ tunnel }) => tunnel?.instance === name).length;

@@ -91,7 +91,7 @@ http {
   }
 }
 `,
-    states: ({ instances, log }) => {
+    states: async ({ instances, log }) => {
       // It says in its log whom it passes over for the next fail_timeout, and nothing else.
       const lines = log().split('\n').filter((line) => line.includes('temporarily disabled'));
       const isOut = ({ host, port }) => lines.some((line) => line.includes(`http://${host}:${port}/`) && Date.now() - Date.parse(line.slice(0, 19).replaceAll('/', '-').replace(' ', 'T')) < 10_000);
