@@ -23,6 +23,7 @@ const USAGE = `usage: node tests/e2e/cascade.mjs [OPTION ...]
   --clients N            at each of them (200)
   --handshake MS,...     that a handshake occupies an instance for: one run for each (20)
   --busy PERCENT         of each instance's time that messages take before the death (60)
+  --every MS             that a client says something; then a message takes as long as makes up for it (a message takes 1 ms)
   --seconds N            that are looked at after the death (30)
   --stickyd LINES        of stickyd's upstream, e.g. 'max_handshakes = 16': without, its defaults
   --quiet                only the summary, without a line for each second
@@ -46,6 +47,7 @@ try {
       clients: { type: 'string', default: '200' },
       handshake: { type: 'string', default: '20' },
       busy: { type: 'string', default: '60' },
+      every: { type: 'string', default: '0' },
       seconds: { type: 'string', default: '30' },
       stickyd: { type: 'string', default: '' },
       quiet: { type: 'boolean', default: false },
@@ -61,7 +63,7 @@ if (values.help) {
   process.exit(0);
 }
 const number = (text) => (/^\d{1,5}$/.test(text) ? Number(text) : usage(`not a number: ${text}`));
-const [each, busy, seconds] = [values.clients, values.busy, values.seconds].map(number);
+const [each, busy, seconds, slowly] = [values.clients, values.busy, values.seconds, values.every].map(number);
 const NAMES = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight'].slice(0, number(values.instances));
 if (NAMES.length < 3) usage('a cascade needs three instances');
 const clients = each * NAMES.length;
@@ -75,7 +77,9 @@ process.on('unhandledRejection', (error) => {
 });
 
 const say = (text) => console.error(`${new Date().toISOString().slice(11, 19)}  ${text}`);
-const MESSAGE_MS = 1;
+/** How often a client says something, and how long that takes, so that all together take `busy` of an instance. */
+const EVERY = slowly || Math.round(each * 100 / busy);
+const MESSAGE_MS = slowly ? slowly * busy / 100 / each : 1;
 
 /** One client for as long as the run lasts: it says something every so often, and comes back. */
 class Client {
@@ -112,6 +116,8 @@ class Client {
   async #use() {
     const { tunnel } = this;
     const asking = (async () => {
+      // Until all are there nobody speaks: how they came to be there is not the question.
+      await this.counts.begun;
       await pause(Math.random() * this.every);
       let over = false;
       tunnel.ended.then(() => { over = true; });
@@ -135,6 +141,7 @@ class Counts {
   errors = {};
   losses = {};
   over = false;
+  begun = new Promise((resolve) => { this.begin = resolve; });
 
   answer(ms) {
     this.answers.push(ms);
@@ -159,8 +166,6 @@ class Counts {
 const list = (counts) => Object.entries(counts).map(([what, count]) => `${count} x ${what}`).join(', ') || '-';
 
 async function run(kind, handshake) {
-  // Each client says something every so often, so that all together take `busy` of an instance.
-  const every = Math.round(each * MESSAGE_MS * 100 / busy);
   const env = { HANDSHAKE_MS: String(handshake), MESSAGE_MS: String(MESSAGE_MS) };
   const instances = await Promise.all(NAMES.map(async (name) => {
     const instance = await startMortal(name, { env });
@@ -173,12 +178,13 @@ async function run(kind, handshake) {
   const tunnelsAt = (name) => all.filter(({ tunnel }) => tunnel?.instance === name).length;
   // At a pace that they can bear.
   for (let n = 0; n < clients; n += 1) {
-    const client = new Client(proxy.to, address(n + 1), every, counts);
+    const client = new Client(proxy.to, address(n + 1), EVERY, counts);
     all.push(client);
     client.live();
     await pause(Math.max(2, handshake / NAMES.length * 2.5));
   }
   for (let n = 0; n < 100 && all.some(({ tunnel }) => !tunnel); n += 1) await pause(100);
+  counts.begin();
   await pause(3_000);
   for (const client of all) Object.assign(client, { losses: 0, lostAt: null });
   const before = counts.take();
@@ -186,7 +192,7 @@ async function run(kind, handshake) {
   const bereft = all.filter(({ tunnel }) => tunnel?.instance === 'one');
   const others = all.filter(({ tunnel }) => tunnel && tunnel.instance !== 'one');
   for (const client of all) client.back = (at) => { client.backAt ??= client.losses > 0 ? at : null; };
-  say(`${kind}, ${handshake} ms: ${NAMES.map((name) => `${name} ${home[name]}`).join(', ')} tunnels; ${list(before.errors)} on the way there`);
+  say(`${kind}, ${handshake} ms: ${NAMES.map((name) => `${name} ${home[name]}`).join(', ')} tunnels; lost before: ${list(before.losses)}, refused: ${list(before.errors)}`);
 
   if (!values.quiet) {
     console.log(`\n### ${PEERS[kind].title}, ${handshake} ms a handshake\n`);
@@ -235,7 +241,7 @@ for (const handshake of handshakes) for (const kind of proxies) results.push(awa
 
 const time = (ms) => (ms === null ? '-' : `${(ms / 1_000).toFixed(1)} s`);
 console.log(`
-${clients} clients at ${NAMES.length} instances, whose messages take ${busy} % of each; one is killed. ${seconds} s after it; ${cpus().length} CPUs, load ${loadavg()[0].toFixed(1)}
+${clients} clients at ${NAMES.length} instances, whose messages take ${busy} % of each (one every ${EVERY / 1_000} s); one is killed. ${seconds} s after it; ${cpus().length} CPUs, load ${loadavg()[0].toFixed(1)}
 
 | a handshake takes | proxy | survivors declared down | degraded, or passed over | tunnels of survivors lost | lost once more | tries refused | back: median / last | without at the end |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |`);
