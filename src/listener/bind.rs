@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::holder;
 use crate::config::model::{ListenAddress, Listener};
-use crate::upstream::connect::keep_alive;
+use crate::upstream::connect::{given_up, keep_alive};
 
 /// Bytes for a client that the kernel takes before the client's network has taken them. It bounds what slow readers cost in
 /// kernel memory, and lets their progress be seen: without it a socket says "writable" again only after megabytes.
@@ -126,7 +126,7 @@ fn tcp_socket(address: SocketAddr, share: bool, unacked: Duration) -> io::Result
         socket.set_only_v6(address.ip() != Ipv6Addr::UNSPECIFIED)?;
     }
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(unacked))?;
+    socket.set_tcp_user_timeout(Some(given_up(unacked)))?;
     socket.set_tcp_keepalive(&keep_alive(unacked))?;
     socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.bind(&address.into())?;

@@ -3,7 +3,7 @@
 //! ```text
 //!              first check passes, `rise` in a row later
 //! Unknown ------------------------------------------------> Up
-//!    |  answers, but not as it should, or late: `fall` in a row
+//!    |  answers, but not as it should, or late, or its tunnels speak: `fall` in a row
 //!    |-----------------------------------------------------> Degraded   no new clients, nothing ends
 //!    |  cannot be reached, or says nothing: `fall` in a row
 //!    '-----------------------------------------------------> Down       nothing new, bindings are re-made
@@ -46,8 +46,10 @@ pub enum Event {
     Unfit(String),
     /// No connection, or none that lived until an answer: why, for people.
     Lost(String),
-    /// There was no answer in time; the check still waits for one.
+    /// There was no answer in time, nor anything else of it; the check still waits for one.
     Late,
+    /// The same, but its tunnels spoke meanwhile: it is busy, not dead.
+    Busy,
     /// An answer of any kind came after [`Event::Late`], so long after the check began.
     Answered(Duration),
     /// The check could not be made, which says nothing of the instance.
@@ -149,7 +151,8 @@ impl Health {
     pub fn hear(&mut self, check: u64, event: Event, now: Duration) -> Option<Change> {
         if self.failures == 0 {
             // Should this one be the first.
-            let waited = if event == Event::Late { self.rules.timeout } else { Duration::ZERO };
+            let waited =
+                if matches!(event, Event::Late | Event::Busy) { self.rules.timeout } else { Duration::ZERO };
             self.failing_since = now.saturating_sub(waited);
         }
         let change = match event {
@@ -158,8 +161,9 @@ impl Health {
             Event::Unfit(what) => self.unfit(check, &what),
             Event::Lost(what) => self.lost(&what),
             // One that began later has been answered meanwhile: this silence is old.
-            Event::Late if check < self.answered => None,
+            Event::Late | Event::Busy if check < self.answered => None,
             Event::Late => self.lost(&format!("no answer within {:?}", self.rules.timeout)),
+            Event::Busy => self.busy(),
             Event::Answered(after) => self.answered_late(check, after),
         };
         if self.is_undecided() {
@@ -233,6 +237,21 @@ impl Health {
             State::Up if self.failures >= self.rules.fall => {
                 let slow = self.slow.map(|after| format!("answered after {after:?}"));
                 self.become_of(State::Degraded, self.say(self.failures, slow.as_deref().unwrap_or(what)))
+            }
+            State::Up | State::Degraded => None,
+        }
+    }
+
+    /// As one that answers late, however long its answer takes.
+    fn busy(&mut self) -> Option<Change> {
+        let what = format!("no answer within {:?}, though its tunnels speak", self.rules.timeout);
+        self.losses = 0;
+        self.failed();
+        match self.state {
+            State::Down => self.become_of(State::Degraded, what),
+            State::Unknown => self.become_of(State::Degraded, self.say(self.failures, &what)),
+            State::Up if self.failures >= self.rules.fall => {
+                self.become_of(State::Degraded, self.say(self.failures, &what))
             }
             State::Up | State::Degraded => None,
         }

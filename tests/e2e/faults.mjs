@@ -1,81 +1,107 @@
-// What clients see when an instance dies or hangs, by the clock: a table for people, against real Socket.IO instances.
+// What clients see when an instance fails, by the clock, beside nginx and HAProxy: a table for people.
 //
-//   STICKYD_BIN=target/release/stickyd node tests/e2e/faults.mjs [TUNNELS]
+//   node tests/e2e/faults.mjs --help
 //
-// Every setting is the default. Each fault has a cluster and a proxy of its own.
+// stickyd runs with its defaults; the others as well configured for this job as they can be (`support/peers.mjs`). Every
+// fault has instances and proxies of its own. Namespaces need root; nothing outlives the run.
 
-import { createRequire } from 'node:module';
-import { startCluster } from './support/cluster.mjs';
-import { pause } from './support/processes.mjs';
-import { startProxy } from './support/proxy.mjs';
-import { address } from './support/site.mjs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { cpus, loadavg } from 'node:os';
+import { spawnSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { FAULTS, observe } from './faults/faults.mjs';
+import { merge, table } from './faults/table.mjs';
+import { PEERS } from './support/peers.mjs';
+import { callersDirectory } from './support/processes.mjs';
+import { binary } from './support/proxy.mjs';
 
-const require = createRequire(new URL('node_modules/engine.io-client/package.json', import.meta.url));
-// It is the client's dependency, not ours.
-const { WebSocket } = require('ws');
+const USAGE = `usage: node tests/e2e/faults.mjs [OPTION ...]
 
-const TUNNELS = Number(process.argv[2] ?? 100);
-/** Nothing is waited for any longer. */
-const PATIENCE = 15_000;
+  --only FAULT,...       ${Object.keys(FAULTS).join(', ')}
+  --proxies PROXY,...    ${Object.keys(PEERS).join(', ')}; default: stickyd,nginx,haproxy
+  --tunnels N            held at the instance that fails (100)
+  --runs N               of each fault; medians are shown (1)
+  --json FILE            everything that was seen, run by run
+  --help
 
-const FAULTS = {
-  SIGKILL: (cluster) => cluster.killInstance('one'),
-  SIGSTOP: (cluster) => cluster.stopInstance('one'),
-};
+STICKYD_BIN names the build that is measured (target/debug/stickyd). Faults on which clocks matter run alone, the others
+for all proxies at once. Everything with one run takes about eight minutes.
+`;
 
-/** A bare WebSocket of Socket.IO, past its CONNECT: `{ instance, closed: Promise<{ after, code }> }`. */
-function open(url, n, since) {
-  return new Promise((resolve, reject) => {
-    const socket = new WebSocket(`${url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`, { headers: { 'x-forwarded-for': address(n) } });
-    const closed = new Promise((resolve) => {
-      socket.once('close', (code) => resolve({ after: Date.now() - since.at, code }));
-    });
-    socket.once('error', reject);
-    socket.on('message', (data) => {
-      const text = String(data);
-      if (text.startsWith('0{')) socket.send('40');
-      if (text === '2') socket.send('3');
-      const [, name] = /^42\["hello","(\w+)"/.exec(text) ?? [];
-      if (name) resolve({ instance: name, closed, socket });
-    });
-  });
+function usage(problem) {
+  console.error(`${problem}\n\n${USAGE}`);
+  process.exit(2);
 }
 
-/** From the fault until a client of that instance's address is answered by another one, first try or not. */
-async function servedAgain(url, n, since) {
-  for (;;) {
-    const abort = AbortSignal.timeout(1_000);
-    try {
-      const answer = await fetch(`${url}/socket.io/?EIO=4&transport=polling`, { headers: { 'x-forwarded-for': address(n) }, signal: abort });
-      if (answer.status === 200) return Date.now() - since.at;
-    } catch {
-      // Not yet.
-    }
-    if (Date.now() - since.at > PATIENCE) return 'never';
-    await pause(20);
+let values;
+try {
+  ({ values } = parseArgs({
+    options: {
+      only: { type: 'string', default: Object.keys(FAULTS).join(',') },
+      proxies: { type: 'string', default: 'stickyd,nginx,haproxy' },
+      tunnels: { type: 'string', default: '100' },
+      runs: { type: 'string', default: '1' },
+      json: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  }));
+} catch (error) {
+  usage(error.message);
+}
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+const known = (text, among) => text.split(',').map((name) => (name in among ? name : usage(`there is no ${name}: ${Object.keys(among).join(', ')}`)));
+const [faults, proxies] = [known(values.only, FAULTS), known(values.proxies, PEERS)];
+const [tunnels, runs] = [values.tunnels, values.runs].map((text) => (/^[1-9]\d{0,3}$/.test(text) ? Number(text) : usage(`not a number from 1 to 9999: ${text}`)));
+if (tunnels < 8) usage('at least 8 tunnels: their addresses are those of the other clients');
+
+if (proxies.includes('stickyd') && !existsSync(binary)) usage(`${binary} is not there: cargo build --release, or name another by STICKYD_BIN`);
+
+const say = (text) => console.error(`${new Date().toISOString().slice(11, 19)}  ${text}`);
+// Whatever goes wrong: children and namespaces are seen to when the process exits.
+process.on('unhandledRejection', (error) => {
+  console.error(error);
+  process.exit(1);
+});
+
+/** `{ fault: { proxy: [run] } }`, or why not. */
+const results = {};
+for (const fault of faults) {
+  const why = FAULTS[fault].needs?.();
+  if (why) {
+    say(`${fault}: SKIPPED, ${why}`);
+    results[fault] = why;
+    continue;
+  }
+  results[fault] = Object.fromEntries(proxies.map((proxy) => [proxy, []]));
+  for (let run = 1; run <= runs; run += 1) {
+    const one = async (proxy) => {
+      const began = Date.now();
+      results[fault][proxy].push(await observe(fault, proxy, { tunnels }));
+      say(`${fault}, ${proxy}: run ${run} of ${runs}, ${Math.round((Date.now() - began) / 1_000)} s, load ${loadavg()[0].toFixed(1)}`);
+    };
+    if (FAULTS[fault].alone) for (const proxy of proxies) await one(proxy);
+    else await Promise.all(proxies.map(one));
   }
 }
 
-console.log(`${TUNNELS} tunnels on each of two instances on the average; milliseconds after the fault\n`);
-console.log('| fault | first Close | median | last Close | codes | not told | a new client of that instance is answered elsewhere |');
-console.log('| --- | --- | --- | --- | --- | --- | --- |');
-for (const [fault, strike] of Object.entries(FAULTS)) {
-  const cluster = await startCluster(['one', 'two'], { prefix: `${fault}-` });
-  const proxy = await startProxy(`proxy-${fault}`, cluster.instances, {});
-  const since = { at: 0 };
-  const clients = await Promise.all(Array.from({ length: 2 * TUNNELS }, (_, n) => open(proxy.url, n + 1, since)));
-  const victims = [...clients.keys()].filter((n) => clients[n].instance === 'one');
-  // Past the first checks, and past whatever the instance had to say.
-  await pause(1_500);
-  since.at = Date.now();
-  const struck = strike(cluster);
-  const again = servedAgain(proxy.url, victims[0] + 1, since);
-  const ends = (await Promise.all(victims.map((n) => Promise.race([clients[n].closed, pause(PATIENCE)])))).filter(Boolean);
-  await struck;
-  const times = ends.map(({ after }) => after).sort((a, b) => a - b);
-  const codes = [...new Set(ends.map(({ code }) => code))].join(' ');
-  console.log(`| ${fault}, ${victims.length} tunnels | ${times[0]} | ${times[times.length >> 1]} | ${times.at(-1)} | ${codes} | ${victims.length - ends.length} | ${await again} |`);
-  clients.forEach(({ socket }) => socket.terminate());
-  await proxy.stop();
-  await cluster.stop();
+const version = (command, ...args) => {
+  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  return /\d+\.\d+\.\d+/.exec(stdout + stderr)?.[0] ?? '?';
+};
+const versions = { stickyd: () => version(binary, '--version'), nginx: () => version('nginx', '-v'), haproxy: () => version('haproxy', '-v'), 'haproxy-as-written': () => version('haproxy', '-v') };
+const titles = Object.fromEntries(proxies.map((proxy) => [proxy, `${PEERS[proxy].title} ${versions[proxy]()}`]));
+if (values.json) {
+  const about = { at: new Date().toISOString(), runs, tunnels, cpus: cpus().length, load: loadavg()[0], titles };
+  writeFileSync(resolve(callersDirectory, values.json), `${JSON.stringify({ about, results }, null, 1)}\n`);
 }
+const merged = Object.fromEntries(faults.map((fault) => [fault, typeof results[fault] === 'string' ? results[fault] : Object.fromEntries(proxies.map((proxy) => [proxy, merge(results[fault][proxy])]))]));
+console.log(`${tunnels} tunnels at the instance that fails; times after the fault, ${runs === 1 ? 'one run' : `medians of ${runs} runs`}; ${cpus().length} CPUs, load ${loadavg()[0].toFixed(1)} at the end.
+A held WebSocket: first / median / last to be told, and how; FIN and RST: without a Close frame. Clients that
+arrive: of an address, or with a cookie, that belongs to the instance, in a loop until another one answers; the median of three / the slowest.
+`);
+console.log(table(merged, proxies, titles, Object.fromEntries(faults.map((fault) => [fault, FAULTS[fault].title]))));
+process.exit(0);

@@ -17,11 +17,14 @@ pub struct Down {
 }
 
 impl Down {
-    /// Over how long so many are closed.
+    /// Over how long so many are closed: the first [few](AT_ONCE) are at once, for they overwhelm nobody when they come back.
     pub fn span(&self, tunnels: u32) -> Duration {
-        (Duration::from_secs(1) * tunnels / self.per_second).min(self.deadline)
+        (Duration::from_secs(1) * tunnels.saturating_sub(AT_ONCE) / self.per_second).min(self.deadline)
     }
 }
+
+/// As many as `max_handshakes` lets begin at a time at the instance that they go to, by default.
+const AT_ONCE: u32 = 64;
 
 /// Which tunnels of a dead instance are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -101,7 +101,7 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
                 if let Some(result) = result(&event) {
                     vitals.counters.check(result, took.as_secs_f64());
                 }
-                if event == Event::Late && permits.available_permits() == 0 {
+                if matches!(event, Event::Late | Event::Busy) && permits.available_permits() == 0 {
                     checks.give_up(check);
                 }
                 let change = health.borrow_mut().hear(check, event, now());
@@ -124,8 +124,20 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
 async fn run(check: u64, watched: Rc<Watched>, permits: Arc<Semaphore>, tell: mpsc::Sender<Heard>) {
     // An error: never closed.
     let _permit = permits.acquire_owned().await;
-    // An error: nobody watches any more.
-    probe::probe(&watched.target, async |event, took| drop(tell.send((check, event, took)).await)).await;
+    let instance = watched.instance.borrow().clone();
+    let before = said(&instance);
+    probe::probe(&watched.target, async |event, took| {
+        let speaks = event == Event::Late && said(&instance) != before;
+        let event = if speaks { Event::Busy } else { event };
+        // An error: nobody watches any more.
+        drop(tell.send((check, event, took)).await);
+    })
+    .await;
+}
+
+/// Bytes that its tunnels have brought from it so far.
+fn said(instance: &Instance) -> u64 {
+    instance.shards().into_iter().map(|counters| counters.bytes_down.get()).fold(0, u64::wrapping_add)
 }
 
 /// The checks of one instance that run, by their numbers.
@@ -161,7 +173,7 @@ fn result(event: &Event) -> Option<CheckResult> {
         Event::Passed => CheckResult::Passed,
         Event::Unfit(_) => CheckResult::Unfit,
         Event::Lost(_) => CheckResult::Lost,
-        Event::Late => CheckResult::Timeout,
+        Event::Late | Event::Busy => CheckResult::Timeout,
         Event::Void => CheckResult::NotMade,
         Event::Answered(_) => return None,
     })

@@ -30,8 +30,10 @@ enum Does {
     Fail(u64),
     Refuse,
     Hang,
+    /// Says nothing to a check, and something to its tunnels.
+    Busy,
 }
-use Does::{Fail, Hang, Pass, Refuse};
+use Does::{Busy, Fail, Hang, Pass, Refuse};
 
 /// An instance that does what `script` says from the moment that stands before it, and its health.
 struct Play {
@@ -89,14 +91,15 @@ impl Play {
             Pass(after) => (ms(after), Event::Passed),
             Fail(after) => (ms(after), Event::Unfit("answered 500".to_owned())),
             Refuse => (ms(1), Event::Lost("connection refused".to_owned())),
-            Hang => (Duration::MAX, Event::Void),
+            Hang | Busy => (Duration::MAX, Event::Void),
         };
         let timeout = self.health.rules.timeout;
         if after < timeout {
             self.coming.push((now + after, check, event));
             return;
         }
-        self.coming.push((now + timeout, check, Event::Late));
+        let silence = if matches!(does, Busy) { Event::Busy } else { Event::Late };
+        self.coming.push((now + timeout, check, silence));
         if after < 5 * timeout {
             self.coming.push((now + after, check, Event::Answered(after)));
         }
@@ -138,6 +141,24 @@ fn what_becomes_of_an_instance() {
             UP,
             (3500, Down, "3 checks failed: no answer within 1s"),
             (4300, Degraded, "it answers again, but after 3.3s"),
+        ],
+    );
+    // Too busy to answer: alive for as long as its tunnels speak.
+    check(
+        &[(0, Pass(2)), (10, Busy), (8000, Pass(2))],
+        &[
+            UP,
+            (3500, Degraded, "3 checks failed: no answer within 1s, though its tunnels speak"),
+            (9002, Up, "2 checks passed"),
+        ],
+    );
+    check(
+        &[(0, Pass(2)), (10, Busy), (6000, Hang), (12_000, Busy)],
+        &[
+            UP,
+            (3500, Degraded, "3 checks failed: no answer within 1s, though its tunnels speak"),
+            (8000, Down, "3 checks failed: no answer within 1s"),
+            (13_000, Degraded, "no answer within 1s, though its tunnels speak"),
         ],
     );
     // One lost answer, or two, is weather.

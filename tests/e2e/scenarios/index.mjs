@@ -20,6 +20,7 @@
 
 import { browser } from './browser.mjs';
 import { checked } from './checked.mjs';
+import { faults } from './faults.mjs';
 import { killed } from './killed.mjs';
 import { polls } from './polls.mjs';
 import { proxies } from './proxies.mjs';
@@ -27,4 +28,4 @@ import { rooms } from './rooms.mjs';
 import { staying } from './staying.mjs';
 import { transports } from './transports.mjs';
 
-export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed];
+export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed, ...faults];

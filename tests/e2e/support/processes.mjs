@@ -37,15 +37,15 @@ for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]]) 
 }
 
 /**
- * Starts a program. Its output goes to `NAME.log` in the run's directory.
+ * Starts a program. Its output goes to `NAME.log` in the run's directory; `fds` are its descriptors from 3 on.
  * @returns {{ name: string, pid: number, log: () => string, signal: (signal: string) => void, stop: (signal?: string) => Promise<void>, exit: Promise<string> }}
  */
-export function start(name, command, args, env = {}) {
+export function start(name, command, args, env = {}, fds = []) {
   const path = join(directory, `${name}.log`);
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
     detached: true,
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', ...fds],
   });
   const file = createWriteStream(path, { flags: 'a' });
   child.stdout.pipe(file, { end: false });
@@ -81,12 +81,12 @@ export function start(name, command, args, env = {}) {
 }
 
 /** Waits until `child` accepts connections on `port`; throws with its output when it ends before. */
-export async function listening(child, port) {
+export async function listening(child, port, host = '127.0.0.1') {
   let ended;
   child.exit.then((how) => { ended = how; });
   await until(`${child.name} listens on port ${port}`, async () => {
     if (ended) throw new Fatal(`${child.name} ended (${ended}):\n${child.log()}`);
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(port, host);
     try {
       await once(socket, 'connect');
     } finally {

@@ -21,6 +21,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Unfit("answered 500".to_owned())),
         2 => Just(Event::Lost("connection refused".to_owned())),
         2 => Just(Event::Late),
+        1 => Just(Event::Busy),
         1 => (1000..5000_u64).prop_map(|after| Event::Answered(ms(after))),
         1 => Just(Event::Void),
     ]
@@ -47,7 +48,9 @@ impl Reference {
     fn hear(&mut self, event: &Event) {
         match event {
             Event::Passed => *self = Reference { passes: self.passes + 1, ..Reference::default() },
-            Event::Unfit(_) => *self = Reference { failures: self.failures + 1, ..Reference::default() },
+            Event::Unfit(_) | Event::Busy => {
+                *self = Reference { failures: self.failures + 1, ..Reference::default() }
+            }
             Event::Lost(_) | Event::Late => {
                 *self = Reference { failures: self.failures + 1, losses: self.losses + 1, passes: 0 };
             }
