@@ -44,6 +44,8 @@ if (options.help) {
   process.exit(0);
 }
 const PROCESSES = Number(options.processes);
+// Socket.IO's own: thousands of clients on a few CPUs have something better to do than to answer a ping each second.
+process.env.PING_INTERVAL = '25000';
 
 const { deploy, judge, recipe } = await import('./support/deploy.mjs');
 const { startCluster } = await import('./support/cluster.mjs');

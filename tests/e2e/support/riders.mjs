@@ -10,7 +10,7 @@ const MIX = ['websocket', 'upgrading', 'websocket', 'upgrading', 'polling', 'upg
 const TRANSPORTS = { websocket: ['websocket'], polling: ['polling'], upgrading: ['polling', 'websocket'] };
 
 /** From one message to the next of the same client, in milliseconds. */
-const SPEAKS = [3_000, 5_000];
+const SPEAKS = [5_000, 9_000];
 /** What was not answered for so long, while connected all the time, is lost. */
 const PATIENCE = 15_000;
 /** So many connect at a time. */
