@@ -9,7 +9,7 @@ import { address } from './site.mjs';
 const MIX = ['websocket', 'upgrading', 'websocket', 'upgrading', 'polling', 'upgrading', 'websocket', 'upgrading', 'websocket', 'upgrading'];
 const TRANSPORTS = { websocket: ['websocket'], polling: ['polling'], upgrading: ['polling', 'websocket'] };
 
-/** From one message to the next of the same client, in milliseconds. */
+/** From one message to the next of the same client, in milliseconds: the least, and the most. */
 const SPEAKS = [5_000, 9_000];
 /** What was not answered for so long, while connected all the time, is lost. */
 const PATIENCE = 15_000;
@@ -147,10 +147,12 @@ export class Riders {
   #timers = new Set();
   #next;
   #step;
+  #speaks;
 
-  /** @param {object} options `first`, `step`: their numbers, and addresses: first, first + step, ... */
-  constructor(url, { first = 1, step = 1 } = {}) {
+  /** @param {object} options `first`, `step`: their numbers, and addresses: first, first + step, ...; `speaks`: how often */
+  constructor(url, { first = 1, step = 1, speaks = SPEAKS } = {}) {
     this.#url = url;
+    this.#speaks = speaks;
     this.#next = first;
     this.#step = step;
   }
@@ -202,7 +204,7 @@ export class Riders {
     const rider = new Rider(this.#url, this.#next);
     this.#next += this.#step;
     this.#all.push(rider);
-    const [least, most] = SPEAKS;
+    const [least, most] = this.#speaks;
     this.#timers.add(setInterval(() => rider.speak(), least + Math.random() * (most - least)));
     return rider;
   }
