@@ -3,9 +3,9 @@
 //   node tests/e2e/rolling.mjs --help
 
 import { fork } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { join, resolve } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -51,7 +51,6 @@ const { deploy, judge, recipe } = await import('./support/deploy.mjs');
 const { startCluster } = await import('./support/cluster.mjs');
 const { callersDirectory, pause, until } = await import('./support/processes.mjs');
 const { startProxy } = await import('./support/proxy.mjs');
-const { readFileSync } = await import('node:fs');
 
 /** Clients in a process of their own: calls become messages. */
 async function startRiders(url, first) {
@@ -127,7 +126,7 @@ ${names.length} instances, ${reports.length} clients (${reports.length - Number(
 | the own delay (a client's own, before it tries) | median ${part(delays, 0.5)} ms, longest ${delays.at(-1) ?? '-'} ms |
 | attempts that failed | ${rows(figures.failures)} |
 | moves to an instance that was still to come, after the first cordon | ${figures.backwards.length} |
-| messages | ${figures.sent}, ${figures.cut} of them under way when their connection ended, 0 lost unless said below; slowest answer ${figures.slowest} ms |
+| messages | ${figures.sent}, ${figures.cut} of them under way when their connection ended, ${figures.lost} lost while connected; slowest answer ${figures.slowest} ms |
 | clients by instance in the end | ${names.map((name) => `${name}: ${figures.instances[name] ?? 0}`).join(', ')} |
 | by transport | ${rows(figures.transports)} |
 | the clients' own processes were late by | ${late.join(', ')} ms at most |

@@ -91,7 +91,7 @@ export function judge(reports, { replaced, began, steps }, names) {
   const isNew = ({ instance, at }) => at >= replaced[instance].stopped;
   const cordon = steps.find(({ command }) => command.startsWith('stickyd cordon'));
   const closed = cordon ? cordon.at + cordon.took : Infinity;
-  const figures = { moves: {}, ofFirst: {}, backwards: [], beyond: [], delays: [], failures: {}, instances: {}, cut: 0, sent: 0, slowest: 0, transports: {} };
+  const figures = { lost: 0, moves: {}, ofFirst: {}, backwards: [], beyond: [], delays: [], failures: {}, instances: {}, cut: 0, sent: 0, slowest: 0, transports: {} };
   const count = (table, key) => { table[key] = (table[key] ?? 0) + 1; };
   for (const { n, kind, cookies, stays, outages, failures, messages, slowest, connected, transport } of reports) {
     const who = `client ${n} (${kind}${cookies ? ', keeps its cookie' : ''})`;
@@ -116,6 +116,7 @@ export function judge(reports, { replaced, began, steps }, names) {
     }
     if (messages.lost + messages.open > 0) problems.push(`${who} lost ${messages.lost + messages.open} messages while it was connected: ${path()}`);
     if (messages.doubled > 0) problems.push(`${who} had ${messages.doubled} messages answered twice`);
+    figures.lost += messages.lost + messages.open;
     figures.cut += messages.cut;
     figures.sent += messages.sent;
     figures.slowest = Math.max(figures.slowest, slowest);
