@@ -21,6 +21,7 @@ use crate::affinity::cookie::{Binding, InstanceToken, Keys};
 use crate::affinity::ip_hash::InstanceHash;
 use crate::config::diff;
 use crate::config::model::{self, InstanceState};
+use crate::local::clock;
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
@@ -364,6 +365,10 @@ impl Instance {
     pub fn state(&self) -> InstanceState {
         match self.lifecycle.state() {
             InstanceState::Ready if self.missing => InstanceState::Cordon,
+            // Else whoever holds something there would keep it from ever being empty.
+            InstanceState::Drain if self.lifecycle.is_cut(|| clock::coarse().since_boot()) => {
+                InstanceState::Maintain
+            }
             state => state,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::publisher::Publisher;
 use super::api;
+use crate::config::model::InstanceState;
 use crate::generation::Generation;
 use crate::http::Door;
 use crate::local::clock;
@@ -95,6 +96,8 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     let requests: i64 =
         of.shards().into_iter().map(crate::observe::metrics::InstanceCounters::exchanges_open).sum();
     let health = match of.vitals.state() {
+        // It is not checked: what was known of it is not true for ever.
+        _ if of.lifecycle.state() == InstanceState::Maintain => api::Health::Unknown,
         State::Unknown => api::Health::Unknown,
         State::Up => api::Health::Up,
         State::Degraded => api::Health::Degraded,
@@ -102,7 +105,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     };
     let state = of.lifecycle.state();
     let removed = of.lifecycle.is_removed();
-    let ready = of.state() == crate::config::model::InstanceState::Ready && !removed;
+    let ready = of.state() == InstanceState::Ready && !removed;
     let believed = of.vitals.passes() || !upstream.believes_checks();
     api::Instance {
         upstream: upstream.config.name.clone(),

@@ -79,9 +79,15 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
     // What belongs to its identity is the same in each generation.
     let known = instance.borrow().clone();
     let vitals = &known.vitals;
-    let (tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
+    let (mut tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
     let mut checks = Checks::default();
     loop {
+        if vitals.was_forgotten() {
+            // What is on its way was asked of the one before.
+            checks = Checks::default();
+            (tell, hear) = mpsc::channel(OF_ONE);
+            health.replace(Health::of_one_that_returns(&watched.rules, now()));
+        }
         checks.forget_ended();
         let wake = {
             let health = health.borrow();
