@@ -140,14 +140,13 @@ impl Administrator {
         } else if let (Some(upstream), false) = (left_without(&found), even_the_last) {
             return Err(Refusal::Last(upstream));
         }
-        for (upstream, instance) in &found {
-            if instance.lifecycle.state() != state
-                && let Some(command) = want(upstream, instance, state, Reason::Drained)
-            {
-                self.orders.send_blocking(command);
-            }
-        }
+        let other = found.iter().filter(|(_, instance)| instance.lifecycle.state() != state);
+        let commands: Vec<Command> = other
+            .filter_map(|(upstream, instance)| want(upstream, instance, state, Reason::Drained))
+            .collect();
+        // First: whoever sees it done may rely on it.
         self.kept.keep(&generation);
+        commands.into_iter().for_each(|command| self.orders.send_blocking(command));
         // One in maintenance is not checked.
         self.publisher.touch();
         Ok(found)

@@ -57,10 +57,9 @@ impl Reloader {
         });
         publisher.reloads.note(followed.as_ref().map(drop).map_err(String::clone));
         let (before, next) = followed?;
-        for command in commands(&before, &next) {
-            self.administrator.orders.send_blocking(command);
-        }
+        let commands = commands(&before, &next);
         self.administrator.kept.keep(&next);
+        commands.into_iter().for_each(|command| self.administrator.orders.send_blocking(command));
         // What is wanted of instances became so after the generation was published.
         publisher.touch();
         Ok(plan)
