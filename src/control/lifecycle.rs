@@ -146,7 +146,9 @@ impl Administrator {
             .collect();
         // First: whoever sees it done may rely on it.
         self.kept.keep(&generation);
-        commands.into_iter().for_each(|command| self.orders.send_blocking(command));
+        for command in commands {
+            self.orders.send_blocking(command);
+        }
         // One in maintenance is not checked.
         self.publisher.touch();
         Ok(found)

@@ -59,7 +59,9 @@ impl Reloader {
         let (before, next) = followed?;
         let commands = commands(&before, &next);
         self.administrator.kept.keep(&next);
-        commands.into_iter().for_each(|command| self.administrator.orders.send_blocking(command));
+        for command in commands {
+            self.administrator.orders.send_blocking(command);
+        }
         // What is wanted of instances became so after the generation was published.
         publisher.touch();
         Ok(plan)
