@@ -12,6 +12,7 @@ use crate::http::Door;
 use crate::local::clock;
 use crate::observe::metrics::{DecisionBy, RebindReason, UpstreamCounters};
 use crate::upstream::health::State;
+use crate::upstream::skew;
 use crate::upstream::{Instance, Upstream};
 
 /// What it is read from.
@@ -86,7 +87,19 @@ fn upstream(of: &Upstream, removed: bool) -> api::Upstream {
         panic: !of.believes_checks(),
         decisions: decisions.collect(),
         rebinds: rebinds.filter(|(_, count)| *count > 0).collect(),
+        rebalance: rebalance(of),
         instances: of.instances.iter().map(|one| instance(of, one)).collect(),
+    }
+}
+
+fn rebalance(of: &Upstream) -> api::Rebalance {
+    let skewed = of.skewed(0);
+    let max_skew = of.config.rebalance.max_skew;
+    api::Rebalance {
+        on: max_skew.is_some(),
+        max_skew: max_skew.unwrap_or(skew::ASSUMED),
+        beyond: skewed.iter().map(|one| one.beyond).sum(),
+        moves: skewed.iter().map(|one| one.moves).sum(),
     }
 }
 

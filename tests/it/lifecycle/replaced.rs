@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::health::{Checked, FAST};
-use crate::support::eventually;
 use crate::support::process::{Home, Process};
+use crate::support::{eventually, ws};
 
 struct Site {
     home: Home,
@@ -96,4 +96,34 @@ fn a_restart_goes_on_emptying() {
     let blue = site.blue();
     assert_eq!(blue["state"], "drain");
     assert!(blue["drain"]["cut_in"].as_u64().is_some_and(|left| left > 3_500_000), "{blue}");
+}
+
+/// Off as it is by default: the figure says whether it is worth turning on.
+#[test]
+fn the_status_says_what_a_rebalance_would_do() {
+    let mut site = Site::start("");
+    site.says(0, &["cordon", "green"]);
+    let clients: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = site.process.connect();
+            client.send(ws::handshake("/ws", ""));
+            assert!(client.head().starts_with("HTTP/1.1 101 "));
+            client
+        })
+        .collect();
+    site.says(0, &["resume", "green"]);
+    let (_, text) = site.home.run(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&text).unwrap();
+    let rebalance = &status["upstreams"][0]["rebalance"];
+    assert_eq!((&rebalance["on"], &rebalance["max_skew"]), (&false.into(), &125.into()));
+    let moves = rebalance["moves"].as_u64().unwrap();
+    assert!((3..=4).contains(&moves), "{rebalance}: 10 of 10, and 5 are fair");
+    let text = site.says(0, &["status"]);
+    assert!(
+        text.contains(&format!(
+            "1.25 times the fair share: with rebalance.max_skew so, it would close {moves}"
+        )),
+        "{text}"
+    );
+    drop(clients);
 }
