@@ -51,7 +51,7 @@ impl Group {
         let (believed, upstream) = (upstream.believes_checks(), &upstream.config.name);
         match (self.believed.replace(believed), believed) {
             (true, false) => {
-                tracing::warn!(upstream, "too few instances pass: checks are not believed, all count as up");
+                tracing::warn!(upstream, "too few instances pass: errors of checks are not believed");
             }
             (false, true) => tracing::info!(upstream, "enough instances pass: checks are believed again"),
             _ => {}
