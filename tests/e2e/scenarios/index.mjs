@@ -24,9 +24,8 @@ import { faults } from './faults.mjs';
 import { killed } from './killed.mjs';
 import { polls } from './polls.mjs';
 import { proxies } from './proxies.mjs';
-import { replaced } from './replaced.mjs';
 import { rooms } from './rooms.mjs';
 import { staying } from './staying.mjs';
 import { transports } from './transports.mjs';
 
-export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...replaced, ...killed, ...faults];
+export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed, ...faults];
