@@ -143,8 +143,11 @@ const orphan = {
     const people = await Promise.all([false, true].map((withCredentials) => (
       Person.open(pageFor(pages.origin, { url, version: 4, stay: true, options: { transports: ['polling'], withCredentials } }))
     )));
+    const connected = (person) => person.happened('the page is connected', (events) => events.length > 0);
+    // Both: a session that only begins when its instance dies has nothing that could be told.
+    await Promise.all(people.map(connected));
     for (const person of people) {
-      const [{ instance }] = await person.happened('the page is connected', (events) => events.length > 0);
+      const [{ instance }] = await connected(person);
       await cluster.killInstance(instance);
       const events = await person.happened('it is back', (seen) => seen.filter(({ event }) => event === 'hello').length === 2);
       const [lost, ...more] = events.filter(({ event }) => event === 'lost').map(({ reason }) => reason);
