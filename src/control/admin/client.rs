@@ -22,6 +22,9 @@ use crate::control::Surroundings;
 /// A reload waits for its certificates and secrets, and for others before it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A question is answered at once.
+const PATIENCE_OF_QUESTIONS: Duration = Duration::from_secs(5);
+
 /// Bytes of an answer: 100 000 instances fit.
 const ANSWER_MAX: usize = 128 << 20;
 
@@ -56,30 +59,52 @@ impl Client {
         Ok(Client { runtime, path: path.unwrap_or_else(usual) })
     }
 
-    /// Asks.
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks. `within`: when the answer must be there; `None`, and at most: 5 s.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
-        self.ask(Method::GET, path, Bytes::new())
+    pub fn get<A: DeserializeOwned>(&self, path: &str, within: Option<Duration>) -> Result<A, Failure> {
+        let patience = within.unwrap_or(PATIENCE_OF_QUESTIONS).min(PATIENCE_OF_QUESTIONS);
+        self.ask(Method::GET, path, Bytes::new(), patience)
     }
 
-    /// Commands.
+    /// Commands. `within`: when the answer must be there; `None`, and at most: a minute.
     ///
     /// # Errors
     /// Why not.
-    pub fn post<A: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Result<A, Failure> {
+    pub fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+        within: Option<Duration>,
+    ) -> Result<A, Failure> {
         let body = serde_json::to_vec(question).map_err(|error| Failure::Refused(error.to_string()))?;
-        self.ask(Method::POST, path, body.into())
+        self.ask(Method::POST, path, body.into(), within.unwrap_or(PATIENCE).min(PATIENCE))
     }
 
-    fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, Failure> {
-        let asking = async { timeout(PATIENCE, exchange(&self.path, method, path, body)).await };
+    fn ask<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<A, Failure> {
+        let commands = method == Method::POST;
+        let asking = async { timeout(patience, exchange(&self.path, method, path, body)).await };
         let answered = match self.runtime.block_on(asking) {
             Ok(answered) => answered,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let (status, body) = answered.map_err(|error| Failure::Unreachable(self.unreachable(&error)))?;
+        let (status, body) = answered.map_err(|error| {
+            let late = commands && error.kind() == io::ErrorKind::TimedOut;
+            let rest = if late { "; it may still be obeyed" } else { "" };
+            Failure::Unreachable(format!("{}{rest}", self.unreachable(&error)))
+        })?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(|error| {
                 Failure::Refused(format!("the running stickyd is of another version: {error}"))

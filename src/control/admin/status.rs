@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::publisher::Publisher;
 use super::api;
+use crate::config::model::{Check, InstanceState};
 use crate::generation::Generation;
 use crate::http::Door;
 use crate::local::clock;
@@ -102,7 +103,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     };
     let state = of.lifecycle.state();
     let removed = of.lifecycle.is_removed();
-    let ready = of.state() == crate::config::model::InstanceState::Ready && !removed;
+    let ready = of.state() == InstanceState::Ready && !removed;
     let believed = of.vitals.passes() || !upstream.believes_checks();
     api::Instance {
         upstream: upstream.config.name.clone(),
@@ -112,6 +113,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
         configured: of.config.state,
         removed,
         missing: of.is_missing(),
+        checked: upstream.config.health.check != Check::Off && of.state() != InstanceState::Maintain,
         health,
         evidence: of.vitals.evidence(),
         share: of.vitals.share(),
