@@ -38,7 +38,9 @@ impl Reach {
         let wanted = file.canonicalize().map_err(|error| cannot(&error))?;
         let socket = socket_of(file);
         if socket.as_deref() == Some("off") {
-            return Err(cannot(&"its [admin] socket is \"off\": a process that runs with it takes no commands"));
+            return Err(cannot(
+                &"its [admin] socket is \"off\": a process that runs with it takes no commands",
+            ));
         }
         let client = reach(socket.as_deref().and_then(path_of))?;
         let status: api::Status = client.get("/v1/status", None)?;

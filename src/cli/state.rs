@@ -261,7 +261,9 @@ fn is_done(state: InstanceState, instance: &api::Instance) -> bool {
     match state {
         InstanceState::Cordon => true,
         InstanceState::Drain | InstanceState::Maintain => instance.empty,
-        InstanceState::Ready => !instance.checked || (instance.health == api::Health::Up && instance.share == 100),
+        InstanceState::Ready => {
+            !instance.checked || (instance.health == api::Health::Up && instance.share == 100)
+        }
     }
 }
 

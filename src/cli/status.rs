@@ -29,9 +29,11 @@ pub(super) struct StatusArgs {
 
 pub(super) fn run(args: &StatusArgs) -> ExitCode {
     let status = args.reach.client().and_then(|client| client.get("/v1/status", None));
-    exit(status.and_then(|status: api::Status| {
-        if args.json { print_json(&status) } else { print(&screen(&status)) }
-    }))
+    exit(status.and_then(
+        |status: api::Status| {
+            if args.json { print_json(&status) } else { print(&screen(&status)) }
+        },
+    ))
 }
 
 /// For people; 80 columns where names are not long.
@@ -140,7 +142,10 @@ mod tests {
     #[test]
     fn the_place_of_a_refusal() {
         let check = |report, line| assert_eq!(first(report), line);
-        check("error: a text needs quotes\n  --> /etc/a:b.toml:12:7\n   |\n", "error: a text needs quotes, line 12");
+        check(
+            "error: a text needs quotes\n  --> /etc/a:b.toml:12:7\n   |\n",
+            "error: a text needs quotes, line 12",
+        );
         check("error: this is a directory\n --> /etc/stickyd\n", "error: this is a directory");
         check("it removes 2 of 2 instances", "it removes 2 of 2 instances");
         check("", "");

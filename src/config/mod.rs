@@ -160,7 +160,8 @@ fn read_at_most(path: &Path, regular: bool) -> Result<Vec<u8>, Problem> {
         return Err(Problem::whole("this is a directory", "name the file in it, for example config.toml"));
     }
     if regular && !meta.is_file() {
-        let help = "write the configuration to a file and name that; `stickyd validate` and `diff` read pipes too";
+        let help =
+            "write the configuration to a file and name that; `stickyd validate` and `diff` read pipes too";
         return Err(Problem::whole("this is no regular file", help));
     }
     let mut bytes = Vec::new();

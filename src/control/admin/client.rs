@@ -64,16 +64,15 @@ impl Client {
         &self.path
     }
 
-    /// Asks. `within`: when the answer must be there; `None`, and at most: 5 s.
+    /// Asks. `within`: when the answer must be there; `None`, and at most: 5 s; at least 1 s.
     ///
     /// # Errors
     /// Why there is no answer.
     pub fn get<A: DeserializeOwned>(&self, path: &str, within: Option<Duration>) -> Result<A, Failure> {
-        let patience = within.unwrap_or(PATIENCE_OF_QUESTIONS).min(PATIENCE_OF_QUESTIONS);
-        self.ask(Method::GET, path, Bytes::new(), patience)
+        self.ask(Method::GET, path, Bytes::new(), patience(within, PATIENCE_OF_QUESTIONS))
     }
 
-    /// Commands. `within`: when the answer must be there; `None`, and at most: a minute.
+    /// Commands. `within`: when the answer must be there; `None`, and at most: a minute; at least 1 s.
     ///
     /// # Errors
     /// Why not.
@@ -84,7 +83,7 @@ impl Client {
         within: Option<Duration>,
     ) -> Result<A, Failure> {
         let body = serde_json::to_vec(question).map_err(|error| Failure::Refused(error.to_string()))?;
-        self.ask(Method::POST, path, body.into(), within.unwrap_or(PATIENCE).min(PATIENCE))
+        self.ask(Method::POST, path, body.into(), patience(within, PATIENCE))
     }
 
     fn ask<A: DeserializeOwned>(
@@ -132,6 +131,11 @@ impl Client {
         };
         format!("cannot reach stickyd at {}: {error}; {advice}", self.path.display())
     }
+}
+
+/// Who wants an answer at once gives it the time that it needs all the same.
+fn patience(within: Option<Duration>, most: Duration) -> Duration {
+    within.unwrap_or(most).clamp(Duration::from_secs(1), most)
 }
 
 async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> io::Result<(StatusCode, Bytes)> {

@@ -235,7 +235,8 @@ fn explained(desk: &Desk, question: &api::Want, refusal: Refusal) -> Wrong {
         Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),
         Refusal::Last(upstream) => {
             // Many of them nobody pastes.
-            let named = if question.instances.len() > 8 { "...".to_owned() } else { question.instances.join(" ") };
+            let named =
+                if question.instances.len() > 8 { "...".to_owned() } else { question.instances.join(" ") };
             let text = format!(
                 "upstream {upstream} would have no instance left for new clients; \
                  `stickyd {} --force {named}` does it all the same",
