@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::reach::{Reach, exit, print, print_json, time};
+use super::reach::{Reach, count, exit, print, print_json, time};
 use super::state::left;
 use crate::control::admin::api;
 
@@ -133,6 +133,21 @@ fn upstream(text: &mut String, of: &api::Upstream) {
     if !moved.is_empty() {
         let _ = writeln!(text, "  moved for {moved}");
     }
+    rebalance(text, of.rebalance);
+}
+
+fn rebalance(text: &mut String, of: api::Rebalance) {
+    if of.beyond == 0 {
+        return;
+    }
+    let (skew, part) = (of.max_skew / 100, of.max_skew % 100);
+    let does = if of.on { "a rebalance closes" } else { "with rebalance.max_skew so, it would close" };
+    let _ = writeln!(
+        text,
+        "  {} beyond {skew}.{part:02} times the fair share: {does} {}",
+        count(of.beyond, "tunnel"),
+        of.moves
+    );
 }
 
 #[cfg(test)]

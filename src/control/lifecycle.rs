@@ -13,17 +13,21 @@ use crate::upstream::lifecycle::Emptying;
 use crate::upstream::{Instance, Upstream};
 use crate::worker::{Command, Drain, Orders};
 
-/// Wants `state` of an instance from now on, and says what the workers have to do for it. `reason`: why it is emptied, if it is.
+/// Wants `state` of an instance from now on, and says what the workers have to do for it; `None`: nothing else than before.
+/// `reason`: why it is emptied, if it is.
 #[must_use = "the workers must hear of it"]
 pub(super) fn want(
     upstream: &Upstream,
     instance: &Instance,
     state: InstanceState,
     reason: Reason,
-) -> Command {
+) -> Option<Command> {
     let before = instance.lifecycle.state();
     if !empties(state) {
         instance.lifecycle.wants(state);
+        if empties(before) {
+            instance.vitals.forget();
+        }
         tracing::info!(
             upstream = upstream.config.name,
             instance = instance.name,
@@ -31,7 +35,12 @@ pub(super) fn want(
             ?state,
             "instance"
         );
-        return Command::Keep(instance.id);
+        return Some(Command::Keep(instance.id));
+    }
+    if empties(before) && instance.lifecycle.emptying().is_some() {
+        // To say it again, or in the file too, must not begin it anew.
+        instance.lifecycle.still_empties(state);
+        return None;
     }
     let rules = &upstream.config.drain;
     let now = clock::coarse();
@@ -53,13 +62,19 @@ pub(super) fn want(
         spread = ?rules.spread,
         "instance is emptied"
     );
-    Command::Drain(Drain {
+    Some(Command::Drain(Drain {
         instance: instance.id,
         order: Order { reason, code: NonZeroU16::new(rules.close_code), silent_since: None },
         begins,
         spread: rules.spread,
         deadline,
-    })
+    }))
+}
+
+/// What the workers have to do for an instance that is new, or was wanted so before the process began.
+pub(super) fn begin(upstream: &Upstream, instance: &Instance) -> Option<Command> {
+    let state = instance.lifecycle.state();
+    if empties(state) { want(upstream, instance, state, Reason::Drained) } else { None }
 }
 
 /// What is open at an instance in this state is closed.
@@ -125,13 +140,15 @@ impl Administrator {
         } else if let (Some(upstream), false) = (left_without(&found), even_the_last) {
             return Err(Refusal::Last(upstream));
         }
-        for (upstream, instance) in &found {
-            // To say it twice must not begin a drain anew.
-            if instance.lifecycle.state() != state {
-                self.orders.send_blocking(want(upstream, instance, state, Reason::Drained));
-            }
-        }
+        let other = found.iter().filter(|(_, instance)| instance.lifecycle.state() != state);
+        let commands: Vec<Command> = other
+            .filter_map(|(upstream, instance)| want(upstream, instance, state, Reason::Drained))
+            .collect();
+        // First: whoever sees it done may rely on it.
         self.kept.keep(&generation);
+        for command in commands {
+            self.orders.send_blocking(command);
+        }
         // One in maintenance is not checked.
         self.publisher.touch();
         Ok(found)
@@ -168,14 +185,16 @@ pub(super) fn find(generation: &Generation, called: &str) -> Result<Member, Stri
 
 /// The upstream that would have no instance left for new clients without these, and has one now.
 fn left_without(without: &[Member]) -> Option<String> {
-    let takes =
-        |instance: &Arc<Instance>| instance.state() == InstanceState::Ready && instance.vitals.passes();
+    let takes = |upstream: &Upstream, instance: &Instance| {
+        let passes = instance.vitals.passes() || !upstream.believes_checks();
+        instance.state() == InstanceState::Ready && passes
+    };
     let goes = |instance: &Arc<Instance>| without.iter().any(|(_, leaving)| leaving.id == instance.id);
     without
         .iter()
         .map(|(upstream, _)| upstream)
         .find(|upstream| {
-            let taking = || upstream.named().iter().filter(|instance| takes(instance));
+            let taking = || upstream.named().iter().filter(|instance| takes(upstream, instance));
             taking().next().is_some() && taking().all(goes)
         })
         .map(|upstream| upstream.config.name.clone())

@@ -57,10 +57,11 @@ impl Reloader {
         });
         publisher.reloads.note(followed.as_ref().map(drop).map_err(String::clone));
         let (before, next) = followed?;
-        for command in commands(&before, &next) {
+        let commands = commands(&before, &next);
+        self.administrator.kept.keep(&next);
+        for command in commands {
             self.administrator.orders.send_blocking(command);
         }
-        self.administrator.kept.keep(&next);
         // What is wanted of instances became so after the generation was published.
         publisher.touch();
         Ok(plan)
@@ -104,11 +105,14 @@ pub(super) fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
         let known = before.upstream(&upstream.config.name);
         for instance in upstream.named() {
             let was = known.and_then(|known| known.instances.iter().find(|known| known.id == instance.id));
-            let Some(was) = was else { continue };
+            let Some(was) = was else {
+                commands.extend(lifecycle::begin(upstream, instance));
+                continue;
+            };
             // The file's word wins over a command's, when it has changed; or it is named again before it had left.
             if was.config.state != instance.config.state || instance.lifecycle.is_removed() {
                 instance.lifecycle.removed(false);
-                commands.push(lifecycle::want(upstream, instance, instance.config.state, Reason::Drained));
+                commands.extend(lifecycle::want(upstream, instance, instance.config.state, Reason::Drained));
             }
         }
         commands.extend(upstream.leaving().iter().filter_map(|instance| leaves(upstream, instance)));
@@ -125,5 +129,5 @@ fn leaves(upstream: &Upstream, instance: &Instance) -> Option<Command> {
         return None;
     }
     instance.lifecycle.removed(true);
-    Some(lifecycle::want(upstream, instance, InstanceState::Drain, Reason::Removed))
+    lifecycle::want(upstream, instance, InstanceState::Drain, Reason::Removed)
 }

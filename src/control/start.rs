@@ -16,7 +16,7 @@ use super::reload::Reloader;
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
-use super::{assemble, files, lock};
+use super::{assemble, files, lifecycle, lock};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
 use crate::generation::Generation;
@@ -151,6 +151,7 @@ pub fn start(
         );
     }
     let resolver = surroundings.resolver.clone();
+    running.begin_drains();
     let supervisor = health::supervise(running.administrator(), resolver);
     running.supervisor = Some(supervisor.map_err(unavailable)?);
     running.metrics =
@@ -179,6 +180,15 @@ impl Running {
     /// What is in force.
     pub fn generation(&self) -> Arc<Generation> {
         self.shared.published.load_full()
+    }
+
+    /// Empties those that the file, or a command before the restart, wants to be empty.
+    fn begin_drains(&self) {
+        let (generation, orders) = (self.generation(), self.orders());
+        for upstream in &generation.upstreams {
+            let begin = |instance: &Arc<_>| lifecycle::begin(upstream, instance);
+            upstream.named().iter().filter_map(begin).for_each(|command| orders.send_blocking(command));
+        }
     }
 
     /// The most client connections at a time.

@@ -93,7 +93,7 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if handshake.is_some() && instance.vitals.state() == State::Down && upstream.believes_checks() {
+        if handshake.is_some() && instance.vitals.state() == State::Down && upstream.avoids_down() {
             // It was found dead while the handshake waited for its turn.
             tried.push((choice.instance, Tried::Unreachable));
             continue;
@@ -179,6 +179,7 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
     let placing = &request.placing;
     let by_load = policy.looks_at_loads(placing.need);
     let believed = upstream.believes_checks();
+    let avoids_down = believed || upstream.avoids_down();
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| {
@@ -192,7 +193,7 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
             health: match instance.vitals.state() {
                 // What this exchange has seen itself is believed in any case.
                 _ if was == Some(Tried::Unreachable) => Health::Down,
-                State::Down if believed => Health::Down,
+                State::Down if avoids_down => Health::Down,
                 State::Degraded if believed => Health::Degraded,
                 _ => Health::Up,
             },

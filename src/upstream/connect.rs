@@ -123,7 +123,7 @@ fn keep_watch(stream: &TcpStream, unacked: Duration) -> io::Result<()> {
 /// What to tell the kernel for `unacked` (`TCP_USER_TIMEOUT`): it looks when it would send again, and counts from the first byte
 /// that is lost, a little after the peer was. A sixteenth less, and it is over within `unacked`.
 pub fn given_up(unacked: Duration) -> Duration {
-    unacked - unacked / 16
+    unacked / 16 * 15
 }
 
 /// Probes of a silent peer such that it is found dead after about `unacked`: how many go unanswered is left to

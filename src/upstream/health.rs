@@ -92,6 +92,8 @@ pub struct Health {
     due: Duration,
     /// When it came back.
     back: Option<Duration>,
+    /// Its first pass is a return, not a start of the proxy.
+    returns: bool,
 }
 
 /// The share of an instance that is not in its slow start, in hundredths.
@@ -118,7 +120,14 @@ impl Health {
             began: None,
             due: now,
             back: None,
+            returns: false,
         }
+    }
+
+    /// Of an instance that is used again: what was known of it is no longer true, for it has been replaced. Its first check decides
+    /// alone, and it has a slow start.
+    pub fn of_one_that_returns(rules: &model::Health, now: Duration) -> Self {
+        Health { returns: true, ..Self::new(rules, now) }
     }
 
     /// Goes on by these rules; checks that run are forgotten, and the next is due soon.
@@ -203,7 +212,10 @@ impl Health {
         self.passes = self.passes.saturating_add(1);
         match self.state {
             State::Up => None,
-            State::Unknown => self.become_of(State::Up, "the first check passed".to_owned()),
+            State::Unknown => {
+                self.back = self.returns.then_some(now);
+                self.become_of(State::Up, "the first check passed".to_owned())
+            }
             State::Degraded | State::Down if self.passes < self.rules.rise => None,
             State::Degraded | State::Down => {
                 self.back = Some(now);

@@ -77,6 +77,16 @@ impl Lifecycle {
         self.leaves_from.store(millis(how.from), Ordering::Relaxed);
     }
 
+    /// It is wanted to do this from now on, and goes on being emptied as it is.
+    pub fn still_empties(&self, state: InstanceState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// It was emptied, and the time for that is over: nothing is to begin at it. `now`: asked for only while it is emptied.
+    pub fn is_cut(&self, now: impl FnOnce() -> Duration) -> bool {
+        self.leaves_from.load(Ordering::Relaxed) != NEVER && millis(now()) >= self.cut.load(Ordering::Relaxed)
+    }
+
     /// How it is emptied; `None`: it is not.
     pub fn emptying(&self) -> Option<Emptying> {
         let from = self.leaves_from.load(Ordering::Relaxed);
@@ -156,6 +166,19 @@ mod tests {
         lifecycle.wants(InstanceState::Ready);
         check(0, 9000, false);
         assert_eq!(lifecycle.emptying(), None);
+    }
+
+    #[test]
+    fn when_the_time_is_over_nothing_is_to_begin() {
+        let lifecycle = Lifecycle::new(InstanceState::Drain);
+        assert!(!lifecycle.is_cut(|| panic!("it is not emptied")));
+        lifecycle.empties(InstanceState::Drain, emptying(5, 2));
+        assert_eq!([ms(7), ms(8)].map(|now| lifecycle.is_cut(|| now)), [false, true]);
+        lifecycle.still_empties(InstanceState::Maintain);
+        assert_eq!(
+            (lifecycle.state(), lifecycle.emptying()),
+            (InstanceState::Maintain, Some(emptying(5, 2)))
+        );
     }
 
     #[test]

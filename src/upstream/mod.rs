@@ -21,6 +21,7 @@ use crate::affinity::cookie::{Binding, InstanceToken, Keys};
 use crate::affinity::ip_hash::InstanceHash;
 use crate::config::diff;
 use crate::config::model::{self, InstanceState};
+use crate::local::clock;
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
@@ -195,17 +196,28 @@ impl Upstream {
         self.common.failed_lookups.load(Ordering::Relaxed) + of_instances
     }
 
-    /// Enough of its instances pass their checks for those to be believed (`health.panic_below`).
-    pub fn believes_checks(&self) -> bool {
-        let takes_clients = |instance: &&Arc<Instance>| {
+    /// Those that may take clients, now or when they pass.
+    fn takers(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        let takes = |instance: &&Arc<Instance>| {
             matches!(instance.state(), InstanceState::Ready | InstanceState::Cordon)
         };
+        self.instances.iter().filter(takes)
+    }
+
+    /// No new work goes to those that are down: checks are believed, or another one is there that is not. An instance is down when
+    /// neither its checks nor its tunnels hear anything of it, which no wrong check can make so: whoever went there would wait in
+    /// vain. Only when all are is there nothing to lose.
+    pub fn avoids_down(&self) -> bool {
+        self.believes_checks() || self.takers().any(|instance| instance.vitals.state() != health::State::Down)
+    }
+
+    /// Enough of its instances pass their checks for those to be believed (`health.panic_below`).
+    pub fn believes_checks(&self) -> bool {
         let standing = |instance: &Arc<Instance>| Standing {
             backup: instance.config.backup,
             passes: instance.vitals.passes(),
         };
-        let instances = self.instances.iter().filter(takes_clients).map(standing);
-        health::are_believed(instances, self.config.health.panic_below)
+        health::are_believed(self.takers().map(standing), self.config.health.panic_below)
     }
 
     /// Another instance than this one takes new clients and passes its checks.
@@ -364,6 +376,10 @@ impl Instance {
     pub fn state(&self) -> InstanceState {
         match self.lifecycle.state() {
             InstanceState::Ready if self.missing => InstanceState::Cordon,
+            // Else whoever holds something there would keep it from ever being empty.
+            InstanceState::Drain if self.lifecycle.is_cut(|| clock::coarse().since_boot()) => {
+                InstanceState::Maintain
+            }
             state => state,
         }
     }

@@ -1,7 +1,7 @@
 //! What is known of an instance's health, for everybody: written by the supervisor, read by placement; and the way back, by
 //! which exchanges say that something is wrong with it. Touched once per exchange at most, and never waited for.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ pub struct Vitals {
     state: AtomicU8,
     /// Hundredths.
     share: AtomicU8,
+    /// What was known of it is no longer true.
+    forgotten: AtomicBool,
     suspected: Notify,
     evidence: Mutex<String>,
     /// Its checks.
@@ -27,6 +29,7 @@ impl Vitals {
         Vitals {
             state: AtomicU8::new(State::Unknown as u8),
             share: AtomicU8::new(WHOLE),
+            forgotten: AtomicBool::new(false),
             suspected: Notify::new(),
             evidence: Mutex::default(),
             counters: HealthCounters::default(),
@@ -63,6 +66,19 @@ impl Vitals {
         self.suspected.notify_one();
     }
 
+    /// What is known of it is no longer true: it is being replaced. It is checked anew, as one that nothing is known of.
+    pub fn forget(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+        self.publish(State::Unknown, WHOLE);
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.suspected.notify_one();
+    }
+
+    /// Whether somebody said so since this was asked last; for the supervisor.
+    pub fn was_forgotten(&self) -> bool {
+        self.forgotten.swap(false, Ordering::Relaxed)
+    }
+
     /// Waits until somebody suspects something; for the supervisor.
     pub async fn suspected(&self) {
         self.suspected.notified().await;
@@ -96,6 +112,10 @@ mod tests {
         }
         vitals.explain("3 checks failed: connection refused", 1_795_521_784);
         assert_eq!(vitals.evidence(), "3 checks failed: connection refused, 12:03:04 UTC");
+        vitals.publish(State::Up, 42);
+        vitals.forget();
+        assert_eq!((vitals.state(), vitals.share(), vitals.evidence().as_str()), (State::Unknown, 100, ""));
+        assert_eq!([vitals.was_forgotten(), vitals.was_forgotten()], [true, false]);
     }
 
     #[tokio::test(flavor = "current_thread")]

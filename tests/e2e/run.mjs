@@ -117,9 +117,9 @@ function test({ name, run, needs, otherwise, cell }, site, by, doors, heal = () 
       const before = said();
       return () => kind === 'nginx' || until(`${instance} is up`, () => said() > before);
     };
-    const proxy = async ({ sticky, health } = {}) => {
+    const proxy = async (options = {}) => {
       extra += 1;
-      const started = await startProxy(`proxy-${site.label}-${name.replace(/\W+/g, '-').slice(0, 40)}-${extra}`, site.cluster.instances, { by, sticky, health });
+      const started = await startProxy(`proxy-${site.label}-${name.replace(/\W+/g, '-').slice(0, 40)}-${extra}`, site.cluster.instances, { by, ...options });
       atEnd(() => started.stop());
       return started;
     };

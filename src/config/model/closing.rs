@@ -17,14 +17,13 @@ pub struct Down {
 }
 
 impl Down {
-    /// Over how long so many are closed: the first [few](AT_ONCE) are at once, for they overwhelm nobody when they come back.
+    /// Over how long so many are closed. As many as a twentieth of a second has are closed at once: they overwhelm nobody when they
+    /// come back, half a second and more later and each at a moment of its own.
     pub fn span(&self, tunnels: u32) -> Duration {
-        (Duration::from_secs(1) * tunnels.saturating_sub(AT_ONCE) / self.per_second).min(self.deadline)
+        let paced = tunnels.saturating_sub(self.per_second / 20);
+        (Duration::from_secs(1) * paced / self.per_second).min(self.deadline)
     }
 }
-
-/// As many as `max_handshakes` lets begin at a time at the instance that they go to, by default.
-const AT_ONCE: u32 = 64;
 
 /// Which tunnels of a dead instance are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,5 +73,35 @@ impl Rate {
     /// The time between two of them, at least a nanosecond.
     pub fn pause(self) -> Duration {
         (self.per / self.events.max(1)).max(Duration::from_nanos(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_closes_take() {
+        let down = |per_second| Down {
+            close: WhenDown::Silent,
+            per_second,
+            close_code: 1012,
+            deadline: Duration::from_secs(5),
+        };
+        let check = |per_second, tunnels, millis| {
+            assert_eq!(
+                down(per_second).span(tunnels),
+                Duration::from_millis(millis),
+                "{tunnels} at {per_second}/s"
+            );
+        };
+        check(1000, 0, 0);
+        check(1000, 50, 0);
+        check(1000, 100, 50);
+        check(1000, 1050, 1000);
+        check(1000, 1_000_000, 5000);
+        check(40, 2, 0);
+        check(40, 42, 1000);
+        check(1, 3, 3000);
     }
 }

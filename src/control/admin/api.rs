@@ -151,8 +151,23 @@ pub struct Upstream {
     pub decisions: BTreeMap<String, u64>,
     /// Bound clients that were given another instance, by reason.
     pub rebinds: BTreeMap<String, u64>,
+    /// How unevenly its instances carry its tunnels.
+    pub rebalance: Rebalance,
     /// In the order of the file; those that it no longer names at the end.
     pub instances: Vec<Instance>,
+}
+
+/// What a rebalance does, or would do if it were on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebalance {
+    /// `rebalance.max_skew` is not off.
+    pub on: bool,
+    /// In hundredths; where it is off, what it is usually set to.
+    pub max_skew: u32,
+    /// Tunnels that instances carry beyond `max_skew` times their fair share.
+    pub beyond: u32,
+    /// Of those as many as others have room for: what it closes.
+    pub moves: u32,
 }
 
 /// One instance.

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::api::Problem;
 use super::socket;
 use crate::control::Surroundings;
+use crate::control::surroundings::trust_runtime;
 
 /// A reload waits for its certificates and secrets, and for others before it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -53,10 +54,10 @@ impl Client {
     /// To the process that serves commands at `path`; without one, where such a process usually is.
     ///
     /// # Errors
-    /// When the system gives no runtime.
+    /// When the system gives no runtime, or somebody else may have made the directory where it usually is.
     pub fn new(path: Option<PathBuf>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Client { runtime, path: path.unwrap_or_else(usual) })
+        Ok(Client { runtime, path: path.map_or_else(usual, Ok)? })
     }
 
     /// The socket.
@@ -163,10 +164,12 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> io:
 }
 
 /// Where a process of this user, or else the service, listens.
-fn usual() -> PathBuf {
+fn usual() -> io::Result<PathBuf> {
     let service = socket::usual(Path::new(OF_THE_SERVICE));
-    match Surroundings::from_environment().runtime.map(|runtime| socket::usual(&runtime)) {
-        Some(own) if own.exists() || !service.exists() => own,
-        _ => service,
+    let Some(runtime) = Surroundings::from_environment().runtime else { return Ok(service) };
+    let own = socket::usual(&runtime);
+    if !own.exists() && service.exists() {
+        return Ok(service);
     }
+    trust_runtime(&runtime).map(|()| own)
 }

@@ -107,9 +107,11 @@ pub(super) fn serve(socket: Socket, desk: Desk) -> io::Result<Admin> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Here: when the process says that it serves it has all its descriptors.
+    let listener = socket.listener.try_clone()?;
     let serve = move || {
         runtime.block_on(async move {
-            let listener = match socket.listener.try_clone().and_then(tokio::net::UnixListener::from_std) {
+            let listener = match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => listener,
                 Err(error) => return tracing::error!(%error, "commands cannot be taken"),
             };

@@ -12,6 +12,7 @@ use crate::http::Door;
 use crate::local::clock;
 use crate::observe::metrics::{DecisionBy, RebindReason, UpstreamCounters};
 use crate::upstream::health::State;
+use crate::upstream::skew;
 use crate::upstream::{Instance, Upstream};
 
 /// What it is read from.
@@ -86,7 +87,19 @@ fn upstream(of: &Upstream, removed: bool) -> api::Upstream {
         panic: !of.believes_checks(),
         decisions: decisions.collect(),
         rebinds: rebinds.filter(|(_, count)| *count > 0).collect(),
+        rebalance: rebalance(of),
         instances: of.instances.iter().map(|one| instance(of, one)).collect(),
+    }
+}
+
+fn rebalance(of: &Upstream) -> api::Rebalance {
+    let skewed = of.skewed(0);
+    let max_skew = of.config.rebalance.max_skew;
+    api::Rebalance {
+        on: max_skew.is_some(),
+        max_skew: max_skew.unwrap_or(skew::ASSUMED),
+        beyond: skewed.iter().map(|one| one.beyond).sum(),
+        moves: skewed.iter().map(|one| one.moves).sum(),
     }
 }
 
@@ -96,6 +109,8 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     let requests: i64 =
         of.shards().into_iter().map(crate::observe::metrics::InstanceCounters::exchanges_open).sum();
     let health = match of.vitals.state() {
+        // It is not checked: what was known of it is not true for ever.
+        _ if of.lifecycle.state() == InstanceState::Maintain => api::Health::Unknown,
         State::Unknown => api::Health::Unknown,
         State::Up => api::Health::Up,
         State::Degraded => api::Health::Degraded,
@@ -104,7 +119,11 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     let state = of.lifecycle.state();
     let removed = of.lifecycle.is_removed();
     let ready = of.state() == InstanceState::Ready && !removed;
-    let believed = of.vitals.passes() || !upstream.believes_checks();
+    let believed = match of.vitals.state() {
+        State::Up | State::Unknown => true,
+        State::Degraded => !upstream.believes_checks(),
+        State::Down => !upstream.avoids_down(),
+    };
     api::Instance {
         upstream: upstream.config.name.clone(),
         name: of.name.clone(),

@@ -51,7 +51,7 @@ impl Group {
         let (believed, upstream) = (upstream.believes_checks(), &upstream.config.name);
         match (self.believed.replace(believed), believed) {
             (true, false) => {
-                tracing::warn!(upstream, "too few instances pass: checks are not believed, all count as up");
+                tracing::warn!(upstream, "too few instances pass: errors of checks are not believed");
             }
             (false, true) => tracing::info!(upstream, "enough instances pass: checks are believed again"),
             _ => {}
@@ -79,9 +79,15 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
     // What belongs to its identity is the same in each generation.
     let known = instance.borrow().clone();
     let vitals = &known.vitals;
-    let (tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
+    let (mut tell, mut hear) = mpsc::channel::<Heard>(OF_ONE);
     let mut checks = Checks::default();
     loop {
+        if vitals.was_forgotten() {
+            // What is on its way was asked of the one before.
+            checks = Checks::default();
+            (tell, hear) = mpsc::channel(OF_ONE);
+            health.replace(Health::of_one_that_returns(&watched.rules, now()));
+        }
         checks.forget_ended();
         let wake = {
             let health = health.borrow();

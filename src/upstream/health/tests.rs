@@ -157,7 +157,7 @@ fn what_becomes_of_an_instance() {
         &[
             UP,
             (3500, Degraded, "3 checks failed: no answer within 1s, though its tunnels speak"),
-            (8000, Down, "3 checks failed: no answer within 1s"),
+            (9000, Down, "3 checks failed: no answer within 1s"),
             (13_000, Degraded, "no answer within 1s, though its tunnels speak"),
         ],
     );

@@ -7,7 +7,7 @@ import { createAdapter } from '@socket.io/redis-adapter';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
 
-const { NAME, PORT, REDIS } = process.env;
+const { NAME, PORT, REDIS, PING_INTERVAL = '1000' } = process.env;
 const page = readFileSync(new URL('./page.html', import.meta.url));
 
 const http = createServer((request, response) => {
@@ -31,7 +31,7 @@ await Promise.all([publisher.connect(), subscriber.connect()]);
 const io = new Server(http, {
   adapter: createAdapter(publisher, subscriber),
   // Short, so that heartbeats cross the proxy while a scenario idles.
-  pingInterval: 1_000,
+  pingInterval: Number(PING_INTERVAL),
   // Long: machines that run tests are busy.
   pingTimeout: 20_000,
   // Large messages use a reserved bit of the frame header, which a proxy must leave alone.

@@ -109,7 +109,8 @@ export const proxies = [
       const kinds = ['websocket', 'polling', 'upgrading', 'polling with cookies', 'upgrading with cookies'];
       const clients = await crowd(url, kinds, 60, { over: ALL, address: '10.9.9.9' });
       const shares = ALL.map((name) => clients.filter(({ instance }) => instance === name).length);
-      assert.ok(Math.max(...shares) <= BOUND * clients.length / 3, `shares of ${shares}`);
+      // Workers that choose at the same moment see the same load: one too many of each.
+      assert.ok(Math.max(...shares) <= BOUND * clients.length / 3 + 2, `shares of ${shares}`);
       // Their address leads all of them to one, beyond its bound to another: what remains for the third is less than its share.
       assert.ok(Math.min(...shares) < clients.length / 4, `shares of ${shares}: not by their address`);
 

@@ -30,19 +30,20 @@ export const DEFAULT = ['sid', 'cookie', 'ip_hash'];
  * @param {string[]} [options.by] the keys of affinity in order; [] = round robin; nothing = the default, unsaid
  * @param {string} [options.sticky] further lines of the section about stickiness
  * @param {string} [options.health] the lines of the section about checks
+ * @param {string} [options.sections] further sections (stickyd only)
  */
-export async function startProxy(name, instances, { by, sticky = '', health = '' } = {}) {
+export async function startProxy(name, instances, { by, sticky = '', health = '', sections = '' } = {}) {
   const port = await freePort();
   const home = join(directory, name);
   mkdirSync(home);
-  const { command, args, env } = kinds[kind](home, port, instances, by, sticky, health);
+  const { command, args, env } = kinds[kind](home, port, instances, by, sticky, health, sections);
   const child = start(name, command, args, env);
   await listening(child, port);
-  return { url: `http://127.0.0.1:${port}`, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
+  return { url: `http://127.0.0.1:${port}`, home, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
 }
 
 const kinds = {
-  stickyd(home, port, instances, by, sticky, health) {
+  stickyd(home, port, instances, by, sticky, health, sections) {
     const config = join(home, 'config.toml');
     const members = instances.map(({ name, port }) => `{ address = "127.0.0.1:${port}", name = "${name}" }`);
     const keys = by?.map((key) => `"${key}"`).join(', ');
@@ -59,6 +60,7 @@ ${by ? `by = [${keys}]` : ''}
 ${sticky}
 ${health ? '[upstream.socketio.health]' : ''}
 ${health}
+${sections}
 
 [metrics]
 address = "off"

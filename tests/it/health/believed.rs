@@ -35,6 +35,27 @@ fn when_most_fail_their_checks_all_are_used() {
     is(&proxy, c, UP);
 }
 
+/// The regression: two of three hung, and two thirds of the new clients were sent to wait for them.
+#[test]
+fn one_that_says_nothing_at_all_is_passed_over_while_another_is_there() {
+    let instances = ["a", "b", "c"].map(Checked::start);
+    let [a, b, c] = &instances;
+    let health = FAST.replace("0%", "50%").replace("\"2s\"", "\"150ms\"");
+    let proxy = before(&[a, b, c], &health, NOT_STICKY);
+    a.hangs();
+    b.hangs();
+    is(&proxy, a, DOWN);
+    is(&proxy, b, DOWN);
+    panicking(&proxy, 1);
+    let seen = a.requests() + b.requests();
+    assert_eq!(who_answers(&proxy, 9), ["c"]);
+    // It has errors, they have nothing.
+    c.checks(Does::Fails);
+    is(&proxy, c, DEGRADED);
+    assert_eq!(who_answers(&proxy, 9), ["c"]);
+    assert_eq!(a.requests() + b.requests(), seen);
+}
+
 #[test]
 fn a_backup_is_no_reason_to_panic() {
     let (first, backup) = (Checked::start("first"), Checked::start("backup"));

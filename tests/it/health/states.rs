@@ -129,3 +129,36 @@ fn what_is_not_to_be_checked_is_not() {
     assert_eq!(who_answers(&proxy, 1), ["blue"]);
     assert_eq!((blue.checked(), proxy.count("stickyd_instance_up", &[])), (0, 1));
 }
+
+/// Too busy for a check, not for its tunnels: no new clients, and nobody loses what they have.
+#[test]
+fn one_that_speaks_to_its_tunnels_is_not_dead() {
+    let (blue, green) = (Checked::start("blue"), Checked::start("green"));
+    let health = FAST.replace("\"2s\"", "\"150ms\"");
+    let proxy = before(&[&blue, &green], &health, "sticky.by = []\ndown.close = \"always\"");
+    let mut clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.send(ws::handshake("/ws", ""));
+            assert!(client.head().starts_with("HTTP/1.1 101 "));
+            client
+        })
+        .collect();
+    blue.checks(Does::Hangs);
+    let late = |least| {
+        let labels = [("instance", &*blue.to_string()), ("result", "timeout")]
+            .map(|(key, value)| (key, value.to_owned()));
+        let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        proxy.count("stickyd_health_checks_total", &labels) >= least
+    };
+    while !late(12) {
+        for client in &mut clients {
+            client.send(Frame::masked(TEXT, "on").bytes());
+            assert_eq!(Frame::read(client).payload, b"on");
+        }
+    }
+    is(&proxy, &blue, DEGRADED);
+    assert_eq!(proxy.count("stickyd_tunnels_open", &[]), 4);
+    // And now it is silent.
+    is(&proxy, &blue, DOWN);
+}

@@ -6,7 +6,7 @@ use stickyd::config::model::InstanceState::{Cordon, Drain, Maintain, Ready};
 
 use super::{talks, tunnel, upstream};
 use crate::support::engine_io::{UNKNOWN, answer, get, open_packet, poll, start};
-use crate::support::{Instance, Proxy, ws};
+use crate::support::{Answering, Instance, Proxy, eventually, ws};
 
 fn two(more: &str) -> (Instance, Instance, Proxy) {
     let (blue, green) = (Instance::start(), Instance::start());
@@ -153,4 +153,43 @@ fn a_drain_ends_streams_and_lets_requests_finish_until_its_deadline() {
     assert_eq!(waits.answer().text(), "done");
     assert_eq!(waits_for_ever.answer().status(), 502);
     hangs.is_gone();
+}
+
+/// The regression: plain requests of bound clients went to it for ever, and kept it from being empty.
+#[test]
+fn after_its_deadline_nothing_comes_to_an_emptied_instance() {
+    let (blue, green) = (Answering::start("blue"), Answering::start("green"));
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\nsticky.by = [\"cookie\"]\ndrain = {{ spread = \"0s\", deadline = \"1s\" }}\n\
+         instances = [\"{blue}\", \"{green}\"]\n"
+    ));
+    let first = proxy.get("/", "");
+    let (cookie, _) = first.cookie("stickyd-app").unwrap();
+    let cookie = format!("Cookie: {cookie}\r\n");
+    let (at, name) = if first.text() == "blue" { (&blue, "blue") } else { (&green, "green") };
+    proxy.want(at, Drain);
+    assert_eq!(proxy.get("/", &cookie).text(), name, "what it has it keeps until then");
+    eventually("it goes elsewhere", || (proxy.get("/", &cookie).text() != name).then_some(()));
+}
+
+/// Said twice, by command and in the file, or as maintenance: it goes on as it is.
+#[test]
+fn what_is_said_again_begins_no_drain_anew() {
+    let rules = "drain = { grace = \"1h\", deadline = \"2h\" }";
+    let (blue, green, proxy) = two(rules);
+    let mut tunnels: Vec<_> = (0..2).map(|_| tunnel(&proxy, &[&blue, &green])).collect();
+    proxy.want(&blue, Drain);
+    let begun = proxy.emptying(&blue);
+    assert!(begun.is_some_and(|emptying| emptying.began_with == 1), "{begun:?}");
+    std::thread::sleep(Duration::from_millis(20));
+    proxy.want(&blue, Maintain);
+    let file = upstream(&[&blue, &green], rules);
+    let entry = format!("{{ address = \"{blue}\", state = \"drain\" }}");
+    proxy.reload(&file.replacen(&format!("\"{blue}\""), &entry, 1)).unwrap();
+    assert_eq!(proxy.emptying(&blue), begun);
+    proxy.reload(&file).unwrap();
+    assert_eq!(proxy.emptying(&blue), None, "the file's word has changed");
+    for (client, far, _) in &mut tunnels {
+        talks(client, far);
+    }
 }

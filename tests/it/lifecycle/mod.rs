@@ -4,6 +4,7 @@ mod down;
 mod drain;
 mod rebalance;
 mod reload;
+mod replaced;
 
 use std::fmt::Display;
 

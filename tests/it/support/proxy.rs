@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use stickyd::config::model::{Check, Config, InstanceState, Upstream};
 use stickyd::tunnel::Reason;
+use stickyd::upstream::lifecycle::Emptying;
 use stickyd::{Caution, Resolver, Running, Surroundings, config};
 
 use super::metrics::Scrape;
@@ -92,6 +93,14 @@ impl Proxy {
     /// Wants `state` of an instance of the upstream `app`.
     pub(crate) fn want(&self, instance: &impl Display, state: InstanceState) {
         self.running().want("app", &instance.to_string(), state).unwrap();
+    }
+
+    /// How an instance of the upstream `app` is emptied.
+    pub(crate) fn emptying(&self, instance: &impl Display) -> Option<Emptying> {
+        let generation = self.running().generation();
+        let name = instance.to_string();
+        let instance = generation.upstreams[0].instances.iter().find(|known| known.name == name);
+        instance.unwrap().lifecycle.emptying()
     }
 
     fn running(&self) -> &Running {

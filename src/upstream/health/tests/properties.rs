@@ -88,7 +88,7 @@ proptest! {
                 }
                 Step::Hear(which, event) if !on_their_way.is_empty() => {
                     let check = on_their_way[which % on_their_way.len()];
-                    if event != Event::Late || check >= health.answered {
+                    if !matches!(event, Event::Late | Event::Busy) || check >= health.answered {
                         reference.hear(&event);
                     }
                     let change = health.hear(check, event.clone(), now);
