@@ -264,3 +264,15 @@ fn json(status: StatusCode, answer: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(answer).unwrap_or_default();
     page(status, "application/json", body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_answer() {
+        let answered: Result<(), Wrong> = guarded(|| panic!("a bug, on purpose"));
+        assert_eq!(answered.unwrap_err().0, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(guarded(|| Ok(7)), Ok(7));
+    }
+}
