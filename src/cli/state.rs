@@ -16,7 +16,7 @@ use crate::local::clock;
 macro_rules! help {
     ($examples:literal) => {
         concat!(
-            "Examples:\n",
+            "Examples:\n  ",
             $examples,
             "\nWith one upstream its name may be left out; 'UPSTREAM/*' is all of it (in quotes, for the shell).\n",
             "What is wanted is kept over restarts and reloads, until the file says something else of the instance.\n",

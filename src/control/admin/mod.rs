@@ -51,6 +51,9 @@ const COMMAND_MAX: usize = 64 << 10;
 /// For a body: less than the patience of whoever asks how things are, and waits for a connection.
 const BODY: Duration = Duration::from_secs(3);
 
+/// How long a connection is listened to before its command is obeyed: its end may be there already.
+const LISTEN: Duration = Duration::from_millis(20);
+
 /// Commands that wait; whoever comes then waits in front.
 const WAITING: usize = 8;
 
@@ -163,8 +166,8 @@ where
     let body = body.map_err(|error| bad(&error))?;
     let question: Q = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))?;
     let (tell, told) = oneshot::channel();
-    // Of a process that was stopped the asker may have left long ago: the connection gets the time to see it.
-    tokio::task::yield_now().await;
+    // While the process was stopped the asker may have left: the connection gets the time to see it. To yield is too short.
+    tokio::time::sleep(LISTEN).await;
     let job = move |desk: &Desk| {
         if tell.is_closed() {
             return tracing::warn!(command = ?question, "whoever commanded this has left: it is not obeyed");
