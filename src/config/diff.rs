@@ -209,7 +209,7 @@ fn instances(diff: &mut Diff, old: &Upstream, new: &Upstream) {
     let subject = |instance: &Instance| Subject::Instance {
         upstream: new.name.clone(),
         name: instance.name.clone(),
-        address: keys::address(instance),
+        address: instance.address(),
     };
     let pairs = pairs(old, new);
     for (instance, pair) in new.instances.iter().zip(&pairs) {

@@ -137,7 +137,7 @@ impl Pace {
         loop {
             let every = self.every.get();
             let most = match heard {
-                Heard::Answer { .. } => every,
+                Heard::Answer => every,
                 Heard::Failure { known: true } => every.min(FAILED_AGAIN),
                 Heard::Failure { known: false } => every.min(UNKNOWN_AGAIN),
             };
@@ -155,10 +155,7 @@ impl Pace {
 /// What came of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
-    Answer {
-        /// Addresses for which there was no room.
-        left_out: usize,
-    },
+    Answer,
     Failure {
         /// The name has members nevertheless.
         known: bool,
@@ -182,7 +179,7 @@ async fn ask(common: Arc<Common>, key: Key, pace: Rc<Pace>) {
         let heard = match answer {
             Ok(left_out) => {
                 words.answered(left_out);
-                Heard::Answer { left_out }
+                Heard::Answer
             }
             // One that was late has been counted.
             Err(_) if late => Heard::Failure { known: common.knows(&key) },
@@ -233,10 +230,10 @@ impl Common {
 
     /// An answer: puts what it makes of the members in force. Not on a thread that others wait for.
     fn hear(&self, key: &Key, answer: &[IpAddr]) -> usize {
-        let Administrator { publisher, orders, kept } = &self.administrator;
-        let _one = publisher.alone();
+        let _one = self.administrator.publisher.alone();
         let mut heard = None;
-        let followed = publisher.follow(|before| {
+        // An error: nothing has changed.
+        let _ = reload::put_in_force(&self.administrator, |before| {
             // An error: the name is not expanded any more.
             let (file, members) = members(before, key).ok_or(())?;
             let (was, now) = (members.of(&key.name), clock::now().since_boot());
@@ -248,21 +245,12 @@ impl Common {
             changed(key, was, &said.members);
             let next = with(before, file, members.with(&key.name, said.members.clone()));
             // Before anybody sees them.
-            kept.recall(&next, |upstream, instance| {
+            self.administrator.kept.recall(&next, |upstream, instance| {
                 let known = before.upstream(&upstream.config.name);
                 known.is_some_and(|known| known.index(instance).is_none())
             });
             Ok(next)
         });
-        // An error: nothing has changed.
-        if let Ok((before, next)) = followed {
-            for command in reload::commands(&before, &next) {
-                orders.send_blocking(command);
-            }
-            kept.keep(&next);
-            // What is wanted of instances became so after the generation was published.
-            publisher.touch();
-        }
         heard.map_or(0, |heard| heard.left_out)
     }
 }

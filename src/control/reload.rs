@@ -51,20 +51,12 @@ impl Reloader {
         let publisher = &self.administrator.publisher;
         let _one = publisher.alone();
         let mut plan = Plan::default();
-        let followed = publisher.follow(|before| {
+        let done = put_in_force(&self.administrator, |before| {
             plan = cautious(Plan::of(before, &config), &before.config, caution)?;
             assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))
         });
-        publisher.reloads.note(followed.as_ref().map(drop).map_err(String::clone));
-        let (before, next) = followed?;
-        let commands = commands(&before, &next);
-        self.administrator.kept.keep(&next);
-        for command in commands {
-            self.administrator.orders.send_blocking(command);
-        }
-        // What is wanted of instances became so after the generation was published.
-        publisher.touch();
-        Ok(plan)
+        publisher.reloads.note(done.clone());
+        done.map(|()| plan)
     }
 
     /// The file is to be watched, as what is in force says.
@@ -76,6 +68,28 @@ impl Reloader {
     pub(super) fn refused(&self, why: String) {
         self.administrator.publisher.reloads.note(Err(why));
     }
+}
+
+/// Puts the generation in force that is made out of the present one, and sees to what follows from it. Whoever calls is
+/// [alone](super::publisher::Publisher::alone).
+///
+/// # Errors
+/// When it cannot be made: nothing is changed then.
+pub(super) fn put_in_force<E>(
+    administrator: &Administrator,
+    make: impl FnOnce(&Generation) -> Result<Generation, E>,
+) -> Result<(), E> {
+    let Administrator { publisher, orders, kept } = administrator;
+    let (before, next) = publisher.follow(make)?;
+    let commands = commands(&before, &next);
+    // First: whoever sees it done may rely on it.
+    kept.keep(&next);
+    for command in commands {
+        orders.send_blocking(command);
+    }
+    // What is wanted of instances became so after the generation was published.
+    publisher.touch();
+    Ok(())
 }
 
 /// The plan, unless it removes more than may be removed so.
@@ -99,7 +113,7 @@ fn lasting(config: Config, before: &Config) -> Config {
 }
 
 /// What the workers have to do when one generation has followed another.
-pub(super) fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
+fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
     let mut commands = Vec::new();
     for upstream in &next.upstreams {
         let known = before.upstream(&upstream.config.name);

@@ -64,12 +64,10 @@ impl Target {
     /// As the file has it.
     pub fn of(upstream: &Upstream, instance: &Instance) -> Self {
         let health = &upstream.config.health;
-        let model = &instance.config;
-        let host = if model.host.contains(':') { format!("[{}]", model.host) } else { model.host.clone() };
         Target {
             endpoint: instance.endpoint.clone(),
             check: health.check.clone(),
-            host: format!("{host}:{}", model.port),
+            host: instance.config.address(),
             sources: upstream.config.source.clone(),
             // How long a connect may take is the check's own matter.
             timeouts: Timeouts { connect: health.timeout * LATEST, ..upstream.config.timeouts },

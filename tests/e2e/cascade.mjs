@@ -6,14 +6,13 @@
 // here, and it costs no CPU of the machine. Clients come back as Socket.IO's do: after 0.5 to 1.5 s, then twice as long, up to 5 s, and
 // they give up an attempt after 20 s.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { startMortal } from './support/mortals.mjs';
 import { PEERS, startPeer } from './support/peers.mjs';
 import { callersDirectory, pause } from './support/processes.mjs';
-import { binary } from './support/proxy.mjs';
+import { begin, say } from './support/program.mjs';
 import { Tunnel, address, now } from './support/wire.mjs';
 
 const USAGE = `usage: node tests/e2e/cascade.mjs [OPTION ...]
@@ -33,35 +32,16 @@ const USAGE = `usage: node tests/e2e/cascade.mjs [OPTION ...]
 STICKYD_BIN names the build (target/debug/stickyd).
 `;
 
-function usage(problem) {
-  console.error(`${problem}\n\n${USAGE}`);
-  process.exit(2);
-}
-
-let values;
-try {
-  ({ values } = parseArgs({
-    options: {
-      proxies: { type: 'string', default: 'stickyd,nginx,haproxy' },
-      instances: { type: 'string', default: '3' },
-      clients: { type: 'string', default: '200' },
-      handshake: { type: 'string', default: '20' },
-      busy: { type: 'string', default: '60' },
-      every: { type: 'string', default: '0' },
-      seconds: { type: 'string', default: '30' },
-      stickyd: { type: 'string', default: '' },
-      quiet: { type: 'boolean', default: false },
-      json: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
-  }));
-} catch (error) {
-  usage(error.message);
-}
-if (values.help) {
-  console.log(USAGE);
-  process.exit(0);
-}
+const { values, proxies, usage } = begin(USAGE, {
+  instances: { type: 'string', default: '3' },
+  clients: { type: 'string', default: '200' },
+  handshake: { type: 'string', default: '20' },
+  busy: { type: 'string', default: '60' },
+  every: { type: 'string', default: '0' },
+  seconds: { type: 'string', default: '30' },
+  stickyd: { type: 'string', default: '' },
+  quiet: { type: 'boolean', default: false },
+});
 const number = (text) => (/^\d{1,5}$/.test(text) ? Number(text) : usage(`not a number: ${text}`));
 const [each, busy, seconds, slowly] = [values.clients, values.busy, values.seconds, values.every].map(number);
 const NAMES = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight'].slice(0, number(values.instances));
@@ -69,14 +49,6 @@ if (NAMES.length < 3) usage('a cascade needs three instances');
 const clients = each * NAMES.length;
 const SURVIVORS = NAMES.slice(1);
 const handshakes = values.handshake.split(',').map(number);
-const proxies = values.proxies.split(',').map((name) => (name in PEERS ? name : usage(`there is no ${name}: ${Object.keys(PEERS).join(', ')}`)));
-if (proxies.includes('stickyd') && !existsSync(binary)) usage(`${binary} is not there: cargo build --release, or name another by STICKYD_BIN`);
-process.on('unhandledRejection', (error) => {
-  console.error(error);
-  process.exit(1);
-});
-
-const say = (text) => console.error(`${new Date().toISOString().slice(11, 19)}  ${text}`);
 /** How often a client says something, and how long that takes, so that all together take `busy` of an instance. */
 const EVERY = slowly || Math.round(each * 100 / busy);
 const MESSAGE_MS = slowly ? slowly * busy / 100 / each : 1;

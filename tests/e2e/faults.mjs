@@ -5,15 +5,15 @@
 // stickyd runs with its defaults; the others as well configured for this job as they can be (`support/peers.mjs`). Every
 // fault has instances and proxies of its own. Namespaces need root; nothing outlives the run.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { cpus, loadavg } from 'node:os';
 import { spawnSync } from 'node:child_process';
-import { parseArgs } from 'node:util';
 import { FAULTS, observe } from './faults/faults.mjs';
 import { merge, table } from './faults/table.mjs';
 import { PEERS } from './support/peers.mjs';
 import { callersDirectory } from './support/processes.mjs';
+import { begin, say } from './support/program.mjs';
 import { binary } from './support/proxy.mjs';
 
 const USAGE = `usage: node tests/e2e/faults.mjs [OPTION ...]
@@ -29,43 +29,14 @@ STICKYD_BIN names the build that is measured (target/debug/stickyd). Faults on w
 for all proxies at once. Everything with one run takes about eight minutes.
 `;
 
-function usage(problem) {
-  console.error(`${problem}\n\n${USAGE}`);
-  process.exit(2);
-}
-
-let values;
-try {
-  ({ values } = parseArgs({
-    options: {
-      only: { type: 'string', default: Object.keys(FAULTS).join(',') },
-      proxies: { type: 'string', default: 'stickyd,nginx,haproxy' },
-      tunnels: { type: 'string', default: '100' },
-      runs: { type: 'string', default: '1' },
-      json: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
-  }));
-} catch (error) {
-  usage(error.message);
-}
-if (values.help) {
-  console.log(USAGE);
-  process.exit(0);
-}
-const known = (text, among) => text.split(',').map((name) => (name in among ? name : usage(`there is no ${name}: ${Object.keys(among).join(', ')}`)));
-const [faults, proxies] = [known(values.only, FAULTS), known(values.proxies, PEERS)];
+const { values, proxies, usage, among } = begin(USAGE, {
+  only: { type: 'string', default: Object.keys(FAULTS).join(',') },
+  tunnels: { type: 'string', default: '100' },
+  runs: { type: 'string', default: '1' },
+});
+const faults = among(values.only, FAULTS);
 const [tunnels, runs] = [values.tunnels, values.runs].map((text) => (/^[1-9]\d{0,3}$/.test(text) ? Number(text) : usage(`not a number from 1 to 9999: ${text}`)));
 if (tunnels < 8) usage('at least 8 tunnels: their addresses are those of the other clients');
-
-if (proxies.includes('stickyd') && !existsSync(binary)) usage(`${binary} is not there: cargo build --release, or name another by STICKYD_BIN`);
-
-const say = (text) => console.error(`${new Date().toISOString().slice(11, 19)}  ${text}`);
-// Whatever goes wrong: children and namespaces are seen to when the process exits.
-process.on('unhandledRejection', (error) => {
-  console.error(error);
-  process.exit(1);
-});
 
 /** `{ fault: { proxy: [run] } }`, or why not. */
 const results = {};

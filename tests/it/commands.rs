@@ -97,12 +97,8 @@ impl Site {
     }
 }
 
-/// Both ends hear a Close and answer it.
 fn closed((client, far): &mut (Socket, Socket)) {
-    ws::expect_close(client, 1012, false);
-    ws::expect_close(far, 1012, true);
-    client.send(Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
-    far.send(Frame::close(1012).bytes());
+    ws::closed(client, far, 1012);
 }
 
 fn talks((client, far): &mut (Socket, Socket)) {

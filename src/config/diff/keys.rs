@@ -343,7 +343,7 @@ fn codes(low: u16, high: u16) -> String {
 pub(super) fn instance(instance: &Instance) -> Keys {
     let Instance { name: _, host: _, port: _, weight, max_tunnels, backup, state } = instance;
     vec![
-        ("address", quoted(&address(instance))),
+        ("address", quoted(&instance.address())),
         ("weight", weight.to_string()),
         ("max_tunnels", or_off(max_tunnels.map(|limit| limit.to_string()))),
         ("backup", backup.to_string()),
@@ -383,12 +383,6 @@ pub(super) fn listen(address: &ListenAddress) -> String {
         ListenAddress::Any(port) => format!(":{port}"),
         ListenAddress::Unix(path) => format!("unix:{}", path.display()),
     }
-}
-
-/// An instance's address as the file has it.
-pub(super) fn address(instance: &Instance) -> String {
-    let Instance { host, port, .. } = instance;
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn time(duration: Duration) -> String {

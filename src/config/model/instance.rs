@@ -24,6 +24,12 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// `host:port`, as people write it: an IPv6 address in brackets.
+    pub fn address(&self) -> String {
+        let Instance { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     /// Its host is a name, not an address.
     pub fn is_named(&self) -> bool {
         self.host.parse::<IpAddr>().is_err()

@@ -127,7 +127,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     api::Instance {
         upstream: upstream.config.name.clone(),
         name: of.name.clone(),
-        address: address(&of.config.host, of.config.port),
+        address: of.config.address(),
         state,
         configured: of.config.state,
         removed,
@@ -155,8 +155,4 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
             }
         }),
     }
-}
-
-fn address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

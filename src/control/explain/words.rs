@@ -5,9 +5,7 @@ use std::fmt;
 use super::{Carried, Explanation, Facts, KeySays, Member, Placed, RouteTaken};
 use crate::affinity::ClientKey;
 use crate::affinity::cookie::Rejected;
-use crate::config::model::{
-    Balance, HostPattern, Instance, InstanceState, IpHash, PathPattern, Route, StickyKey,
-};
+use crate::config::model::{Balance, HostPattern, Instance, IpHash, PathPattern, Route, StickyKey};
 use crate::routing::explain::{self, Said};
 use crate::routing::pick::{By, Choice, Cookie, Need, Outcome, Passed, Silence, Verdict};
 
@@ -44,12 +42,7 @@ pub(super) fn route(routes: &[Route], index: usize) -> RouteTaken {
 pub(super) fn member(instance: &Instance) -> Member {
     Member {
         name: instance.name.clone(),
-        state: match instance.state {
-            InstanceState::Ready => "ready",
-            InstanceState::Cordon => "cordon",
-            InstanceState::Drain => "drain",
-            InstanceState::Maintain => "maintain",
-        },
+        state: instance.state.as_str(),
         weight: instance.weight,
         backup: instance.backup,
     }

@@ -31,10 +31,7 @@ fn a_drain_closes_evenly_and_touches_nobody_else() {
     let half = proxy.count("stickyd_tunnels_closed_total", &[("reason", "drained")]);
     assert!(half < 8, "{half} of 10 are closed after {:?}", begin.elapsed());
     for (client, far, _) in tunnels.iter_mut().filter(|(.., at)| *at == 0) {
-        ws::expect_close(client, 1001, false);
-        ws::expect_close(far, 1001, true);
-        client.send(ws::Frame::masked(ws::CLOSE, 1001_u16.to_be_bytes()).bytes());
-        far.send(ws::Frame::close(1001).bytes());
+        ws::closed(client, far, 1001);
     }
     let took = begin.elapsed();
     assert!((700..3000).contains(&took.as_millis()), "{took:?}");

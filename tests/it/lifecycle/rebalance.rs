@@ -66,10 +66,7 @@ impl Client {
 
     /// Says goodbye from both ends, and comes again.
     fn comes_again(&mut self, proxy: &Proxy, instances: &[Instance]) {
-        for (end, is_client) in [(&mut self.near, true), (&mut self.far, false)] {
-            ws::expect_close(end, 1012, !is_client);
-            end.send(ws::Frame::of(is_client, ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
-        }
+        ws::closed(&mut self.near, &mut self.far, 1012);
         self.near.ends();
         self.far.ends();
         let (was, moves) = (self.at, self.moves + 1);

@@ -22,10 +22,7 @@ fn instances_come_and_go_and_the_others_notice_nothing() {
     assert!(difference.contains(&format!("instance {blue} removed")), "{difference}");
     for (client, far, at) in &mut tunnels {
         if *at == 0 {
-            ws::expect_close(client, 1012, false);
-            ws::expect_close(far, 1012, true);
-            client.send(ws::Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
-            far.send(ws::Frame::close(1012).bytes());
+            ws::closed(client, far, 1012);
         } else {
             talks(client, far);
         }

@@ -160,10 +160,7 @@ fn addresses_come_and_go_and_the_others_notice_nothing() {
     let missing = Instant::now();
     for (client, far, at) in &mut tunnels {
         if *at == 0 {
-            ws::expect_close(client, 1012, false);
-            ws::expect_close(far, 1012, true);
-            client.send(ws::Frame::masked(ws::CLOSE, 1012_u16.to_be_bytes()).bytes());
-            far.send(ws::Frame::close(1012).bytes());
+            ws::closed(client, far, 1012);
         }
     }
     assert!(missing.elapsed() > Duration::from_millis(700), "{:?}", missing.elapsed());

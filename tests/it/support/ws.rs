@@ -121,6 +121,15 @@ impl Frame {
     }
 }
 
+/// The proxy closes a tunnel with this code, and both ends answer.
+#[track_caller]
+pub(crate) fn closed(client: &mut Socket, far: &mut Socket, code: u16) {
+    expect_close(client, code, false);
+    expect_close(far, code, true);
+    client.send(Frame::masked(CLOSE, code.to_be_bytes()).bytes());
+    far.send(Frame::close(code).bytes());
+}
+
 /// The next frame is a Close of the proxy with this code: masked towards an instance, which takes the proxy for a client.
 #[track_caller]
 pub(crate) fn expect_close(from: &mut Socket, code: u16, masked: bool) {
