@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::reach::{self, exit};
 use super::{BAD_CONFIGURATION, ExplainArgs, print};
 use crate::config;
 use crate::control::Surroundings;
@@ -31,6 +32,5 @@ pub(super) fn run(args: ExplainArgs) -> ExitCode {
     } else {
         explanation.to_string()
     };
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    exit(reach::print(&text))
 }

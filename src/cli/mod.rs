@@ -21,7 +21,7 @@ use crate::config::model::InstanceState;
 use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
 use reload::{DiffArgs, ReloadArgs};
-use state::StateArgs;
+use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
 
 /// Where the configuration is when nobody names another file.
@@ -76,13 +76,17 @@ enum Command {
     Reload(ReloadArgs),
     Diff(DiffArgs),
     /// No new clients at these instances; nothing is closed
-    Cordon(StateArgs),
+    #[command(after_help = state::CORDON)]
+    Cordon(CordonArgs),
     /// Empty these instances: no new clients, and what is open is closed at a pace
-    Drain(StateArgs),
+    #[command(after_help = state::DRAIN)]
+    Drain(EmptyArgs),
     /// Drain these instances, and leave them unchecked
-    Maintain(StateArgs),
+    #[command(after_help = state::MAINTAIN)]
+    Maintain(EmptyArgs),
     /// New clients at these instances again
-    Resume(StateArgs),
+    #[command(after_help = state::RESUME)]
+    Resume(ResumeArgs),
 }
 
 const LISTEN: &str =
@@ -185,10 +189,10 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Reload(args) => reload::reload(&args),
             Command::Diff(args) => reload::diff(&args),
-            Command::Cordon(args) => state::run(InstanceState::Cordon, &args),
-            Command::Drain(args) => state::run(InstanceState::Drain, &args),
-            Command::Maintain(args) => state::run(InstanceState::Maintain, &args),
-            Command::Resume(args) => state::run(InstanceState::Ready, &args),
+            Command::Cordon(args) => state::cordon(&args),
+            Command::Drain(args) => state::empty(InstanceState::Drain, &args),
+            Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
+            Command::Resume(args) => state::resume(&args),
         }
     }
 }
@@ -254,6 +258,8 @@ mod tests {
             "stickyd explain --ip 192.0.2.1 --header :anna",
             "stickyd drain",
             "stickyd drain a/b --timeout 90s",
+            "stickyd cordon a/b --wait",
+            "stickyd resume a/b --force",
             "stickyd drain a/b --wait --timeout 90",
             "stickyd status --socket /run/x.sock --config x.toml",
         ] {

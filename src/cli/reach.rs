@@ -1,7 +1,8 @@
 //! How commands reach a running process, and what they print when they do not.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::{BAD_CONFIGURATION, CONFIG_FILE};
 use crate::config::{self, locate};
-use crate::control::admin::{Client, Failure};
+use crate::control::admin::{Client, Failure, api};
 
 /// The process cannot be reached (`EX_UNAVAILABLE` of sysexits.h).
 const UNREACHABLE: u8 = 69;
@@ -20,22 +21,53 @@ pub(super) struct Reach {
     /// The admin socket of the process
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The configuration that the process runs with: it may name its socket
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE, conflicts_with = "socket")]
-    config: PathBuf,
+    /// The configuration that the process runs with, if it is not the one that is usual
+    #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
 }
 
 impl Reach {
-    /// The way there.
+    /// The way there. Where a configuration is named, whoever answers there runs with it: several processes may share a machine.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let named = || {
-            // A file that is wrong, or that not everybody may read, must not be in the way.
-            let text = String::from_utf8(config::read(&self.config).ok()?).ok()?;
-            locate::admin_socket(&text).map(PathBuf::from)
+        let reach = |socket| Client::new(socket).map_err(|error| Failure::Unreachable(error.to_string()));
+        let Some(file) = &self.config else {
+            let usual = || path_of(&socket_of(Path::new(CONFIG_FILE))?);
+            return reach(self.socket.clone().or_else(usual));
         };
-        Client::new(self.socket.clone().or_else(named))
-            .map_err(|error| Failure::Unreachable(error.to_string()))
+        let cannot = |why: &dyn Display| Failure::Unreachable(format!("{}: {why}", file.display()));
+        let wanted = file.canonicalize().map_err(|error| cannot(&error))?;
+        let socket = socket_of(file);
+        if socket.as_deref() == Some("off") {
+            return Err(cannot(
+                &"its [admin] socket is \"off\": a process that runs with it takes no commands",
+            ));
+        }
+        let client = reach(socket.as_deref().and_then(path_of))?;
+        let status: api::Status = client.get("/v1/status", None)?;
+        let runs = status.config.file.as_deref();
+        let same = runs.is_some_and(|runs| {
+            Path::new(runs).canonicalize().map_or_else(|_| Path::new(runs) == wanted, |runs| runs == wanted)
+        });
+        if !same {
+            return Err(Failure::Unreachable(format!(
+                "the process at {} runs with {}, not with {}; --socket reaches another one",
+                client.path().display(),
+                runs.unwrap_or("what its command line says"),
+                file.display()
+            )));
+        }
+        Ok(client)
     }
+}
+
+/// What the file says of its socket. One that is wrong, or that not everybody may read, must not be in the way.
+fn socket_of(file: &Path) -> Option<String> {
+    let text = String::from_utf8(config::read(file).ok()?).ok()?;
+    locate::admin_socket(&text).map(ToOwned::to_owned)
+}
+
+fn path_of(socket: &str) -> Option<PathBuf> {
+    socket.starts_with('/').then(|| PathBuf::from(socket))
 }
 
 /// What a command comes to: prints why it failed.
@@ -54,14 +86,20 @@ pub(super) fn exit(result: Result<(), Failure>) -> ExitCode {
 }
 
 /// Prints for scripts.
-pub(super) fn print_json(answer: &impl Serialize) {
+pub(super) fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(answer).expect("its maps have texts as keys");
-    print(&format!("{json}\n"));
+    print(&format!("{json}\n"))
 }
 
-/// Prints. Nobody is left to tell when standard output is closed.
-pub(super) fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+/// Prints. Nobody is left to tell when a pipe's reader has left; a disk that is full is told.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Refused(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How long, for people: `34s`, `4m 33s`, `2h 3m`, `3d 4h`.

@@ -64,9 +64,17 @@ pub(super) struct DiffArgs {
 pub(super) fn reload(args: &ReloadArgs) -> ExitCode {
     let question = api::Reload { dry_run: args.dry_run, yes: args.yes };
     let done = if args.dry_run { "nothing would change" } else { "loaded: nothing has changed" };
-    exit(args.reach.client().and_then(|client| client.post("/v1/reload", &question)).map(|reloaded| {
-        show(&reloaded, args.json, done);
-    }))
+    let load = || {
+        let client = args.reach.client()?;
+        if args.dry_run && !args.yes {
+            // What it would do is worth seeing above all where that needs a `--yes`.
+            let all = client.post("/v1/reload", &api::Reload { yes: true, ..question }, None)?;
+            show(&all, args.json, done)?;
+            return client.post("/v1/reload", &question, None).map(|_: api::Reloaded| ());
+        }
+        show(&client.post("/v1/reload", &question, None)?, args.json, done)
+    };
+    exit(load())
 }
 
 pub(super) fn diff(args: &DiffArgs) -> ExitCode {
@@ -74,10 +82,10 @@ pub(super) fn diff(args: &DiffArgs) -> ExitCode {
         let client = args.reach.client()?;
         let Some(file) = &args.file else {
             // Whatever it removes: nothing is done.
-            return client.post("/v1/reload", &api::Reload { dry_run: true, yes: true });
+            return client.post("/v1/reload", &api::Reload { dry_run: true, yes: true }, None);
         };
         let name = file.display().to_string();
-        let bytes = config::read(file).map_err(|report| Failure::Configuration(report.to_string()))?;
+        let bytes = config::read_any(file).map_err(|report| Failure::Configuration(report.to_string()))?;
         // What is no text is wrong in its way, and reported so.
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
@@ -87,12 +95,12 @@ pub(super) fn diff(args: &DiffArgs) -> ExitCode {
                 return Err(Failure::Configuration(text));
             }
         };
-        client.post("/v1/diff", &api::Diff { name, text })
+        client.post("/v1/diff", &api::Diff { name, text }, None)
     };
-    exit(compare().map(|reloaded: api::Reloaded| show(&reloaded, args.json, "nothing differs")))
+    exit(compare().and_then(|reloaded: api::Reloaded| show(&reloaded, args.json, "nothing differs")))
 }
 
-fn show(reloaded: &api::Reloaded, json: bool, nothing: &str) {
+fn show(reloaded: &api::Reloaded, json: bool, nothing: &str) -> Result<(), Failure> {
     if json {
         return print_json(reloaded);
     }
@@ -109,5 +117,5 @@ fn show(reloaded: &api::Reloaded, json: bool, nothing: &str) {
     for effect in &reloaded.effects {
         let _ = writeln!(text, "=> {effect}");
     }
-    print(&text);
+    print(&text)
 }

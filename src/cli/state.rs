@@ -12,42 +12,109 @@ use crate::config::model::InstanceState;
 use crate::control::admin::{Client, Failure, api};
 use crate::local::clock;
 
-const EXAMPLES: &str = "\
-Examples:
+/// What is true of each of these commands.
+macro_rules! help {
+    ($examples:literal) => {
+        concat!(
+            "Examples:\n  ",
+            $examples,
+            "\nWith one upstream its name may be left out; 'UPSTREAM/*' is all of it (in quotes, for the shell).\n",
+            "What is wanted is kept over restarts and reloads, until the file says something else of the instance.\n",
+            "Exit codes: 0 done, 1 refused or not done in time, 2 wrong usage, 69 not running."
+        )
+    };
+}
+
+pub(super) const CORDON: &str = help!(
+    "\
   stickyd cordon socketio/blue-1 socketio/blue-2
       No new clients there; nothing is closed, bound clients still come.
+  stickyd cordon 'socketio/*' --force
+"
+);
+
+pub(super) const DRAIN: &str = help!(
+    "\
   stickyd drain socketio/blue-1 --wait
-      And what is open is closed at the pace of [upstream.NAME.drain]; returns when nothing is left.
+      No new clients, and what is open is closed at the pace of [upstream.NAME.drain]; returns when nothing is left.
+  stickyd drain socketio/blue-1 --wait --timeout 5m
+"
+);
+
+pub(super) const MAINTAIN: &str = help!(
+    "\
   stickyd maintain socketio/blue-1
-      And it is not checked either.
+      As `stickyd drain`, and it is not checked either.
+  stickyd maintain socketio/blue-1 --wait
+"
+);
+
+pub(super) const RESUME: &str = help!(
+    "\
+  stickyd resume socketio/blue-1
+      New clients again; it is checked first, and begins slowly.
   stickyd resume socketio/blue-1 --wait --timeout 2m
-      New clients again; returns when it is up and its slow start is over.
+      Returns when it is up and its slow start is over; one without checks is so at once.
+"
+);
 
-With one upstream its name may be left out. What is wanted is kept over restarts and reloads,
-until the file says something else of the instance.
-Exit codes: 0 done, 1 refused or not done in time, 2 wrong usage, 69 not running.";
-
-/// Instances, and how long to wait
+/// Instances
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct StateArgs {
+pub(super) struct Named {
     /// Which ones
     #[arg(value_name = "UPSTREAM/INSTANCE", required = true)]
     instances: Vec<String>,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How long to wait
+#[derive(Debug, Default, Args)]
+pub(super) struct Waiting {
     /// Return when it is done, and show how far it is
     #[arg(long)]
     wait: bool,
     /// Wait no longer than this, for example 90s or 5m; what was begun goes on
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration, requires = "wait")]
     timeout: Option<Duration>,
+}
+
+/// Even the last
+#[derive(Debug, Default, Args)]
+pub(super) struct Forced {
     /// Also where no other instance is left for new clients
     #[arg(long)]
     force: bool,
-    /// For scripts
-    #[arg(long)]
-    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CordonArgs {
     #[command(flatten)]
-    reach: Reach,
+    named: Named,
+    #[command(flatten)]
+    forced: Forced,
+}
+
+/// Of `drain` and `maintain`.
+#[derive(Debug, Args)]
+pub(super) struct EmptyArgs {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
+    forced: Forced,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// How often the process is asked how far it is.
@@ -56,77 +123,147 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How often a line is printed where nobody looks at a terminal.
 const LINE: Duration = Duration::from_secs(5);
 
-pub(super) fn run(state: InstanceState, args: &StateArgs) -> ExitCode {
+/// How long a process may be away, because it is started anew, while nobody said how long to wait.
+const AWAY: Duration = Duration::from_secs(30);
+
+pub(super) fn cordon(args: &CordonArgs) -> ExitCode {
+    run(InstanceState::Cordon, &args.named, &Waiting::default(), args.forced.force)
+}
+
+pub(super) fn empty(state: InstanceState, args: &EmptyArgs) -> ExitCode {
+    run(state, &args.named, &args.waiting, args.forced.force)
+}
+
+pub(super) fn resume(args: &ResumeArgs) -> ExitCode {
+    run(InstanceState::Ready, &args.named, &args.waiting, false)
+}
+
+fn run(state: InstanceState, named: &Named, waiting: &Waiting, force: bool) -> ExitCode {
     let want = || {
-        let client = args.reach.client()?;
-        let (instances, force) = (args.instances.clone(), args.force);
-        let wanted: api::Wanted = client.post("/v1/state", &api::Want { instances, state, force })?;
-        if !args.wait {
-            return Ok(wanted.instances);
+        let begin = clock::instant();
+        let client = named.reach.client()?;
+        let instances = all(&client, &named.instances)?;
+        let question = api::Want { instances, state, force };
+        let wanted: api::Wanted = client.post("/v1/state", &question, waiting.timeout)?;
+        if waiting.wait {
+            let progress = Progress::new(named.json);
+            Wait { client, state, begin, timeout: waiting.timeout, lost: None }.until_done(wanted, progress)
+        } else {
+            Ok(wanted)
         }
-        wait(&client, state, wanted.instances, args)
     };
-    exit(want().map(|instances: Vec<api::Instance>| {
-        if args.json {
-            return print_json(&api::Wanted { instances });
+    exit(want().and_then(|wanted| {
+        if named.json {
+            return print_json(&wanted);
         }
-        for instance in &instances {
-            print(&format!("{}\n", line(instance)));
+        let mut text: String = wanted.instances.iter().map(|instance| line(instance) + "\n").collect();
+        let empties = matches!(state, InstanceState::Drain | InstanceState::Maintain);
+        if empties && !waiting.wait && !wanted.instances.iter().all(|one| one.empty) {
+            text.push_str("--wait waits for the end; `stickyd resume` takes it back\n");
         }
-        let more = match state {
-            InstanceState::Drain | InstanceState::Maintain
-                if !args.wait && !instances.iter().all(|one| one.empty) =>
-            {
-                "--wait waits for the end; `stickyd resume` takes it back\n"
-            }
-            _ => "",
-        };
-        print(more);
+        print(&text)
     }))
 }
 
-/// Until all of them are what is wanted.
-fn wait(
-    client: &Client,
-    state: InstanceState,
-    mut instances: Vec<api::Instance>,
-    args: &StateArgs,
-) -> Result<Vec<api::Instance>, Failure> {
-    let begin = clock::instant();
-    let mut progress = Progress::new(args.json);
-    loop {
-        if instances.iter().all(|instance| is_done(state, instance)) {
-            progress.end();
-            return Ok(instances);
-        }
-        progress.show(&instances);
-        if args.timeout.is_some_and(|timeout| begin.elapsed() >= timeout) {
-            progress.end();
-            let left: Vec<String> =
-                instances.iter().filter(|instance| !is_done(state, instance)).map(line).collect();
-            return Err(Failure::Refused(format!("not done in time, it goes on: {}", left.join("; "))));
-        }
-        std::thread::sleep(LOOK);
-        let status: api::Status = client.get("/v1/status")?;
-        let known = || status.upstreams.iter().flat_map(|upstream| &upstream.instances);
-        let same = |of: &api::Instance| {
-            known().find(|known| (&known.upstream, &known.name) == (&of.upstream, &of.name)).cloned()
+/// The instances that are meant: `UPSTREAM/*` is all of them that the file names.
+fn all(client: &Client, called: &[String]) -> Result<Vec<String>, Failure> {
+    let upstream = |called: &str| called.strip_suffix("/*").map(ToOwned::to_owned);
+    if !called.iter().any(|called| upstream(called).is_some()) {
+        return Ok(called.to_vec());
+    }
+    let status: api::Status = client.get("/v1/status", None)?;
+    let mut found = Vec::new();
+    for called in called {
+        let Some(upstream) = upstream(called) else {
+            found.push(called.clone());
+            continue;
         };
-        let now: Option<Vec<_>> = instances.iter().map(same).collect();
-        let gone = || Failure::Refused("an instance has left: the file no longer names it".to_owned());
-        instances = now.ok_or_else(gone)?;
-        if let Some(other) = instances.iter().find(|instance| instance.state != state) {
-            let text = format!("somebody else wants something else by now: {}", line(other));
-            return Err(Failure::Refused(text));
+        let known = status.upstreams.iter().find(|known| known.name == upstream);
+        let members = known.iter().flat_map(|known| &known.instances).filter(|instance| !instance.removed);
+        let before = found.len();
+        found.extend(members.map(|instance| format!("{upstream}/{}", instance.name)));
+        if found.len() == before {
+            return Err(Failure::Refused(format!("there is no instance of an upstream {upstream}")));
         }
     }
+    Ok(found)
+}
+
+/// Until all of them are what is wanted.
+struct Wait {
+    client: Client,
+    state: InstanceState,
+    begin: Instant,
+    timeout: Option<Duration>,
+    /// Since when the process does not answer.
+    lost: Option<Instant>,
+}
+
+impl Wait {
+    fn until_done(mut self, wanted: api::Wanted, mut progress: Progress) -> Result<api::Wanted, Failure> {
+        let mut instances = wanted.instances;
+        let state = self.state;
+        while !instances.iter().all(|instance| is_done(state, instance)) {
+            progress.show(&instances);
+            if self.left().is_some_and(|left| left.is_zero()) {
+                progress.end();
+                let left = instances.iter().filter(|instance| !is_done(state, instance));
+                let left = left.map(line).collect::<Vec<_>>().join("; ");
+                return Err(Failure::Refused(format!("not done in time, it goes on: {left}")));
+            }
+            std::thread::sleep(self.left().map_or(LOOK, |left| left.min(LOOK)));
+            if let Some(status) = self.look().inspect_err(|_| progress.end())? {
+                instances = found_again(&status, &instances).inspect_err(|_| progress.end())?;
+            }
+            if let Some(other) = instances.iter().find(|instance| instance.state != state) {
+                progress.end();
+                let text = format!("somebody else wants something else by now: {}", line(other));
+                return Err(Failure::Refused(text));
+            }
+        }
+        progress.end();
+        Ok(api::Wanted { instances })
+    }
+
+    /// How much longer.
+    fn left(&self) -> Option<Duration> {
+        self.timeout.map(|timeout| timeout.saturating_sub(self.begin.elapsed()))
+    }
+
+    /// How everything is; `None`: the process does not answer now. It may be started anew, and wants the same then.
+    fn look(&mut self) -> Result<Option<api::Status>, Failure> {
+        match self.client.get("/v1/status", self.left()) {
+            Ok(status) => {
+                self.lost = None;
+                Ok(Some(status))
+            }
+            Err(failure @ Failure::Unreachable(_)) => {
+                let lost = *self.lost.get_or_insert_with(clock::instant);
+                let over = self.left().map_or(lost.elapsed() >= AWAY, |left| left.is_zero());
+                if over { Err(failure) } else { Ok(None) }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// The same instances, as they are now.
+fn found_again(status: &api::Status, instances: &[api::Instance]) -> Result<Vec<api::Instance>, Failure> {
+    let known = || status.upstreams.iter().flat_map(|upstream| &upstream.instances);
+    let same = |of: &api::Instance| {
+        known().find(|known| (&known.upstream, &known.name) == (&of.upstream, &of.name)).cloned()
+    };
+    let gone = || Failure::Refused("an instance has left: the file no longer names it".to_owned());
+    instances.iter().map(same).collect::<Option<_>>().ok_or_else(gone)
 }
 
 fn is_done(state: InstanceState, instance: &api::Instance) -> bool {
     match state {
         InstanceState::Cordon => true,
         InstanceState::Drain | InstanceState::Maintain => instance.empty,
-        InstanceState::Ready => instance.health == api::Health::Up && instance.share == 100,
+        InstanceState::Ready => {
+            !instance.checked || (instance.health == api::Health::Up && instance.share == 100)
+        }
     }
 }
 
@@ -138,7 +275,10 @@ pub(super) fn line(instance: &api::Instance) -> String {
         (InstanceState::Drain | InstanceState::Maintain, drain) => {
             format!("{name}  {}", left(instance, drain.as_ref()))
         }
-        (InstanceState::Cordon, _) => format!("{name}  {} stay", open(instance)),
+        (InstanceState::Cordon, _) => match open(instance) {
+            Some(open) => format!("{name}  {open} stay"),
+            None => format!("{name}  {NOTHING}"),
+        },
         (InstanceState::Ready, _) => {
             let health = match instance.health {
                 api::Health::Unknown => "not checked",
@@ -160,18 +300,21 @@ pub(super) fn line(instance: &api::Instance) -> String {
     }
 }
 
-/// What is open at it.
-fn open(instance: &api::Instance) -> String {
+const NOTHING: &str = "nothing is open";
+
+/// What is open at it; `None`: nothing.
+fn open(instance: &api::Instance) -> Option<String> {
     let parts =
         [(instance.tunnels, "tunnel"), (instance.sessions, "session"), (instance.requests, "request")];
     let parts: Vec<String> =
         parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(*number, what)).collect();
-    if parts.is_empty() { "nothing is open,".to_owned() } else { parts.join(", ") }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// How far its drain is.
 pub(super) fn left(instance: &api::Instance, drain: Option<&api::Drain>) -> String {
-    let Some(drain) = drain else { return open(instance) };
+    let open = open(instance);
+    let Some(drain) = drain else { return open.unwrap_or_else(|| NOTHING.to_owned()) };
     let begins = match drain.closes_in {
         0 => String::new(),
         closes_in => format!("; the first is closed in {}", seconds(closes_in)),
@@ -180,7 +323,8 @@ pub(super) fn left(instance: &api::Instance, drain: Option<&api::Drain>) -> Stri
         (0, cut_in) => format!("; all are told, what is left is cut in {}", seconds(cut_in)),
         (told_in, _) => format!("; the last is told in {}", seconds(told_in)),
     };
-    format!("{} of {} at its begin{begins}{ends}", open(instance), drain.began_with)
+    let open = open.unwrap_or_else(|| "0".to_owned());
+    format!("{open} of {} at its begin{begins}{ends}", drain.began_with)
 }
 
 fn seconds(millis: u64) -> String {

@@ -28,13 +28,12 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(args: &StatusArgs) -> ExitCode {
-    exit(args.reach.client().and_then(|client| client.get("/v1/status")).map(|status: api::Status| {
-        if args.json {
-            print_json(&status);
-        } else {
-            print(&screen(&status));
-        }
-    }))
+    let status = args.reach.client().and_then(|client| client.get("/v1/status", None));
+    exit(status.and_then(
+        |status: api::Status| {
+            if args.json { print_json(&status) } else { print(&screen(&status)) }
+        },
+    ))
 }
 
 /// For people; 80 columns where names are not long.
@@ -54,8 +53,7 @@ fn screen(status: &api::Status) -> String {
         config.refused
     );
     if let Some(refusal) = &config.refusal {
-        let first = refusal.lines().next().unwrap_or_default();
-        let _ = writeln!(text, "         REFUSED {} ago: {first}", ago(config.last));
+        let _ = writeln!(text, "         REFUSED {} ago: {}", ago(config.last), first(refusal));
         let _ = writeln!(text, "         what was loaded before runs on; `stickyd reload` says all");
     }
     let _ = writeln!(text, "listen   {}", status.listeners.join(", "));
@@ -66,6 +64,19 @@ fn screen(status: &api::Status) -> String {
         writeln!(text, "clients  {} of {} connections", status.connections.open, status.connections.limit);
     status.upstreams.iter().for_each(|one| upstream(&mut text, one));
     text
+}
+
+/// The first problem of a report, on one line: `error: unknown key, line 7`.
+fn first(report: &str) -> String {
+    let mut lines = report.lines();
+    let title = lines.next().unwrap_or_default();
+    // FILE:LINE:COLUMN
+    let place = lines.next().and_then(|line| line.trim_start().strip_prefix("--> "));
+    let mut place = place.map(|place| place.rsplit(':')).into_iter().flatten().map(str::parse::<u32>);
+    match (place.next(), place.next()) {
+        (Some(Ok(_)), Some(Ok(line))) => format!("{title}, line {line}"),
+        _ => title.to_owned(),
+    }
 }
 
 fn upstream(text: &mut String, of: &api::Upstream) {
@@ -137,4 +148,21 @@ fn rebalance(text: &mut String, of: api::Rebalance) {
         count(of.beyond, "tunnel"),
         of.moves
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first;
+
+    #[test]
+    fn the_place_of_a_refusal() {
+        let check = |report, line| assert_eq!(first(report), line);
+        check(
+            "error: a text needs quotes\n  --> /etc/a:b.toml:12:7\n   |\n",
+            "error: a text needs quotes, line 12",
+        );
+        check("error: this is a directory\n --> /etc/stickyd\n", "error: this is a directory");
+        check("it removes 2 of 2 instances", "it removes 2 of 2 instances");
+        check("", "");
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::reach::{self, exit};
 use super::{BAD_CONFIGURATION, ValidateArgs, print};
 use crate::config::model::{SecretSource, StickyKey};
 use crate::config::{self, Config};
@@ -25,8 +26,7 @@ pub(super) fn run(args: &ValidateArgs) -> ExitCode {
         }
     };
     let lines = format!("ok: {}: {}\n{secrets}", args.file.display(), summary(&loaded.config));
-    let _ = std::io::stdout().lock().write_all(lines.as_bytes());
-    ExitCode::SUCCESS
+    exit(reach::print(&lines))
 }
 
 /// What the files that the configuration names have to say: secrets (and, later, certificates), read as a start reads

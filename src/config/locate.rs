@@ -18,13 +18,12 @@ pub fn state_of(text: &str, upstream: &str, instance: &str) -> Option<usize> {
     Some(1 + text[..state.span().start].matches('\n').count())
 }
 
-/// The `[admin] socket` that `text` names, whatever else is wrong with it; `None`: a path is not named.
+/// The `[admin] socket` of `text`, whatever else is wrong with it: a path, `off` or `auto`; `None`: it has none.
 pub fn admin_socket(text: &str) -> Option<&str> {
     let (tree, _) = raw::parse(text);
     let span = table(tree.get("admin")?)?.get("socket")?.span();
     // Without escapes: a path that needs them is found by --socket.
-    let path = text.get(span)?.trim_matches(['"', '\'']);
-    path.starts_with('/').then_some(path)
+    Some(text.get(span)?.trim_matches(['"', '\'']))
 }
 
 fn table<'t, 'd>(value: &'t Spanned<DeValue<'d>>) -> Option<&'t DeTable<'d>> {
@@ -62,8 +61,8 @@ mod tests {
             Some("/run/a.sock"),
         );
         check("admin = { socket = \"/x\" }", Some("/x"));
-        check("[admin]\nsocket = \"auto\"\n", None);
-        check("[admin]\nsocket = \"off\"\n", None);
+        check("[admin]\nsocket = \"auto\"\n", Some("auto"));
+        check("[admin]\nsocket = \"off\"\n", Some("off"));
         check("[admin]\n", None);
         check("", None);
     }

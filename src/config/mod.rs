@@ -17,11 +17,13 @@ mod report;
 mod validate;
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use toml::de::DeTable;
 
 pub use arguments::from_arguments;
@@ -43,20 +45,32 @@ pub struct Loaded {
     pub warnings: Report,
 }
 
-/// Reads and validates the file at `path`. Writes nothing, resolves nothing, opens nothing else.
+/// Reads and validates the file at `path`, which may be a pipe (`/dev/stdin`). Writes nothing, resolves nothing, opens nothing else.
 ///
 /// # Errors
 /// A report of everything that is wrong; also when the file cannot be read, is not text, or is over 4 MiB.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    parse_bytes(read(path)?, &path.display().to_string())
+    parse_bytes(read_any(path)?, &path.display().to_string())
 }
 
-/// What is in the file at `path`.
+/// What is in the regular file at `path`: whoever opens a pipe waits for its other end, and a running process must not.
 ///
 /// # Errors
 /// Why it cannot be read, or that it is over 4 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, Report> {
-    read_at_most(path).map_err(|problem| Report::new(&path.display().to_string(), "", vec![problem]))
+    read_at_most(path, true).map_err(|problem| whole(path, problem))
+}
+
+/// The same of any file: for commands, which may wait.
+///
+/// # Errors
+/// Why it cannot be read, or that it is over 4 MiB.
+pub fn read_any(path: &Path) -> Result<Vec<u8>, Report> {
+    read_at_most(path, false).map_err(|problem| whole(path, problem))
+}
+
+fn whole(path: &Path, problem: Problem) -> Report {
+    Report::new(&path.display().to_string(), "", vec![problem])
 }
 
 /// As [`parse`], of what need not be text.
@@ -124,7 +138,7 @@ pub fn show_duration(duration: Duration) -> String {
     raw::show_duration(duration)
 }
 
-fn read_at_most(path: &Path) -> Result<Vec<u8>, Problem> {
+fn read_at_most(path: &Path, regular: bool) -> Result<Vec<u8>, Problem> {
     let cannot = |error: std::io::Error| {
         let help = match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -138,10 +152,17 @@ fn read_at_most(path: &Path) -> Result<Vec<u8>, Problem> {
         };
         Problem::whole(format!("cannot read the file: {}", reason(&error)), help)
     };
-    let file = File::open(path).map_err(cannot)?;
+    let wait = if regular { OFlags::NONBLOCK } else { OFlags::empty() };
+    let file = OpenOptions::new().read(true).custom_flags(wait.bits().cast_signed()).open(path);
+    let file = file.map_err(cannot)?;
     let meta = file.metadata().map_err(cannot)?;
     if meta.is_dir() {
         return Err(Problem::whole("this is a directory", "name the file in it, for example config.toml"));
+    }
+    if regular && !meta.is_file() {
+        let help =
+            "write the configuration to a file and name that; `stickyd validate` and `diff` read pipes too";
+        return Err(Problem::whole("this is no regular file", help));
     }
     let mut bytes = Vec::new();
     // The size that the system names may be wrong (pipes, /proc), so what is read is what counts.

@@ -154,7 +154,18 @@ fn write(path: &Path, wanted: &[Wanted]) -> io::Result<()> {
         fs::create_dir_all(directory)?;
     }
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+    // What a crash left there; and nobody's link is followed.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .custom_flags(nofollow)
+        .open(&temporary)?;
     file.write_all(&serde_json::to_vec_pretty(wanted)?)?;
     file.sync_all()?;
     fs::rename(&temporary, path)
@@ -248,6 +259,18 @@ mod tests {
         let (kept, generation) = expanding(directory.path(), &[2, 3]);
         kept.recall(&generation, |_, _| true);
         assert_eq!(states(&generation), [Maintain, Ready]);
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, precious) = (directory.path().join("x.json"), directory.path().join("precious"));
+        fs::write(&precious, "mine").unwrap();
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        std::os::unix::fs::symlink(&precious, temporary).unwrap();
+        write(&path, &[]).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[]");
     }
 
     #[test]

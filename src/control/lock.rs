@@ -1,12 +1,14 @@
 //! One process per configuration: a second one would bind silently, because listeners share their ports.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::surroundings::{make_runtime, trust_runtime};
 
 /// Held for as long as the process serves.
 #[derive(Debug)]
@@ -21,7 +23,8 @@ pub(super) struct Lock {
 /// Who holds it.
 pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, String> {
     let path = runtime.join(format!("{:016x}.lock", xxh3_64(identity.as_bytes())));
-    let opened = fs::create_dir_all(runtime).and_then(|()| {
+    trust_runtime(runtime).map_err(|error| error.to_string())?;
+    let opened = make_runtime(runtime).and_then(|()| {
         OpenOptions::new()
             .read(true)
             .write(true)

@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 
@@ -143,9 +146,12 @@ fn what_is_not_done_in_time_is_said_and_goes_on() {
 fn the_last_instance_needs_force() {
     let site = Site::start();
     let text = site.says(1, &["drain", "app/blue", "app/green"]);
-    assert!(text.contains("no instance left for new clients") && text.contains("--force"), "{text}");
+    assert!(text.contains("no instance left for new clients"), "{text}");
+    assert!(text.contains("`stickyd drain --force app/blue app/green`"), "{text}");
+    site.says(1, &["drain", "app/*"]);
+    assert!(site.says(1, &["drain", "other/*"]).contains("upstream other"));
     assert_eq!((site.state("blue"), site.state("green")), ("ready".into(), "ready".into()), "all or none");
-    site.says(0, &["cordon", "blue"]);
+    assert_eq!(site.says(0, &["cordon", "blue"]), "app/blue  cordon  nothing is open\n");
     site.says(1, &["cordon", "green"]);
     site.says(0, &["cordon", "green", "--force"]);
     assert_eq!(site.state("green"), "cordon");
@@ -185,6 +191,7 @@ fn a_file_that_is_wrong_is_refused_each_time() {
         assert!(config["refusal"].as_str().unwrap().contains("spraed"));
     }
     assert!(site.says(0, &["status"]).contains("REFUSED 0s ago: error: unknown key"));
+    assert!(site.says(0, &["status"]).contains(", line 11\n"), "{}", site.says(0, &["status"]));
     site.says(78, &["reload", "--dry-run"]);
     assert_eq!(site.status()["config"]["refused"], 3, "nobody asked for it to be loaded");
     site.write("", "");
@@ -224,6 +231,9 @@ fn what_removes_a_lot_needs_a_yes() {
     site.home.write("config.toml", &none);
     let text = site.says(78, &["reload"]);
     assert!(text.contains("it removes 2 of 2 instances of upstream app; `stickyd reload --yes`"), "{text}");
+    let text = site.says(78, &["reload", "--dry-run"]);
+    let (plan, needs) = (text.find("instance red (127.0.0.1:1) added"), text.find("`stickyd reload --yes`"));
+    assert!(plan.is_some() && plan < needs, "{text}");
     assert_eq!(site.state("blue"), "ready");
     assert!(site.says(0, &["diff"]).contains("instance red (127.0.0.1:1) added"), "a diff does nothing");
     site.says(0, &["reload", "--yes"]);
@@ -321,4 +331,103 @@ fn what_is_not_understood_changes_nothing() {
     assert_eq!((site.state("blue"), site.state("green")), ("ready".into(), "ready".into()));
     let config = &site.status()["config"];
     assert_eq!((&config["reloads"], &config["refused"]), (&0.into(), &0.into()));
+}
+
+impl Site {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.process.pid().cast_signed()).unwrap(), signal).unwrap();
+    }
+}
+
+#[test]
+fn only_the_process_of_the_named_file_obeys() {
+    let site = Site::start();
+    let second = site.home.write("second.toml", &toml(&site.blue, &site.green, "", ""));
+    let text = site.says(69, &["drain", "blue", "-c", &second]);
+    assert!(text.contains("runs with") && text.contains("config.toml, not with"), "{text}");
+    assert_eq!(site.state("blue"), "ready");
+    site.says(0, &["cordon", "blue", "-c", &site.file]);
+    let link = site.home.path("link.toml");
+    std::os::unix::fs::symlink(&site.file, &link).unwrap();
+    site.says(0, &["resume", "blue", "-c", &link]);
+    let off = toml(&site.blue, &site.green, "", "[admin]\nsocket = \"off\"");
+    let off = site.home.write("off.toml", &off);
+    assert!(site.says(69, &["status", "-c", &off]).contains("takes no commands"));
+    assert!(site.says(69, &["status", "-c", "/none/such.toml"]).contains("/none/such.toml: No such file"));
+}
+
+#[test]
+fn what_a_stopped_process_has_not_heard_in_time_is_not_obeyed() {
+    let site = Site::start();
+    site.signal(Signal::STOP);
+    let begin = Instant::now();
+    let text = site.says(69, &["drain", "blue", "--wait", "--timeout", "1s"]);
+    assert!(text.contains("it may still be obeyed"), "{text}");
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    site.signal(Signal::CONT);
+    // Commands are obeyed in turn: after this one the other has had its own.
+    site.says(0, &["cordon", "green"]);
+    assert_eq!(site.state("blue"), "ready");
+}
+
+#[test]
+fn who_waits_for_what_is_not_checked_or_is_started_anew_waits_well() {
+    let mut site = Site::start();
+    site.write("", "drain.grace = \"1h\"\ndrain.deadline = \"2h\"");
+    site.says(0, &["reload"]);
+    site.says(0, &["maintain", "blue"]);
+    assert_eq!(site.instance("blue")["checked"], false);
+    site.says(0, &["resume", "blue", "--wait", "--timeout", "10s"]);
+    let tunnels = site.tunnels(2);
+    let (home, file) = (site.home.clone(), site.file.clone());
+    std::thread::scope(|scope| {
+        let drain = scope.spawn(|| home.run(&["drain", "blue", "--wait", "--timeout", "20s"]));
+        eventually("it is wanted", || (site.state("blue") == "drain").then_some(()));
+        // The tunnels end with it; the next one is empty, and wants the same.
+        site.restart();
+        let (code, text) = drain.join().unwrap();
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("app/blue  drain  empty"), "{file}: {text}");
+    });
+    drop(tunnels);
+}
+
+#[test]
+fn a_pipe_is_no_configuration_of_a_process() {
+    let site = Site::start();
+    fs::remove_file(&site.file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&site.file).status().unwrap();
+    assert!(made.success());
+    assert!(site.says(78, &["reload"]).contains("this is no regular file"));
+    assert!(site.says(78, &["run", "--config", &site.file]).contains("this is no regular file"));
+    assert!(site.says(0, &["status"]).contains("REFUSED"));
+}
+
+#[test]
+fn bodies_are_bounded_and_what_never_comes_is_not_waited_for() {
+    let site = Site::start();
+    let path = site.home.path("admin.sock");
+    let connect = || Socket::connect_unix(Path::new(&path));
+    let head = |size: usize| format!("POST /v1/state HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n");
+    let mut large = connect();
+    large.send(head(70_000) + &"[".repeat(70_000));
+    assert!(large.head().starts_with("HTTP/1.1 400 "));
+    let _silent: Vec<Socket> = (0..16)
+        .map(|_| {
+            let mut silent = connect();
+            silent.send(head(2));
+            silent
+        })
+        .collect();
+    site.status();
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let site = Site::start();
+    let into = |arguments: &[&str], file: &str| site.home.run_into(arguments, file).0;
+    for arguments in [&["status"][..], &["status", "--json"], &["diff"], &["validate", &site.file]] {
+        assert_eq!(into(arguments, "/dev/full"), 1, "{arguments:?}");
+        assert_eq!(into(arguments, "/dev/null"), 0, "{arguments:?}");
+    }
 }

@@ -188,6 +188,8 @@ pub struct Instance {
     pub removed: bool,
     /// Its name no longer has its address (`expand`): no new clients.
     pub missing: bool,
+    /// It is checked: `health.check` is not off, and it is not in maintenance.
+    pub checked: bool,
     /// What its checks say.
     pub health: Health,
     /// Why, and since when; empty: nothing is known.

@@ -18,9 +18,13 @@ use tokio::time::timeout;
 use super::api::Problem;
 use super::socket;
 use crate::control::Surroundings;
+use crate::control::surroundings::trust_runtime;
 
 /// A reload waits for its certificates and secrets, and for others before it.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A question is answered at once.
+const PATIENCE_OF_QUESTIONS: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer: 100 000 instances fit.
 const ANSWER_MAX: usize = 128 << 20;
@@ -50,36 +54,57 @@ impl Client {
     /// To the process that serves commands at `path`; without one, where such a process usually is.
     ///
     /// # Errors
-    /// When the system gives no runtime.
+    /// When the system gives no runtime, or somebody else may have made the directory where it usually is.
     pub fn new(path: Option<PathBuf>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Client { runtime, path: path.unwrap_or_else(usual) })
+        Ok(Client { runtime, path: path.map_or_else(usual, Ok)? })
     }
 
-    /// Asks.
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks. `within`: when the answer must be there; `None`, and at most: 5 s; at least 1 s.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
-        self.ask(Method::GET, path, Bytes::new())
+    pub fn get<A: DeserializeOwned>(&self, path: &str, within: Option<Duration>) -> Result<A, Failure> {
+        self.ask(Method::GET, path, Bytes::new(), patience(within, PATIENCE_OF_QUESTIONS))
     }
 
-    /// Commands.
+    /// Commands. `within`: when the answer must be there; `None`, and at most: a minute; at least 1 s.
     ///
     /// # Errors
     /// Why not.
-    pub fn post<A: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Result<A, Failure> {
+    pub fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+        within: Option<Duration>,
+    ) -> Result<A, Failure> {
         let body = serde_json::to_vec(question).map_err(|error| Failure::Refused(error.to_string()))?;
-        self.ask(Method::POST, path, body.into())
+        self.ask(Method::POST, path, body.into(), patience(within, PATIENCE))
     }
 
-    fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, Failure> {
-        let asking = async { timeout(PATIENCE, exchange(&self.path, method, path, body)).await };
+    fn ask<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<A, Failure> {
+        let commands = method == Method::POST;
+        let asking = async { timeout(patience, exchange(&self.path, method, path, body)).await };
         let answered = match self.runtime.block_on(asking) {
             Ok(answered) => answered,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let (status, body) = answered.map_err(|error| Failure::Unreachable(self.unreachable(&error)))?;
+        let (status, body) = answered.map_err(|error| {
+            let late = commands && error.kind() == io::ErrorKind::TimedOut;
+            let rest = if late { "; it may still be obeyed" } else { "" };
+            Failure::Unreachable(format!("{}{rest}", self.unreachable(&error)))
+        })?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(|error| {
                 Failure::Refused(format!("the running stickyd is of another version: {error}"))
@@ -109,6 +134,11 @@ impl Client {
     }
 }
 
+/// Who wants an answer at once gives it the time that it needs all the same.
+fn patience(within: Option<Duration>, most: Duration) -> Duration {
+    within.unwrap_or(most).clamp(Duration::from_secs(1), most)
+}
+
 async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> io::Result<(StatusCode, Bytes)> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
@@ -134,10 +164,12 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> io:
 }
 
 /// Where a process of this user, or else the service, listens.
-fn usual() -> PathBuf {
+fn usual() -> io::Result<PathBuf> {
     let service = socket::usual(Path::new(OF_THE_SERVICE));
-    match Surroundings::from_environment().runtime.map(|runtime| socket::usual(&runtime)) {
-        Some(own) if own.exists() || !service.exists() => own,
-        _ => service,
+    let Some(runtime) = Surroundings::from_environment().runtime else { return Ok(service) };
+    let own = socket::usual(&runtime);
+    if !own.exists() && service.exists() {
+        return Ok(service);
     }
+    trust_runtime(&runtime).map(|()| own)
 }

@@ -10,6 +10,7 @@ mod status;
 
 use std::fmt::{Debug, Display};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -21,12 +22,13 @@ use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::follow::{Followed, Understood};
 use super::lifecycle::{Administrator, Refusal};
 use super::local_http::{self, Answer, Bounds, Peer, page};
 use super::reload::Caution;
-use crate::config::{self, model::InstanceState};
+use crate::config;
 
 pub use client::{Client, Failure};
 pub(super) use socket::{Socket, bind};
@@ -43,6 +45,15 @@ const BOUNDS: Bounds = Bounds {
 const BODY_MAX: usize = 8 << 20;
 const _: () = assert!(BODY_MAX as u64 == 2 * config::LARGEST);
 
+/// Bytes of the body of any other command.
+const COMMAND_MAX: usize = 64 << 10;
+
+/// For a body: less than the patience of whoever asks how things are, and waits for a connection.
+const BODY: Duration = Duration::from_secs(3);
+
+/// How long a connection is listened to before its command is obeyed: its end may be there already.
+const LISTEN: Duration = Duration::from_millis(20);
+
 /// Commands that wait; whoever comes then waits in front.
 const WAITING: usize = 8;
 
@@ -58,9 +69,17 @@ impl Admin {
     pub(super) fn stop(self) {
         // Whoever no longer listens has ended.
         let _ = self.stop.send(());
-        for thread in self.threads {
-            let _ = thread.join();
+        let [admin, commands] = self.threads;
+        let _ = admin.join();
+        // A command that takes its time, or that waits for something, does not keep the process.
+        for _ in 0..100 {
+            if commands.is_finished() {
+                let _ = commands.join();
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
+        tracing::warn!("a command is not done: it is left");
     }
 }
 
@@ -118,9 +137,9 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answered = match (method, path.as_str()) {
         (Method::GET, "/v1/status") => Ok(json(StatusCode::OK, &desk.view.status())),
-        (Method::POST, "/v1/reload") => command(&jobs, request, reload).await,
-        (Method::POST, "/v1/diff") => command(&jobs, request, diff).await,
-        (Method::POST, "/v1/state") => command(&jobs, request, want).await,
+        (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
+        (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
+        (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
         (_, "/v1/status" | "/v1/reload" | "/v1/diff" | "/v1/state") => {
             Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned()))
         }
@@ -133,6 +152,7 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
 async fn command<Q, A>(
     jobs: &mpsc::Sender<Job>,
     request: Request<Incoming>,
+    body_max: usize,
     does: fn(&Desk, &Q) -> Result<A, Wrong>,
 ) -> Result<Answer, Wrong>
 where
@@ -141,14 +161,21 @@ where
 {
     let bad = |error: &dyn Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
     let peer = request.extensions().get::<Peer>().copied();
-    let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|error| bad(&error))?;
+    let body = timeout(BODY, Limited::new(request.into_body(), body_max).collect()).await;
+    let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the command has not arrived".to_owned()))?;
+    let body = body.map_err(|error| bad(&error))?;
     let question: Q = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))?;
     let (tell, told) = oneshot::channel();
+    // While the process was stopped the asker may have left: the connection gets the time to see it. To yield is too short.
+    tokio::time::sleep(LISTEN).await;
     let job = move |desk: &Desk| {
+        if tell.is_closed() {
+            return tracing::warn!(command = ?question, "whoever commanded this has left: it is not obeyed");
+        }
         // An administrator's deeds are told with who did them.
         tracing::info!(command = ?question, uid = peer.map(|peer| peer.uid), pid = peer.and_then(|peer| peer.pid), "command");
         let answer = if desk.view.ready.load(Ordering::Relaxed) {
-            does(desk, &question)
+            guarded(|| does(desk, &question))
         } else {
             Err((StatusCode::SERVICE_UNAVAILABLE, "the process is stopping".to_owned()))
         };
@@ -159,6 +186,13 @@ where
     jobs.send(Box::new(job)).await.map_err(|_| ended())?;
     let answer = told.await.map_err(|_| ended())??;
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// A panic is a bug that must not end the thread that obeys: whoever commands is told, and the next one is obeyed.
+fn guarded<A>(does: impl FnOnce() -> Result<A, Wrong>) -> Result<A, Wrong> {
+    let bug = |_| Err((StatusCode::INTERNAL_SERVER_ERROR, "a bug of stickyd: see its log".to_owned()));
+    // What a command leaves half done is what a panic of any other thread leaves: locks are taken all the same.
+    catch_unwind(AssertUnwindSafe(does)).unwrap_or_else(bug)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as all that is asked is passed")]
@@ -195,19 +229,23 @@ fn reloaded(understood: Understood) -> api::Reloaded {
 
 fn want(desk: &Desk, question: &api::Want) -> Result<api::Wanted, Wrong> {
     let wanted = desk.administrator.want(&question.instances, question.state, question.force);
-    let found = wanted.map_err(|refusal| explained(desk, question.state, refusal))?;
+    let found = wanted.map_err(|refusal| explained(desk, question, refusal))?;
     let instances = found.iter().map(|(upstream, instance)| status::instance(upstream, instance)).collect();
     Ok(api::Wanted { instances })
 }
 
 /// Why not, and what to do.
-fn explained(desk: &Desk, wanted: InstanceState, refusal: Refusal) -> Wrong {
+fn explained(desk: &Desk, question: &api::Want, refusal: Refusal) -> Wrong {
     match refusal {
         Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),
         Refusal::Last(upstream) => {
-            let wanted = wanted.as_str();
+            // Many of them nobody pastes.
+            let named =
+                if question.instances.len() > 8 { "...".to_owned() } else { question.instances.join(" ") };
             let text = format!(
-                "upstream {upstream} would have no instance left for new clients; `stickyd {wanted} --force` does it all the same"
+                "upstream {upstream} would have no instance left for new clients; \
+                 `stickyd {} --force {named}` does it all the same",
+                question.state.as_str()
             );
             (StatusCode::CONFLICT, text)
         }
@@ -228,4 +266,16 @@ fn json(status: StatusCode, answer: &impl Serialize) -> Answer {
     // An error would need a map whose keys are no texts.
     let body = serde_json::to_vec(answer).unwrap_or_default();
     page(status, "application/json", body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_answer() {
+        let answered: Result<(), Wrong> = guarded(|| panic!("a bug, on purpose"));
+        assert_eq!(answered.unwrap_err().0, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(guarded(|| Ok(7)), Ok(7));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -48,15 +48,18 @@ pub(in crate::control) fn bind(admin: &Admin, runtime: Option<&Path>) -> Result<
         (AdminSocket::Path(path), _) => (path.clone(), true),
         (AdminSocket::Auto, Some(runtime)) => (usual(runtime), false),
     };
-    let error = match bind_at(&path, admin) {
+    let group = group(&admin.group).map_err(|why| {
+        StartError::Config(format!("[admin] group of the socket {}: {why}", path.display()))
+    })?;
+    let error = match bind_at(&path, admin, group.as_ref()) {
         Ok(socket) => return Ok(Some(socket)),
         Err(error) => error,
     };
     let who = if error.kind() == io::ErrorKind::AddrInUse { ": another process serves there" } else { "" };
     let why = format!("cannot listen for commands on [admin] socket {}: {error}{who}", path.display());
     match error.kind() {
-        // The group that the file names.
-        io::ErrorKind::InvalidInput => Err(StartError::Config(why)),
+        // A path that is too long for a socket.
+        io::ErrorKind::InvalidInput if required => Err(StartError::Config(why)),
         _ if required => Err(StartError::Unavailable(why)),
         _ => {
             tracing::warn!("{why}; this process takes no commands (name another [admin] socket)");
@@ -66,7 +69,7 @@ pub(in crate::control) fn bind(admin: &Admin, runtime: Option<&Path>) -> Result<
 }
 
 /// Under another name first: from the first moment at which it can be found, only those can open it who may.
-fn bind_at(path: &Path, admin: &Admin) -> io::Result<Socket> {
+fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<Socket> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
@@ -74,7 +77,7 @@ fn bind_at(path: &Path, admin: &Admin) -> io::Result<Socket> {
     let unready = path.with_extension(format!("{}.new", std::process::id()));
     remove_stale(&unready)?;
     let listener = UnixListener::bind(&unready)?;
-    let opened = permit(&unready, admin)
+    let opened = permit(&unready, admin, group)
         .and_then(|()| listener.set_nonblocking(true))
         .and_then(|()| fs::rename(&unready, path))
         .and_then(|()| identity(path));
@@ -87,22 +90,52 @@ fn bind_at(path: &Path, admin: &Admin) -> io::Result<Socket> {
     }
 }
 
-fn permit(path: &Path, admin: &Admin) -> io::Result<()> {
+/// Nobody else can have replaced it: whoever may write in its directory could have bound there as well. No link is followed.
+fn permit(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(admin.mode))?;
-    let (name, usual) = (&admin.group, admin.group == GROUP);
-    match Group::from_name(name)? {
+    let Some(group) = group else { return Ok(()) };
+    match lchown(path, None, Some(group.gid.as_raw())) {
         // A process that somebody runs by hand may not.
-        Some(group) => chown(path, None, Some(group.gid.as_raw()))
-            .or_else(|error| if usual { Ok(()) } else { Err(error) }),
-        None if usual => Ok(()),
-        None => {
-            let text =
-                format!("there is no group {name}: make it (groupadd --system {name}) or name another one");
-            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        Err(error) if admin.group != GROUP => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The group whose members may command; `None`: the usual one, which is not there.
+///
+/// # Errors
+/// What to do.
+fn group(name: &str) -> Result<Option<Group>, String> {
+    match Group::from_name(name) {
+        Ok(None) if name != GROUP => {
+            Err(format!("there is no group {name}: make it (groupadd --system {name}) or name another one"))
         }
+        Err(error) if name != GROUP => Err(format!("group {name} cannot be looked up: {error}")),
+        found => Ok(found.ok().flatten()),
     }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_too_long_is_fatal_where_it_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = directory.path().join("x".repeat(120));
+        let loaded =
+            crate::config::parse("listen = \":80\"\n[upstream.a]\ninstances = [\"a:1\"]\n", "x.toml");
+        let mut admin = loaded.unwrap_or_else(|report| panic!("{report}")).config.admin;
+        assert!(matches!(bind(&admin, Some(&long)), Ok(None)));
+        admin.socket = AdminSocket::Path(usual(&long));
+        assert!(matches!(bind(&admin, None), Err(StartError::Config(why)) if !why.contains("group")));
+        admin.group = "no-such-group".to_owned();
+        admin.socket = AdminSocket::Auto;
+        let refused = bind(&admin, Some(directory.path()));
+        assert!(matches!(refused, Err(StartError::Config(why)) if why.contains("groupadd")));
+    }
 }

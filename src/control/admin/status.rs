@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::publisher::Publisher;
 use super::api;
-use crate::config::model::InstanceState;
+use crate::config::model::{Check, InstanceState};
 use crate::generation::Generation;
 use crate::http::Door;
 use crate::local::clock;
@@ -132,6 +132,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
         configured: of.config.state,
         removed,
         missing: of.is_missing(),
+        checked: upstream.config.health.check != Check::Off && of.state() != InstanceState::Maintain,
         health,
         evidence: of.vitals.evidence(),
         share: of.vitals.share(),

@@ -69,6 +69,13 @@ impl Home {
         Process { child, lines, seen: Vec::new(), home: self.clone() }
     }
 
+    /// Runs to its end, its standard output being this file: exit code and what it printed on standard error.
+    pub(crate) fn run_into(&self, arguments: &[&str], file: &str) -> (i32, String) {
+        let output = fs::OpenOptions::new().write(true).open(file).unwrap();
+        let output = self.command("", arguments).stdout(output).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// Runs to its end: exit code and what it printed.
     pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.command("", arguments).output().unwrap();
