@@ -142,8 +142,7 @@ fn run(state: InstanceState, named: &Named, waiting: &Waiting, force: bool) -> E
     let want = || {
         let begin = clock::instant();
         let client = named.reach.client()?;
-        let instances = all(&client, &named.instances)?;
-        let question = api::Want { instances, state, force };
+        let question = api::Want { instances: named.instances.clone(), state, force };
         let wanted: api::Wanted = client.post("/v1/state", &question, waiting.timeout)?;
         if waiting.wait {
             let progress = Progress::new(named.json);
@@ -163,30 +162,6 @@ fn run(state: InstanceState, named: &Named, waiting: &Waiting, force: bool) -> E
         }
         print(&text)
     }))
-}
-
-/// The instances that are meant: `UPSTREAM/*` is all of them that the file names.
-fn all(client: &Client, called: &[String]) -> Result<Vec<String>, Failure> {
-    let upstream = |called: &str| called.strip_suffix("/*").map(ToOwned::to_owned);
-    if !called.iter().any(|called| upstream(called).is_some()) {
-        return Ok(called.to_vec());
-    }
-    let status: api::Status = client.get("/v1/status", None)?;
-    let mut found = Vec::new();
-    for called in called {
-        let Some(upstream) = upstream(called) else {
-            found.push(called.clone());
-            continue;
-        };
-        let known = status.upstreams.iter().find(|known| known.name == upstream);
-        let members = known.iter().flat_map(|known| &known.instances).filter(|instance| !instance.removed);
-        let before = found.len();
-        found.extend(members.map(|instance| format!("{upstream}/{}", instance.name)));
-        if found.len() == before {
-            return Err(Failure::Refused(format!("there is no instance of an upstream {upstream}")));
-        }
-    }
-    Ok(found)
 }
 
 /// Until all of them are what is wanted.

@@ -9,9 +9,13 @@ use crate::config::model::InstanceState;
 use crate::generation::Generation;
 use crate::local::clock;
 use crate::tunnel::{Order, Reason};
+use crate::upstream::health::State;
 use crate::upstream::lifecycle::Emptying;
 use crate::upstream::{Instance, Upstream};
 use crate::worker::{Command, Drain, Orders};
+
+/// Of those that there are, an error names so many.
+const SHOWN: usize = 8;
 
 /// Wants `state` of an instance from now on, and says what the workers have to do for it; `None`: nothing else than before.
 /// `reason`: why it is emptied, if it is.
@@ -122,11 +126,12 @@ impl Administrator {
     ) -> Result<Vec<Member>, Refusal> {
         let _one = self.publisher.alone();
         let generation = self.publisher.current();
-        let found: Vec<Member> = names
+        let found: Vec<Vec<Member>> = names
             .iter()
             .map(|name| find(&generation, name))
             .collect::<Result<_, _>>()
             .map_err(Refusal::Unknown)?;
+        let found = found.concat();
         if state == InstanceState::Ready {
             if let Some((upstream, instance)) =
                 found.iter().find(|(_, instance)| instance.config.state != InstanceState::Ready)
@@ -155,11 +160,11 @@ impl Administrator {
     }
 }
 
-/// The instance that is called so: `UPSTREAM/INSTANCE`, or where there is one upstream `INSTANCE`.
+/// The instances that are called so: `UPSTREAM/INSTANCE`, or where there is one upstream `INSTANCE`; `UPSTREAM/*` is all of it.
 ///
 /// # Errors
-/// Which there are.
-pub(super) fn find(generation: &Generation, called: &str) -> Result<Member, String> {
+/// There is none; says which there are.
+pub(super) fn find(generation: &Generation, called: &str) -> Result<Vec<Member>, String> {
     let upstreams = &generation.upstreams;
     let members = || {
         upstreams.iter().flat_map(|upstream| {
@@ -167,27 +172,27 @@ pub(super) fn find(generation: &Generation, called: &str) -> Result<Member, Stri
         })
     };
     let is = |(upstream, instance): &Member| match called.strip_prefix(upstream.config.name.as_str()) {
+        Some("/*") => true,
         Some(rest) if rest.strip_prefix('/') == Some(instance.name.as_str()) => true,
         _ => upstreams.len() == 1 && instance.name == called,
     };
-    members().find(is).ok_or_else(|| {
-        const SHOWN: usize = 8;
-        let mut known: Vec<_> = members()
-            .take(SHOWN)
-            .map(|(upstream, instance)| format!("{}/{}", upstream.config.name, instance.name))
-            .collect();
-        if members().nth(SHOWN).is_some() {
-            known.push("...".to_owned());
-        }
-        format!("there is no instance {called}; there are: {}", known.join(", "))
-    })
+    let found: Vec<Member> = members().filter(is).collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let name = |(upstream, instance): Member| format!("{}/{}", upstream.config.name, instance.name);
+    let mut known: Vec<String> = members().take(SHOWN).map(name).collect();
+    if members().nth(SHOWN).is_some() {
+        known.push("...".to_owned());
+    }
+    Err(format!("there is no instance {called}; there are: {}", known.join(", ")))
 }
 
 /// The upstream that would have no instance left for new clients without these, and has one now.
 fn left_without(without: &[Member]) -> Option<String> {
     let takes = |upstream: &Upstream, instance: &Instance| {
-        let passes = instance.vitals.passes() || !upstream.believes_checks();
-        instance.state() == InstanceState::Ready && passes
+        let seems = upstream.belief().of(instance.vitals.state());
+        instance.state() == InstanceState::Ready && seems == State::Up
     };
     let goes = |instance: &Arc<Instance>| without.iter().any(|(_, leaving)| leaving.id == instance.id);
     without
@@ -198,4 +203,40 @@ fn left_without(without: &[Member]) -> Option<String> {
             taking().next().is_some() && taking().all(goes)
         })
         .map(|upstream| upstream.config.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use State::{Degraded, Down, Unknown, Up};
+
+    #[test]
+    fn the_last_that_is_alive_is_the_last() {
+        let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\nsticky.by = []\ninstances = [\"a:1\", \"b:1\", \"c:1\"]\n";
+        let config = config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
+        // What the checks say of a, b and c; which of them leave.
+        let check = |states: [State; 3], leave: &[usize], last: bool| {
+            for (instance, state) in upstream.named().iter().zip(states) {
+                instance.vitals.publish(state, 100);
+            }
+            let leaving: Vec<Member> =
+                leave.iter().map(|index| (upstream.clone(), upstream.named()[*index].clone())).collect();
+            assert_eq!(left_without(&leaving).is_some(), last, "{states:?} {leave:?}");
+        };
+        check([Up, Up, Up], &[0, 1], false);
+        check([Up, Up, Up], &[0, 1, 2], true);
+        check([Up, Up, Down], &[0, 1], true);
+        check([Up, Up, Down], &[2], false);
+        // Two of three hang: checks are not believed, and whoever came to those two would wait in vain all the same.
+        check([Down, Down, Up], &[2], true);
+        check([Down, Down, Unknown], &[2], true);
+        check([Down, Down, Up], &[0, 1], false);
+        // The checks are wrong, more likely than not.
+        check([Degraded, Degraded, Up], &[2], false);
+        // There is nothing to lose.
+        check([Down, Down, Down], &[2], false);
+        check([Down, Down, Down], &[0, 1, 2], true);
+    }
 }

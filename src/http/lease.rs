@@ -93,7 +93,7 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if handshake.is_some() && instance.vitals.state() == State::Down && upstream.avoids_down() {
+        if handshake.is_some() && upstream.belief().of(instance.vitals.state()) == State::Down {
             // It was found dead while the handshake waited for its turn.
             tried.push((choice.instance, Tried::Unreachable));
             continue;
@@ -178,8 +178,7 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
     let policy = Policy::of(&upstream.config);
     let placing = &request.placing;
     let by_load = policy.looks_at_loads(placing.need);
-    let believed = upstream.believes_checks();
-    let avoids_down = believed || upstream.avoids_down();
+    let belief = upstream.belief();
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
     candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| {
@@ -190,12 +189,12 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
             share: instance.vitals.share(),
             backup: instance.config.backup,
             state: instance.state(),
-            health: match instance.vitals.state() {
+            health: match belief.of(instance.vitals.state()) {
                 // What this exchange has seen itself is believed in any case.
                 _ if was == Some(Tried::Unreachable) => Health::Down,
-                State::Down if avoids_down => Health::Down,
-                State::Degraded if believed => Health::Degraded,
-                _ => Health::Up,
+                State::Down => Health::Down,
+                State::Degraded => Health::Degraded,
+                State::Up | State::Unknown => Health::Up,
             },
             full: was == Some(Tried::Full) || instance.is_full(),
             load: if by_load { instance.load.total().into() } else { 0 },

@@ -330,6 +330,26 @@ fn checks(count: u32) -> String {
     if count == 1 { "1 check".to_owned() } else { format!("{count} checks") }
 }
 
+/// How far the checks of an upstream are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belief {
+    /// Whatever they say.
+    pub checks: bool,
+    /// That an instance is down.
+    pub down: bool,
+}
+
+impl Belief {
+    /// As what an instance is treated whose checks say `state`, when somebody is placed.
+    pub fn of(self, state: State) -> State {
+        match state {
+            State::Down if self.down => State::Down,
+            State::Degraded if self.checks => State::Degraded,
+            _ => State::Up,
+        }
+    }
+}
+
 /// An instance among those of its upstream, as far as [`are_believed`] looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {

@@ -26,7 +26,7 @@ use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
 use connect::Endpoint;
 use expand::Members;
-use health::Standing;
+use health::{Belief, Standing};
 use lifecycle::Lifecycle;
 use load::Load;
 use vitals::Vitals;
@@ -204,11 +204,13 @@ impl Upstream {
         self.instances.iter().filter(takes)
     }
 
-    /// No new work goes to those that are down: checks are believed, or another one is there that is not. An instance is down when
-    /// neither its checks nor its tunnels hear anything of it, which no wrong check can make so: whoever went there would wait in
-    /// vain. Only when all are is there nothing to lose.
-    pub fn avoids_down(&self) -> bool {
-        self.believes_checks() || self.takers().any(|instance| instance.vitals.state() != health::State::Down)
+    /// How far its checks are believed now, for placing whoever comes. That an instance is down is believed also when the others'
+    /// checks are not, while one is there that is not down: it is so when neither its checks nor its tunnels hear anything of it,
+    /// which no wrong check can make so, and whoever went there would wait in vain. Only when all are is there nothing to lose.
+    pub fn belief(&self) -> Belief {
+        let checks = self.believes_checks();
+        let down = checks || self.takers().any(|instance| instance.vitals.state() != health::State::Down);
+        Belief { checks, down }
     }
 
     /// Enough of its instances pass their checks for those to be believed (`health.panic_below`).

@@ -119,11 +119,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     let state = of.lifecycle.state();
     let removed = of.lifecycle.is_removed();
     let ready = of.state() == InstanceState::Ready && !removed;
-    let believed = match of.vitals.state() {
-        State::Up | State::Unknown => true,
-        State::Degraded => !upstream.believes_checks(),
-        State::Down => !upstream.avoids_down(),
-    };
+    let believed = upstream.belief().of(of.vitals.state()) == State::Up;
     api::Instance {
         upstream: upstream.config.name.clone(),
         name: of.name.clone(),
