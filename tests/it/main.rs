@@ -10,7 +10,8 @@
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
-//! | `commands` | a running process, asked and told by its commands
+//! | `commands` | a running process, asked and told by its commands |
+//! | `page` | the status page |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -34,6 +35,7 @@ mod health;
 mod life;
 mod lifecycle;
 mod names;
+mod page;
 mod requests;
 mod sessions;
 mod support;
