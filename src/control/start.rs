@@ -11,6 +11,7 @@ use super::follow::{File, Followed};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
+use super::lists::Lists;
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::scrape::{self, Metrics};
@@ -236,7 +237,13 @@ impl Running {
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
         };
-        Desk { view, administrator: self.administrator(), followed: self.followed.clone() }
+        let sids = self.shared.sids.clone();
+        Desk {
+            view,
+            administrator: self.administrator(),
+            followed: self.followed.clone(),
+            lists: Lists { publisher: self.publisher.clone(), orders: self.orders(), sids },
+        }
     }
 
     /// Loads the file anew, because somebody asked for it.

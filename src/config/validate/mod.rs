@@ -23,6 +23,8 @@ mod upstream;
 use super::model::Config;
 use super::raw::Table;
 
+pub(super) use address::network as parse_network;
+
 /// The model of a document.
 pub(super) fn config(mut top: Table<'_>) -> Config {
     let general = top::read(&mut top);
