@@ -103,7 +103,7 @@ pub(super) fn tunnels(args: &TunnelsArgs) -> ExitCode {
         if *json {
             print_json(&list)?;
         } else {
-            let table = table_of_tunnels(&list.tunnels);
+            let table = table_of_tunnels(&list.tunnels, list.upstreams);
             let end = summary(list.tunnels.len(), list.open, "tunnel", first);
             print(&format!("{table}{end}\n"))?;
         }
@@ -125,7 +125,7 @@ pub(super) fn sessions(args: &SessionsArgs) -> ExitCode {
         if *json {
             return print_json(&list);
         }
-        let table = table_of_sessions(&list.sessions);
+        let table = table_of_sessions(&list.sessions, list.upstreams);
         let end = summary(list.sessions.len(), list.known, "session", "the longest idle first");
         print(&format!("{table}{end}\n"))
     };
@@ -142,14 +142,13 @@ pub(super) fn heard_of_all(silent: &[usize], so: &str) -> Result<(), Failure> {
     Err(Failure::Refused(text))
 }
 
-fn table_of_tunnels(tunnels: &[api::Tunnel]) -> String {
-    let one = tunnels.iter().all(|tunnel| tunnel.upstream == tunnels[0].upstream);
+fn table_of_tunnels(tunnels: &[api::Tunnel], upstreams: usize) -> String {
     let row = |tunnel: &api::Tunnel| {
         let closing = if tunnel.closing { ", closing" } else { "" };
         [
             tunnel.id.clone(),
             tunnel.client.clone(),
-            place(one, &tunnel.upstream, &tunnel.instance),
+            place(upstreams, &tunnel.upstream, &tunnel.instance),
             time(tunnel.age),
             time(tunnel.idle),
             amount(tunnel.bytes_up),
@@ -162,8 +161,7 @@ fn table_of_tunnels(tunnels: &[api::Tunnel]) -> String {
     table(head, 3..8, tunnels.iter().map(row).collect())
 }
 
-fn table_of_sessions(sessions: &[api::Session]) -> String {
-    let one = sessions.iter().all(|session| session.upstream == sessions[0].upstream);
+fn table_of_sessions(sessions: &[api::Session], upstreams: usize) -> String {
     let row = |session: &api::Session| {
         let open = match session.open {
             api::Open::Tunnel => "tunnel",
@@ -174,7 +172,7 @@ fn table_of_sessions(sessions: &[api::Session]) -> String {
         [
             session.sid_hash.clone(),
             session.client.clone(),
-            place(one, &session.upstream, &session.instance),
+            place(upstreams, &session.upstream, &session.instance),
             time(session.idle),
             time(session.expires_in),
             open.to_owned(),
@@ -184,9 +182,9 @@ fn table_of_sessions(sessions: &[api::Session]) -> String {
     table(head, 3..5, sessions.iter().map(row).collect())
 }
 
-/// An instance; its upstream's name says nothing where there is one.
-fn place(one: bool, upstream: &str, instance: &str) -> String {
-    if one { instance.to_owned() } else { format!("{upstream}/{instance}") }
+/// An instance, as commands take it; its upstream's name says nothing where there is one.
+fn place(upstreams: usize, upstream: &str, instance: &str) -> String {
+    if upstreams == 1 { instance.to_owned() } else { format!("{upstream}/{instance}") }
 }
 
 /// Columns as wide as they have to be; those of `numbers` end together. Nothing where there is no row.
@@ -310,7 +308,7 @@ mod tests {
             path: None,
             sid_hash: None,
         };
-        let text = table_of_tunnels(&[tunnel.clone()]);
+        let text = table_of_tunnels(std::slice::from_ref(&tunnel), 1);
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         assert_eq!(
             text,
@@ -318,8 +316,8 @@ mod tests {
              c6m3brrae  203.0.113.109  instance-1  400d   59m  9.9M  999k  9.9k/9.9k  ip_hash\n"
         );
         let other = api::Tunnel { upstream: "chat".to_owned(), closing: true, ..tunnel.clone() };
-        let text = table_of_tunnels(&[tunnel, other]);
+        let text = table_of_tunnels(&[tunnel, other], 2);
         assert!(text.contains("socketio/instance-1") && text.ends_with("ip_hash, closing\n"), "{text}");
-        assert_eq!(table_of_tunnels(&[]), "");
+        assert_eq!(table_of_tunnels(&[], 1), "");
     }
 }

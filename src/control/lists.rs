@@ -77,7 +77,8 @@ impl Lists {
         rows.truncate(most);
         let (now, workers) = (clock::now(), self.orders.workers());
         let tunnels = rows.into_iter().map(|(worker, row)| tunnel(row, worker, workers, now)).collect();
-        Ok(api::Tunnels { now: clock::epoch_seconds(), open, silent_workers, tunnels })
+        let upstreams = all(&self.publisher.current()).count();
+        Ok(api::Tunnels { now: clock::epoch_seconds(), upstreams, open, silent_workers, tunnels })
     }
 
     /// The learned sessions, the longest idle first.
@@ -125,7 +126,8 @@ impl Lists {
         let (sessions, known) = first.into_sorted();
         let named = |(id, session)| api::Session { upstream: upstream_of(&generation, id), ..session };
         let sessions = sessions.into_iter().map(named).collect();
-        Ok(api::Sessions { now: clock::epoch_seconds(), known, sessions })
+        let upstreams = all(&generation).count();
+        Ok(api::Sessions { now: clock::epoch_seconds(), upstreams, known, sessions })
     }
 
     /// Closes what was asked for, or nothing.

@@ -11,6 +11,7 @@
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands
+//! | `lists` | who is connected, and who is closed, by command |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -33,6 +34,7 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod lists;
 mod names;
 mod requests;
 mod sessions;

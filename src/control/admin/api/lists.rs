@@ -37,6 +37,8 @@ pub enum Sort {
 pub struct Tunnels {
     /// Seconds since the epoch.
     pub now: u64,
+    /// Upstreams that there are.
+    pub upstreams: usize,
     /// How many there are that were asked for.
     pub open: u64,
     /// Workers that did not answer: their tunnels are in neither.
@@ -99,6 +101,8 @@ pub struct ListSessions {
 pub struct Sessions {
     /// Seconds since the epoch.
     pub now: u64,
+    /// Upstreams that there are.
+    pub upstreams: usize,
     /// How many there are that were asked for.
     pub known: u64,
     /// The longest idle of them.
