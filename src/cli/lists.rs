@@ -271,7 +271,7 @@ mod tests {
         check(999_999, "999k");
         check(1_250_000, "1.2M");
         check(u64::MAX, "18E");
-        let check = |seconds, text| assert_eq!(time(seconds * 1000 + 999), text);
+        let check = |seconds: u64, text| assert_eq!(time(seconds * 1000 + 999), text);
         check(0, "0s");
         check(59, "59s");
         check(3599, "59m");

@@ -2,34 +2,31 @@
 //!
 //! A worker that hangs keeps nobody waiting: it is named, and what the others have is told.
 
+mod close;
 mod id;
+mod sessions;
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::admin::api;
 use super::lifecycle;
 use super::publisher::Publisher;
-use crate::affinity::sid::table::{Looked, Table};
+use crate::affinity::sid::table::Table;
 use crate::config;
 use crate::generation::Generation;
-use crate::http::census::{Filter, Row, Sorting, Top};
+use crate::http::census::{Filter, Row, Sorting};
 use crate::local::clock::{self, Moment};
-use crate::tunnel::{Order, Reason};
 use crate::upstream::Upstream;
 use crate::upstream::load::Home;
-use crate::worker::{CloseAt, Command, List, Orders, Pick, Picked};
+use crate::worker::{Command, List, Orders};
 
 /// A worker that has not answered by then hangs, or has much to do.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A list has at most so many entries: some 50 MB of JSON.
 const LIMIT_MAX: u32 = 100_000;
-
-/// More than these are closed only for whoever says that he knows.
-const LOT: u64 = 100;
 
 /// What lists are made of.
 #[derive(Clone, Debug)]
@@ -79,153 +76,6 @@ impl Lists {
         let tunnels = rows.into_iter().map(|(worker, row)| tunnel(row, worker, workers, now)).collect();
         let upstreams = all(&self.publisher.current()).count();
         Ok(api::Tunnels { now: clock::epoch_seconds(), upstreams, open, silent_workers, tunnels })
-    }
-
-    /// The learned sessions, the longest idle first.
-    ///
-    /// # Errors
-    /// What is wrong with the question.
-    pub(super) async fn sessions(&self, asked: &api::ListSessions) -> Result<api::Sessions, Refusal> {
-        let most = limit(asked.limit)?;
-        let filter =
-            self.filter(asked.upstream.as_deref(), asked.instance.as_deref(), asked.client.as_deref())?;
-        let generation = self.publisher.current();
-        let mut first = Top::new(most);
-        let (mut from, mut number) = (Some(Looked::default()), 0_u64);
-        let now = clock::coarse().since_boot();
-        while let Some(at) = from {
-            from = self.sids.look(at, now, |seen| {
-                let instance = seen.home.instance();
-                if !filter.wants_at(instance.id) || !filter.wants_of(seen.client.address()) {
-                    return;
-                }
-                number += 1;
-                let open = match (seen.home.is_tunnel(), seen.held) {
-                    (true, _) => api::Open::Tunnel,
-                    (false, true) => api::Open::Request,
-                    (false, false) if seen.home.has_left() => api::Open::Left,
-                    (false, false) => api::Open::Nothing,
-                };
-                // By number, so that those that are idle for equally long stay in the order of the table.
-                first.offer((std::cmp::Reverse(seen.idle), number), || {
-                    let session = api::Session {
-                        sid_hash: format!("{:016x}", seen.home.sid_hash()),
-                        client: seen.client.address().to_string(),
-                        upstream: String::new(),
-                        instance: instance.name.clone(),
-                        idle: millis(seen.idle),
-                        expires_in: millis(seen.left),
-                        open,
-                    };
-                    (instance.id, session)
-                });
-            });
-            // Others ask meanwhile.
-            tokio::task::yield_now().await;
-        }
-        let (sessions, known) = first.into_sorted();
-        let named = |(id, session)| api::Session { upstream: upstream_of(&generation, id), ..session };
-        let sessions = sessions.into_iter().map(named).collect();
-        let upstreams = all(&generation).count();
-        Ok(api::Sessions { now: clock::epoch_seconds(), upstreams, known, sessions })
-    }
-
-    /// Closes what was asked for, or nothing.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(super) async fn close(&self, asked: &api::Close) -> Result<api::Closed, Refusal> {
-        let code = code(asked.code)?;
-        let order = Order { reason: Reason::Command, code: NonZeroU16::new(code), silent_since: None };
-        let closed = match (asked.ids.as_slice(), &asked.client, &asked.instance) {
-            ([], None, None) => {
-                return Err(Refusal::Bad(
-                    "nothing is named: ids of tunnels, a client or an instance".to_owned(),
-                ));
-            }
-            ([], client, instance) => {
-                let filter = self.filter(None, instance.as_deref(), client.as_deref())?;
-                self.close_all(filter, order, asked.yes).await?
-            }
-            (ids, None, None) => self.close_these(ids, order).await,
-            _ => {
-                return Err(Refusal::Bad(
-                    "ids name tunnels: a client or an instance besides says nothing".to_owned(),
-                ));
-            }
-        };
-        tracing::info!(
-            tunnels = closed.tunnels,
-            requests = closed.requests,
-            over = closed.over,
-            code,
-            "closed by command"
-        );
-        Ok(api::Closed { code, ..closed })
-    }
-
-    async fn close_these(&self, ids: &[String], order: Order) -> api::Closed {
-        let workers = self.orders.workers();
-        let mut of_workers = vec![Vec::new(); workers];
-        let mut gone = Vec::new();
-        for id in ids {
-            match id::read(id, workers) {
-                Some((worker, place)) if of_workers[worker].iter().any(|(known, _)| *known == place) => {}
-                Some((worker, place)) => of_workers[worker].push((place, id)),
-                None => gone.push(id.clone()),
-            }
-        }
-        let close = |worker: usize, answer| {
-            let places = of_workers[worker].iter().map(|(place, _)| *place).collect();
-            Command::CloseAt(CloseAt { places, order, answer })
-        };
-        let answers = self.orders.ask(PATIENCE, close).await;
-        let mut silent_workers = silent(&answers);
-        // Of the others nothing was wanted.
-        silent_workers.retain(|worker| !of_workers[*worker].is_empty());
-        let mut tunnels = 0;
-        for (known, found) in of_workers.iter().zip(answers) {
-            for ((_, id), was_there) in known.iter().zip(found.unwrap_or_default()) {
-                if was_there {
-                    tunnels += 1;
-                } else {
-                    gone.push((*id).clone());
-                }
-            }
-        }
-        api::Closed { tunnels, requests: 0, over: 0, code: 0, gone, silent_workers }
-    }
-
-    async fn close_all(&self, filter: Filter, order: Order, yes: bool) -> Result<api::Closed, Refusal> {
-        let pick = |_, answer| Command::Pick(Pick { filter: filter.clone(), order, answer });
-        let answers = self.orders.ask(PATIENCE, pick).await;
-        let silent_workers = silent(&answers);
-        let picked: Vec<Picked> = answers.into_iter().flatten().collect();
-        let tunnels = picked.iter().map(|picked| picked.tunnels as u64).sum::<u64>();
-        let requests = picked.iter().map(|picked| picked.exchanges as u64).sum::<u64>();
-        let over = self.pace(&filter, tunnels + requests);
-        if tunnels + requests > LOT && !yes {
-            let takes = config::show_duration(over);
-            return Err(Refusal::Lot(format!(
-                "that is {tunnels} tunnels and {requests} polls and streams, closed over {takes}; with --yes it is done"
-            )));
-        }
-        for picked in picked {
-            // An error: that worker has ended.
-            let _ = picked.close.send(over);
-        }
-        Ok(api::Closed { tunnels, requests, over: millis(over), code: 0, gone: vec![], silent_workers })
-    }
-
-    /// Over how long so many are closed: at the pace of `down`, the slowest where several upstreams are concerned.
-    fn pace(&self, filter: &Filter, count: u64) -> Duration {
-        let generation = self.publisher.current();
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let concerned =
-            all(&generation).filter(|upstream| upstream.instances.iter().any(|one| filter.wants_at(one.id)));
-        let longest = concerned.map(|upstream| upstream.config.down.span(count)).max().unwrap_or_default();
-        // In whole milliseconds, as it is told.
-        Duration::from_millis(millis(longest))
     }
 
     fn filter(
@@ -284,12 +134,6 @@ fn ids(generation: &Generation, upstream: Option<&str>, instance: Option<&str>) 
     Ok(ids)
 }
 
-fn upstream_of(generation: &Generation, instance: u32) -> String {
-    let has = |upstream: &&Arc<Upstream>| upstream.instances.iter().any(|one| one.id == instance);
-    // One that is gone altogether takes its sessions along with their next look.
-    all(generation).find(has).map_or_else(|| "-".to_owned(), |upstream| upstream.config.name.clone())
-}
-
 fn tunnel(row: Row, worker: usize, workers: usize, now: Moment) -> api::Tunnel {
     let (host, path, sid_hash) = match row.request {
         Some((host, path, sid_hash)) => (Some(host), Some(path), sid_hash),
@@ -327,16 +171,6 @@ fn limit(asked: u32) -> Result<usize, Refusal> {
         return Err(Refusal::Bad(format!("a list has at most {LIMIT_MAX} entries")));
     }
     Ok(usize::try_from(asked).unwrap_or(usize::MAX))
-}
-
-/// A code that may go on the wire (RFC 6455 section 7.4 and its registry), and that a proxy may say.
-fn code(asked: Option<u16>) -> Result<u16, Refusal> {
-    match asked.or(Reason::Command.code()).unwrap_or(1012) {
-        code @ (1000..=1003 | 1007..=1009 | 1011..=1014 | 3000..=4999) => Ok(code),
-        code => Err(Refusal::Bad(format!(
-            "a Close frame cannot say {code}: 1001, 1012 and 1013 make clients come again, 4000 to 4999 are the application's own"
-        ))),
-    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -129,11 +129,11 @@ impl Site {
     }
 
     #[track_caller]
-    fn counts(&mut self, code: &str, expected: f64) {
+    fn counts(&mut self, code: &str, expected: u64) {
         eventually(&format!("{expected} tunnels closed by command"), || {
             let labels = [("reason", "command"), ("code", code)];
             let sum = self.process.scrape().sum("stickyd_tunnels_closed_total", &labels);
-            (sum == expected).then_some(())
+            (sum as u64 == expected).then_some(())
         });
     }
 }
@@ -288,8 +288,8 @@ fn ids_close_their_tunnels_and_no_others() {
         let (reason, code, by) = row(code);
         assert!(said.contains(&(&reason, &code, &by)), "{said:?}");
     }
-    site.counts("1012", 2.0);
-    site.counts("4xxx", 1.0);
+    site.counts("1012", 2);
+    site.counts("4xxx", 1);
     // Whoever takes the place of one that is gone has another id.
     let mut next: Vec<Open> = (0..6).map(|_| site.open(2, "/ws")).collect();
     let text = site.says(1, &["close", &ids[0], &ids[1], &ids[4], "nonsense"]);
@@ -315,7 +315,9 @@ fn a_client_is_closed_wherever_it_is_and_may_come_back() {
     let mut others_polls = site.session(3, "theirs", true);
     let text = site.says(0, &["close", "--client", "127.0.0.2"]);
     assert_eq!(text, "4 tunnels, 1 poll or stream closed (1012)\n");
-    mine.iter_mut().for_each(|open| open.is_closed(1012));
+    for open in &mut mine {
+        open.is_closed(1012);
+    }
     let told = polls.client.answer();
     assert_eq!((told.status(), told.text()), (400, UNKNOWN));
     others.iter_mut().for_each(Open::talks);
@@ -332,7 +334,7 @@ fn a_client_is_closed_wherever_it_is_and_may_come_back() {
         "nothing is closed: nothing of that is open\n"
     );
     others.iter_mut().for_each(Open::talks);
-    site.counts("1012", 4.0);
+    site.counts("1012", 4);
 }
 
 #[test]

@@ -43,7 +43,7 @@ const SHARDS_MAX: usize = 64;
 const SWEPT_PER_LOCK: usize = 64;
 
 /// Sessions that are looked at under one lock: some microseconds.
-const SEEN_PER_LOCK: usize = 256;
+const SEEN_PER_LOCK: usize = 64;
 
 /// A keyed hash of an upstream's name and a sid, under which the table knows a session. 64 bits: among a million sessions
 /// the chance that a new one meets the key of another is 1 in 18 million million, and nobody without the table's secret can
