@@ -65,10 +65,11 @@ impl Lists {
         let answers = self.orders.ask(PATIENCE, list).await;
         let silent_workers = silent(&answers);
         let (mut rows, mut open) = (Vec::new(), 0);
-        for (worker, listed) in answers.into_iter().enumerate() {
-            let Some(listed) = listed else { continue };
-            open += listed.open;
-            rows.extend(listed.rows.into_iter().map(|row| (worker, row)));
+        for (worker, answer) in answers.into_iter().enumerate() {
+            let Some(first) = answer else { continue };
+            let (first, all) = first.into_sorted();
+            open += all;
+            rows.extend(first.into_iter().map(|row| (worker, row)));
         }
         rows.sort_unstable_by_key(|(worker, row)| (row.rank, *worker, row.place));
         rows.truncate(most);

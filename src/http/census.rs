@@ -74,11 +74,14 @@ pub struct Row {
     pub request: Option<(String, String, Option<u64>)>,
 }
 
+/// The first tunnels of a worker.
+pub type First = Top<(u64, Place), Row>;
+
 /// What is asked now.
 #[derive(Debug)]
 enum Question {
     /// The first tunnels, by rank.
-    Rows(Sorting, Top<(u64, Place), Row>),
+    Rows(Sorting, First),
     /// All of them, by their places.
     Places(Vec<Place>),
 }
@@ -145,11 +148,11 @@ impl Asking<'_> {
         *self.0.now.borrow_mut() = Some((filter, Question::Places(Vec::new())));
     }
 
-    /// The first, in order, and how many there were.
-    pub fn take_rows(&self) -> (Vec<Row>, u64) {
+    /// The first. Whoever asked sorts them, for it has the time.
+    pub fn take_rows(&self) -> First {
         match self.0.now.take() {
-            Some((_, Question::Rows(_, top))) => top.into_sorted(),
-            _ => (Vec::new(), 0),
+            Some((_, Question::Rows(_, first))) => first,
+            _ => Top::new(0),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::http::Context;
-use crate::http::census::{Filter, Row, Sorting};
+use crate::http::census::{Filter, First, Sorting};
 use crate::local::clock;
 use crate::local::timer;
 use crate::tunnel::{Order, Place, Registry, Sort};
@@ -30,16 +30,7 @@ pub struct List {
     /// So many of them.
     pub most: usize,
     /// Where each worker's answer goes.
-    pub answer: mpsc::Sender<Listed>,
-}
-
-/// Tunnels of a worker.
-#[derive(Debug)]
-pub struct Listed {
-    /// The first, in order.
-    pub rows: Vec<Row>,
-    /// All that are wanted.
-    pub open: u64,
+    pub answer: mpsc::Sender<First>,
 }
 
 /// What is open is to be closed: first it is counted.
@@ -81,9 +72,8 @@ pub(super) async fn list(ctx: Rc<Context>, list: List) {
     let asking = ctx.census.begin().await;
     asking.rows(filter.clone(), sorting, most);
     ask(&ctx.tunnels, |at, _| filter.wants_at(at), || !answer.is_closed()).await;
-    let (rows, open) = asking.take_rows();
     // An error: nobody waits for it any more.
-    let _ = answer.send(Listed { rows, open }).await;
+    let _ = answer.send(asking.take_rows()).await;
 }
 
 /// Counts, and closes when it is told to.

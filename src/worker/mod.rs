@@ -22,7 +22,7 @@ use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
 
-pub use census::{CloseAt, List, Listed, Pick, Picked};
+pub use census::{CloseAt, List, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 
 /// How often idle connections to instances, and sessions, are looked over.

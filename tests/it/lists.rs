@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -412,6 +413,29 @@ fn sessions_are_listed_without_their_sids() {
         (text(&rows[0], "sticky_key"), &rows[0]["sid_hash"]),
         ("sid".to_owned(), &list["sessions"][0]["sid_hash"])
     );
+}
+
+#[test]
+fn what_makes_no_sense_closes_nothing() {
+    let mut site = Site::start("");
+    let mut open = site.open(2, "/ws");
+    let check = |request: &str, body: &str, status: u16, part: &str| {
+        let mut client = Socket::connect_unix(Path::new(&site.home.path("admin.sock")));
+        client.send(format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        let answer = client.answer();
+        assert!(answer.status() == status && answer.text().contains(part), "{body}: {}", answer.text());
+    };
+    check("GET /v1/tunnels", "", 405, "POST");
+    check("POST /v1/tunnels", "{}", 400, "missing field `limit`");
+    check("POST /v1/tunnels", "{\"limit\": 100001}", 400, "at most 100000 entries");
+    check("POST /v1/tunnels", "{\"limit\": 1, \"client\": \"127.0.0.1/33\"}", 400, "prefix that is too long");
+    check("POST /v1/sessions", "{\"limit\": 1, \"sort\": \"age\"}", 400, "unknown field `sort`");
+    check("POST /v1/close", "{}", 400, "nothing is named");
+    check("POST /v1/close", "{\"ids\": [\"000000\"], \"client\": \"127.0.0.2\"}", 400, "ids name tunnels");
+    check("POST /v1/close", "{\"client\": \"127.0.0.2\", \"code\": 1005}", 400, "cannot say 1005");
+    check("POST /v1/close", "{\"client\": \"\"}", 400, "the client must hold addresses or networks");
+    check("POST /v1/close", "{\"instance\": \"app\"}", 404, "there is no instance app");
+    open.talks();
 }
 
 #[test]

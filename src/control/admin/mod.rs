@@ -155,10 +155,7 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
             _,
             "/v1/status" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/tunnels" | "/v1/sessions"
             | "/v1/close",
-        ) => Err((
-            StatusCode::METHOD_NOT_ALLOWED,
-            "GET asks how things are, POST lists and commands".to_owned(),
-        )),
+        ) => Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands and lists".to_owned())),
         _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),
     };
     answered.unwrap_or_else(|(status, error)| json(status, &api::Problem { error }))
