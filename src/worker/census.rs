@@ -14,8 +14,8 @@ use crate::local::clock;
 use crate::local::timer;
 use crate::tunnel::{Order, Place, Registry, Sort};
 
-/// Asked before others of the worker's tasks have their turn: some hundred microseconds.
-const ASKED_AT_ONCE: usize = 256;
+/// Asked before others of the worker's tasks have their turn: a hundred microseconds.
+const ASKED_AT_ONCE: usize = 64;
 
 /// Turns of the worker that they have to answer in; they are woken before the one that asks, so one will do.
 const TURNS: usize = 3;
