@@ -190,10 +190,12 @@ fn tunnels_are_listed_filtered_sorted_and_cut() {
     known.dedup();
     assert_eq!(known.len(), 8);
     assert!(known.iter().all(|id| id.len() <= 7), "short enough to type: {known:?}");
-    // What they carry, and when.
-    std::thread::sleep(Duration::from_millis(20));
+    // What they carry, and when. The clock of that has steps of a few milliseconds.
+    let step = || std::thread::sleep(Duration::from_millis(20));
+    step();
     open[1].client.send(Frame::masked(ws::BINARY, vec![7; 5000]).bytes());
     Frame::read(&mut open[1].far);
+    step();
     open[6].far.send([Frame::new(ws::TEXT, "a").bytes(), Frame::new(ws::TEXT, "b").bytes()].concat());
     (0..2).for_each(|_| drop(Frame::read(&mut open[6].client)));
     let (rows, _) = site.tunnels(&["--sort", "bytes", "--limit", "2"]);

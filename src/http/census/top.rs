@@ -65,7 +65,9 @@ mod tests {
     fn the_first_of_all_are_kept_whatever_their_order() {
         let check = |most, ranks: &[u32], expected: &[u32]| {
             let mut top = Top::new(most);
-            ranks.iter().for_each(|rank| top.offer(*rank, || *rank));
+            for rank in ranks {
+                top.offer(*rank, || *rank);
+            }
             assert_eq!(top.into_sorted(), (expected.to_vec(), ranks.len() as u64), "{most} of {ranks:?}");
         };
         check(3, &[], &[]);
