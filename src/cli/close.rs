@@ -19,11 +19,14 @@ Examples:
       The same of an instance; `stickyd drain` also keeps new clients away.
   stickyd close --client 203.0.113.0/24 --instance socketio/blue-1 --code 4001
 
-A tunnel is closed by a Close frame (1012 unless --code says otherwise; 1000 and 4000 to 4999 may mean to the application
-that the client shall not come back); the access log and the metrics say `command`. This is no ban: a client may come back
-at once, and is placed at another instance for `rebalance.rest` if there is one. Polls end with Engine.IO's 400, upon which
-clients begin anew; a session between two polls has nothing to close. Many are closed at the pace of `down.rate` of the
-upstream, and more than 100 only with --yes; the command returns when they have begun to be.
+This is no ban: a client may come back at once, and is placed at another instance for `rebalance.rest` if there is one.
+
+A tunnel is closed by a Close frame (1012 unless --code says otherwise; 1000 and 4000 to 4999 may mean to the \
+application that the client shall not come back); the access log and the metrics say `command`. A poll ends with \
+Engine.IO's 400, upon which its client begins anew; a session between two polls has nothing to close.
+
+Many are closed at the pace of `down.rate` of the upstream, and more than 100 only with --yes; the command returns when \
+that has begun.
 Exit codes: 0 closed, 1 an id is gone or it is refused, 2 wrong usage, 69 not running.";
 
 /// Close tunnels: by id, of a client, or at an instance

@@ -21,9 +21,9 @@ Examples:
       Only how many there are.
   stickyd tunnels --json | jq -r '.tunnels[] | select(.idle > 600000) | .id' | xargs stickyd close
 
-An id stays for the tunnel's life; `stickyd close ID` closes it. Host and path (in --json) are known where the access log is on.
-Sorted over all tunnels of all workers before it is cut. Exit codes: 0 listed, 1 there is no such instance, or a worker did not
-answer, 2 wrong usage, 69 not running.";
+An id stays for the tunnel's life; `stickyd close ID` closes it. Host and path (in --json) are known where the access \
+log is on. Sorted over all tunnels of all workers before it is cut.
+Exit codes: 0 listed, 1 no such instance, or a worker did not answer, 2 wrong usage, 69 not running.";
 
 const SESSIONS: &str = "\
 Examples:
@@ -31,9 +31,10 @@ Examples:
       The 100 longest idle.
   stickyd sessions --client 203.0.113.9 --json
 
-Sessions of Engine.IO whose sid was learned, by polling. A sid is a secret of its client: what is shown is its hash, as in the
-access log. What a session has open: tunnel (it went over to one), request (a poll, most often), left (its client dropped a poll),
-nothing (between two polls). Exit codes: 0 listed, 1 there is no such instance, 2 wrong usage, 69 not running.";
+Sessions of Engine.IO whose sid was learned, by polling. A sid is a secret of its client: what is shown is its hash, as \
+in the access log. What a session has open: tunnel (it went over to one), request (a poll, most often), left (its client \
+dropped a poll), nothing (between two polls).
+Exit codes: 0 listed, 1 no such instance, 2 wrong usage, 69 not running.";
 
 /// How long the process has to answer.
 pub(super) const WITHIN: Duration = Duration::from_secs(15);
