@@ -5,6 +5,7 @@
 
 pub mod api;
 mod client;
+pub(super) mod page;
 mod socket;
 mod status;
 
