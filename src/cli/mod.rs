@@ -2,7 +2,9 @@
 //!
 //! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
 
+mod close;
 mod explain;
+mod lists;
 mod reach;
 mod reload;
 mod run;
@@ -20,6 +22,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::model::InstanceState;
 use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
+use close::CloseArgs;
+use lists::{SessionsArgs, TunnelsArgs};
 use reload::{DiffArgs, ReloadArgs};
 use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
@@ -46,6 +50,8 @@ Examples:
       Say what the changed file would do; without --dry-run do it.
   stickyd drain socketio/blue-1 --wait
       Empty an instance at a pace, before it is replaced.
+  stickyd tunnels --client 203.0.113.9
+      Say what this client has open; `stickyd close` closes it.
 
 The smallest file:
   listen = \":80\"
@@ -87,6 +93,9 @@ enum Command {
     /// New clients at these instances again
     #[command(after_help = state::RESUME)]
     Resume(ResumeArgs),
+    Tunnels(TunnelsArgs),
+    Sessions(SessionsArgs),
+    Close(CloseArgs),
 }
 
 const LISTEN: &str =
@@ -193,6 +202,9 @@ impl Cli {
             Command::Drain(args) => state::empty(InstanceState::Drain, &args),
             Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
             Command::Resume(args) => state::resume(&args),
+            Command::Tunnels(args) => lists::tunnels(&args),
+            Command::Sessions(args) => lists::sessions(&args),
+            Command::Close(args) => close::run(&args),
         }
     }
 }
@@ -240,6 +252,11 @@ mod tests {
             "stickyd drain a/b --wait --timeout 90s --force",
             "stickyd cordon a/b c/d",
             "stickyd resume blue-1 --json",
+            "stickyd tunnels",
+            "stickyd tunnels --upstream a --instance a/b --client 192.0.2.0/24 --limit 0 --sort bytes --json",
+            "stickyd sessions --client ::1 --limit 100000 -c x.toml",
+            "stickyd close 3k7q2m 8p0d1x --code 4001",
+            "stickyd close --client 192.0.2.1 --instance a/b --reason x --yes --json",
         ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
         }
@@ -262,6 +279,14 @@ mod tests {
             "stickyd resume a/b --force",
             "stickyd drain a/b --wait --timeout 90",
             "stickyd status --socket /run/x.sock --config x.toml",
+            "stickyd tunnels --sort name",
+            "stickyd tunnels --limit 100001",
+            "stickyd tunnels --client app.example.com",
+            "stickyd tunnels --client 192.0.2.1/24",
+            "stickyd close",
+            "stickyd close --code 1012",
+            "stickyd close 3k7q2m --client 192.0.2.1",
+            "stickyd close 3k7q2m --code 99",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -12,6 +12,7 @@ mod follow;
 mod health;
 mod kept;
 mod lifecycle;
+mod lists;
 mod local_http;
 mod lock;
 pub mod metrics_listener;

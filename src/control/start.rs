@@ -11,6 +11,7 @@ use super::follow::{File, Followed};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
+use super::lists::Lists;
 use super::local_http::Serving;
 use super::publisher::Publisher;
 use super::reload::Reloader;
@@ -252,7 +253,9 @@ impl Running {
 
     fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
         let (view, administrator) = (self.view(doors), self.administrator());
-        Desk { view, administrator, followed: self.followed.clone() }
+        let sids = self.shared.sids.clone();
+        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids };
+        Desk { view, administrator, followed: self.followed.clone(), lists }
     }
 
     /// Loads the file anew, because somebody asked for it.

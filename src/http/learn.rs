@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::lease::Lease;
+use super::placing::sid_hash;
 use super::request::Request;
 use crate::affinity::ClientKey;
 use crate::affinity::sid;
@@ -85,7 +86,7 @@ impl Learning {
     fn learn(&mut self, opened: &Opened) {
         let sids = &self.ctx.sids;
         let key = sids.key(&self.upstream.config.name, opened.sid.as_bytes());
-        let home = Home::of(self.instance.clone());
+        let home = Home::of(self.instance.clone(), sid_hash(&opened.sid));
         let cors = (!self.cors.is_empty()).then_some(self.cors.as_slice());
         let now = clock::coarse().since_boot();
         let learned = sids.learn(key, self.client, home, cors, sid::lifetime(opened), now);

@@ -184,7 +184,7 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
 
 /// What the access log shows of a sid: people who know one can find its lines, the lines do not tell the sid. The first 16
 /// hexadecimal digits of its SHA-256.
-fn sid_hash(sid: &str) -> u64 {
+pub(super) fn sid_hash(sid: &str) -> u64 {
     let digest = digest::digest(&digest::SHA256, sid.as_bytes());
     digest.as_ref()[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

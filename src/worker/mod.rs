@@ -1,6 +1,7 @@
 //! A worker: one thread, one runtime, its own listeners, pool, timers, tunnels and counters. Workers share nothing on the
 //! data path.
 
+mod census;
 mod closing;
 
 use std::collections::HashMap;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::http::{Context, Door, Shared};
 use crate::listener::accept;
@@ -19,6 +22,7 @@ use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
 
+pub use census::{CloseAt, List, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 
 /// How often idle connections to instances, and sessions, are looked over.
@@ -50,6 +54,12 @@ pub enum Command {
     Close(Closing),
     /// Close the tunnels of an instance that are idle for longest.
     CloseIdlest(Idlest),
+    /// Say who is connected.
+    List(List),
+    /// Say what would be closed, and close it.
+    Pick(Pick),
+    /// Close these tunnels.
+    CloseAt(CloseAt),
     /// Empty an instance; a drain of it that runs ends.
     Drain(Drain),
     /// Leave the instance of this number as it is: a drain of it ends.
@@ -93,6 +103,31 @@ impl Orders {
         for worker in &self.0 {
             let _ = worker.blocking_send(command.clone());
         }
+    }
+
+    /// Asks each something, and waits for their answers, but no longer than `within`: `None` of one that has ended, or hangs.
+    pub async fn ask<A: Send + 'static>(
+        &self,
+        within: Duration,
+        question: impl Fn(usize, mpsc::Sender<A>) -> Command,
+    ) -> Vec<Option<A>> {
+        let mut asked = JoinSet::new();
+        for (number, worker) in self.0.iter().cloned().enumerate() {
+            let (answer, mut answers) = mpsc::channel(1);
+            let question = question(number, answer);
+            let answered = async move {
+                worker.send(question).await.ok()?;
+                answers.recv().await
+            };
+            asked.spawn(async move { (number, timeout(within, answered).await.ok().flatten()) });
+        }
+        let mut answers: Vec<Option<A>> = self.0.iter().map(|_| None).collect();
+        while let Some(answered) = asked.join_next().await {
+            if let Ok((number, answer)) = answered {
+                answers[number] = answer;
+            }
+        }
+        answers
     }
 }
 
@@ -160,6 +195,9 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
             Command::CloseIdlest(idlest) => {
                 drop(tokio::task::spawn_local(closing::close_idlest(ctx.clone(), idlest)));
             }
+            Command::List(list) => drop(tokio::task::spawn_local(census::list(ctx.clone(), list))),
+            Command::Pick(pick) => drop(tokio::task::spawn_local(census::pick(ctx.clone(), pick))),
+            Command::CloseAt(close) => census::close_at(&ctx, close),
             Command::Drain(drain) => {
                 let task = tokio::task::spawn_local(closing::drain(ctx.clone(), drain));
                 if let Some(before) = drains.insert(drain.instance, task) {
@@ -223,5 +261,30 @@ mod tests {
         });
         assert!(end.try_recv().is_err(), "it was waited for");
         drop(answer);
+    }
+
+    /// A worker that hangs keeps nobody waiting for ever, also when its orders pile up, and the others are heard.
+    #[tokio::test(flavor = "current_thread")]
+    #[expect(clippy::disallowed_methods, reason = "it stands for a worker")]
+    async fn who_does_not_answer_is_known_by_its_number() {
+        let (hangs, _inbox) = mpsc::channel(1);
+        let (answers, mut orders) = mpsc::channel(1);
+        let (ended, _) = mpsc::channel(1);
+        let all = Orders(vec![hangs, answers, ended]);
+        let answering = tokio::task::spawn(async move {
+            while let Some(Command::CloseAt(close)) = orders.recv().await {
+                close.answer.send(vec![true]).await.unwrap();
+            }
+        });
+        let question = |_, answer| {
+            let order = crate::tunnel::Order::of(crate::tunnel::Reason::Command);
+            Command::CloseAt(CloseAt { places: vec![], order, answer })
+        };
+        for _ in 0..3 {
+            let answers = all.ask(Duration::from_millis(20), question).await;
+            assert_eq!(answers, [None, Some(vec![true]), None]);
+        }
+        drop(all);
+        answering.await.unwrap();
     }
 }

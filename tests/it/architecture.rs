@@ -71,6 +71,7 @@ const PURE: &[&str] = &[
     "affinity/",
     "codec/",
     "config/diff",
+    "control/lists/id.rs",
     "control/rebalance/allot.rs",
     "control/watch/still.rs",
     "worker/closing/pace.rs",

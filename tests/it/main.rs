@@ -11,6 +11,7 @@
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands |
+//! | `lists` | who is connected, and who is closed, by command |
 //! | `page` | the status page |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
@@ -34,6 +35,7 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod lists;
 mod names;
 mod page;
 mod requests;

@@ -6,15 +6,22 @@
 //! | `POST /v1/reload` | [`Reload`] | [`Reloaded`]; 422: refused, what runs stays |
 //! | `POST /v1/diff` | [`Diff`] | [`Reloaded`]; 422: would be refused |
 //! | `POST /v1/state` | [`Want`] | [`Wanted`]; 404: no such instance; 409: refused, nothing has changed |
+//! | `POST /v1/tunnels` | [`ListTunnels`] | [`Tunnels`]; 404: no such upstream or instance; a question, like the next one |
+//! | `POST /v1/sessions` | [`ListSessions`] | [`Sessions`]; 404: no such upstream or instance |
+//! | `POST /v1/close` | [`Close`] | [`Closed`]; 404: no such instance; 409: that is a lot, nothing is closed |
 //!
 //! Whatever is not 200 has a [`Problem`] as its body. Fields may be added to answers; none is renamed or removed within `v1`.
 //! Durations are in milliseconds, moments in seconds since the epoch.
+
+mod lists;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::InstanceState;
+
+pub use lists::{Close, Closed, ListSessions, ListTunnels, Open, Session, Sessions, Sort, Tunnel, Tunnels};
 
 /// Why not, for people: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The admin socket: whoever may open it asks how things are, and commands.
 //!
-//! Questions are answered at once, commands one after the other on a thread of their own, so that a reload that takes its time
+//! Questions are answered at once (lists ask the workers, and wait for them for a moment), commands one after the other on a thread of their own, so that a reload that takes its time
 //! keeps nobody from seeing how things are. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
 
 pub mod api;
@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use super::follow::{Followed, Understood};
 use super::lifecycle::{Administrator, Refusal};
+use super::lists::{self, Lists};
 use super::local_http::{self, Answer, Bounds, Peer, page};
 use super::reload::Caution;
 use crate::config;
@@ -91,6 +92,7 @@ pub(super) struct Desk {
     pub(super) administrator: Administrator,
     /// `None`: there is no file.
     pub(super) followed: Option<Followed>,
+    pub(super) lists: Lists,
 }
 
 /// Something to do.
@@ -141,9 +143,20 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
         (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
-        (_, "/v1/status" | "/v1/reload" | "/v1/diff" | "/v1/state") => {
-            Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned()))
-        }
+        (Method::POST, "/v1/tunnels") => match question(request).await {
+            Ok(asked) => listed(desk.lists.tunnels(&asked).await),
+            Err(wrong) => Err(wrong),
+        },
+        (Method::POST, "/v1/sessions") => match question(request).await {
+            Ok(asked) => listed(desk.lists.sessions(&asked).await),
+            Err(wrong) => Err(wrong),
+        },
+        (Method::POST, "/v1/close") => command(&jobs, request, COMMAND_MAX, close).await,
+        (
+            _,
+            "/v1/status" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/tunnels" | "/v1/sessions"
+            | "/v1/close",
+        ) => Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands and lists".to_owned())),
         _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),
     };
     answered.unwrap_or_else(|(status, error)| json(status, &api::Problem { error }))
@@ -160,12 +173,8 @@ where
     Q: DeserializeOwned + Debug + Send + 'static,
     A: Serialize + Send + 'static,
 {
-    let bad = |error: &dyn Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
     let peer = request.extensions().get::<Peer>().copied();
-    let body = timeout(BODY, Limited::new(request.into_body(), body_max).collect()).await;
-    let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the command has not arrived".to_owned()))?;
-    let body = body.map_err(|error| bad(&error))?;
-    let question: Q = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))?;
+    let question: Q = body(request, body_max).await?;
     let (tell, told) = oneshot::channel();
     // While the process was stopped the asker may have left: the connection gets the time to see it. To yield is too short.
     tokio::time::sleep(LISTEN).await;
@@ -187,6 +196,19 @@ where
     jobs.send(Box::new(job)).await.map_err(|_| ended())?;
     let answer = told.await.map_err(|_| ended())??;
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// What is asked, of a question that has much to say.
+async fn question<Q: DeserializeOwned>(request: Request<Incoming>) -> Result<Q, Wrong> {
+    body(request, COMMAND_MAX).await
+}
+
+async fn body<Q: DeserializeOwned>(request: Request<Incoming>, most: usize) -> Result<Q, Wrong> {
+    let bad = |error: &dyn Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
+    let body = timeout(BODY, Limited::new(request.into_body(), most).collect()).await;
+    let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the command has not arrived".to_owned()))?;
+    let body = body.map_err(|error| bad(&error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))
 }
 
 /// A panic is a bug that must not end the thread that obeys: whoever commands is told, and the next one is obeyed.
@@ -260,6 +282,24 @@ fn explained(desk: &Desk, question: &api::Want, refusal: Refusal) -> Wrong {
             let text = format!("{place} says state = \"{state}\" of {upstream}/{instance}: change it there");
             (StatusCode::CONFLICT, text)
         }
+    }
+}
+
+fn close(desk: &Desk, question: &api::Close) -> Result<api::Closed, Wrong> {
+    let no_runtime = |error| (StatusCode::INTERNAL_SERVER_ERROR, format!("it cannot be done now: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_runtime)?;
+    runtime.block_on(desk.lists.close(question)).map_err(not_listed)
+}
+
+fn listed(list: Result<impl Serialize, lists::Refusal>) -> Result<Answer, Wrong> {
+    list.map(|list| json(StatusCode::OK, &list)).map_err(not_listed)
+}
+
+fn not_listed(refusal: lists::Refusal) -> Wrong {
+    match refusal {
+        lists::Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),
+        lists::Refusal::Bad(why) => (StatusCode::BAD_REQUEST, why),
+        lists::Refusal::Lot(why) => (StatusCode::CONFLICT, why),
     }
 }
 

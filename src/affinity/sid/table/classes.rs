@@ -65,6 +65,11 @@ impl Classes {
         self.0[usize::from(class.0)].sessions -= 1;
     }
 
+    /// Milliseconds.
+    pub(super) fn lifetime(&self, class: ClassId) -> u64 {
+        self.0[usize::from(class.0)].lifetime
+    }
+
     pub(super) fn list(&mut self, class: ClassId, used: bool) -> &mut List {
         let class = &mut self.0[usize::from(class.0)];
         if used { &mut class.used } else { &mut class.started }
