@@ -8,11 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::start::Origin;
 use super::{Running, StartError, Surroundings, start};
 use crate::config::Config;
+use crate::local::clock;
 use crate::observe::{logging, panics};
 
 /// Serves until a signal says otherwise.
 pub fn run(config: Config, origin: Origin) -> ExitCode {
-    if let Err(error) = logging::init(&config.log) {
+    if let Err(error) = logging::init(&config.log, clock::wall) {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
     }

@@ -59,7 +59,8 @@ pub(super) fn serve(
     let address = socket.local_addr().map_err(unavailable)?;
     let (stop, stopped) = oneshot::channel();
     let (shared, limit) = (running.shared.clone(), running.connections_limit);
-    let (started, ready) = (clock::wall(), running.ready.clone());
+    let (started, ready, rotation) = (clock::wall(), running.ready.clone(), running.rotation.clone());
+    let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
     let publisher = running.publisher.clone();
     let render = move || expose(&publisher, &doors, &shared.access_log, limit, started);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
@@ -68,8 +69,7 @@ pub(super) fn serve(
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
-                        .await;
+                    metrics_listener::serve(socket, render, is_ready, stopped).await;
                 }
                 Err(error) => tracing::error!(%error, "metrics cannot be shown"),
             }

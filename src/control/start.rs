@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::admin::{self, Admin, Desk, View};
+use super::by::By;
 use super::follow::{File, Followed};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
 use super::publisher::Publisher;
 use super::reload::Reloader;
+use super::retire::Rotation;
 use super::scrape::{self, Metrics};
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
@@ -68,6 +70,7 @@ pub struct Running {
     listeners: Vec<(String, Option<SocketAddr>)>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
+    pub(super) rotation: Arc<Rotation>,
     _lock: Option<lock::Lock>,
 }
 
@@ -136,6 +139,7 @@ pub fn start(
         listeners,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
+        rotation: Arc::default(),
         _lock: lock,
     };
     let permits = Permits::new(limit);
@@ -212,7 +216,8 @@ impl Running {
     /// # Errors
     /// When there is no such instance, or the file itself wants something else; which.
     pub fn want(&self, upstream: &str, instance: &str, state: InstanceState) -> Result<(), String> {
-        let wanted = self.administrator().want(&[format!("{upstream}/{instance}")], state, true);
+        let wanted =
+            self.administrator().want(&[format!("{upstream}/{instance}")], state, true, By::Command(None));
         match wanted {
             Ok(_) => Ok(()),
             Err(Refusal::Unknown(why)) => Err(why),
@@ -233,10 +238,17 @@ impl Running {
             metrics: self.metrics().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
             ready: self.ready.clone(),
+            rotation: self.rotation.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
         };
-        Desk { view, administrator: self.administrator(), followed: self.followed.clone() }
+        Desk {
+            view,
+            administrator: self.administrator(),
+            followed: self.followed.clone(),
+            sids: self.shared.sids.clone(),
+            rest: self.shared.rest.clone(),
+        }
     }
 
     /// Loads the file anew, because somebody asked for it.
@@ -272,7 +284,7 @@ impl Running {
         self.ready.store(false, Ordering::Relaxed);
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
-        std::thread::sleep(ready_delay);
+        std::thread::sleep(self.rotation.is_left_of(ready_delay));
         orders.send_blocking(Command::Stop { spread, deadline });
         self.workers.into_iter().for_each(Worker::join);
         if let Some(supervisor) = self.supervisor {

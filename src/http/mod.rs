@@ -1,6 +1,7 @@
 //! One exchange after another on a client's connection. Begin with [`exchange`]: it tells a request's life.
 
 mod body;
+pub mod candidate;
 mod connection;
 mod exchange;
 mod forward;

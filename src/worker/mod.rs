@@ -17,6 +17,7 @@ use crate::http::{Context, Door, Shared};
 use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
+use crate::local::clock::Moment;
 use crate::local::{clock, timer};
 
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
@@ -56,6 +57,15 @@ pub enum Command {
     Keep(u32),
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
+    /// What waits for news, or has no end, is told to go elsewhere, also what begins later, until [`Command::Return`].
+    SendOff {
+        /// Nobody is told before this.
+        begins: Moment,
+        /// Those that are open then are told at moments spread evenly over this, then those that have come since, and so on.
+        spread: Duration,
+    },
+    /// `health_path` says 200 again, and nobody more is told to go.
+    Return,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
     Stop {
         /// Tunnels close at moments spread evenly over this.
@@ -149,6 +159,7 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
     tokio::task::spawn_local(sweep(ctx.clone()));
     let mut doors = Vec::new();
     let mut drains = HashMap::new();
+    let mut send_off: Option<tokio::task::JoinHandle<()>> = None;
     for (listening, door) in listeners {
         doors.push(tokio::task::spawn_local(accept::accept(listening, ctx.clone(), door, permits.clone())));
     }
@@ -172,8 +183,23 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                 }
             }
             Command::Retire => ctx.retiring.set(true),
+            Command::SendOff { begins, spread } => {
+                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread));
+                if let Some(before) = send_off.replace(task) {
+                    before.abort();
+                }
+            }
+            Command::Return => {
+                ctx.retiring.set(false);
+                if let Some(task) = send_off.take() {
+                    task.abort();
+                }
+            }
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(tokio::task::JoinHandle::abort);
+                if let Some(task) = send_off.take() {
+                    task.abort();
+                }
                 closing::stop(&ctx, spread, deadline).await;
                 return;
             }

@@ -5,16 +5,25 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Reloaded`]; 422: refused, what runs stays |
 //! | `POST /v1/diff` | [`Diff`] | [`Reloaded`]; 422: would be refused |
+//! | `GET /v1/events?after=NUMBER&since=SECONDS` | | [`Events`] behind that number, and not before that moment |
+//! | `GET /v1/ready` | | [`Ready`] |
+//! | `GET /v1/retire` | | [`Retired`] |
+//! | `POST /v1/retire` | [`Retire`] | [`Retired`] |
+//! | `POST /v1/explain` | [`Explain`] | an [`Explanation`](crate::control::explain::Explanation), with itself as `text` |
 //! | `POST /v1/state` | [`Want`] | [`Wanted`]; 404: no such instance; 409: refused, nothing has changed |
 //!
 //! Whatever is not 200 has a [`Problem`] as its body. Fields may be added to answers; none is renamed or removed within `v1`.
 //! Durations are in milliseconds, moments in seconds since the epoch.
+
+mod oncall;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::InstanceState;
+
+pub use oncall::{Event, Events, Explain, Ready, Retire, Retired, Retirement};
 
 /// Why not, for people: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +105,9 @@ pub struct Status {
     pub now: u64,
     /// Whether it takes new work; no longer while it stops.
     pub ready: bool,
+    /// Since when it has left a balancer's rotation; `None`: it has not.
+    #[serde(default)]
+    pub retired: Option<u64>,
     /// The configuration.
     pub config: Config,
     /// Where it listens.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::publisher::Publisher;
+use super::super::retire::Rotation;
 use super::api;
 use crate::config::model::{Check, InstanceState};
 use crate::generation::Generation;
@@ -23,6 +24,7 @@ pub(in crate::control) struct View {
     pub(in crate::control) metrics: Option<String>,
     pub(in crate::control) connections_limit: usize,
     pub(in crate::control) ready: Arc<AtomicBool>,
+    pub(in crate::control) rotation: Arc<Rotation>,
     /// Seconds since the epoch.
     pub(in crate::control) started: u64,
     pub(in crate::control) file: Option<String>,
@@ -40,6 +42,7 @@ impl View {
             started: self.started,
             now: clock::epoch_seconds(),
             ready: self.ready.load(Ordering::Relaxed),
+            retired: self.rotation.left().map(|left| left.since),
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
             metrics: self.metrics.clone(),
