@@ -175,9 +175,9 @@ mod tests {
         let event = serde_json::json!({
             "seq": 7, "at": 1_795_521_784, "time": "2026-11-24T12:03:04.005Z", "kind": "down", "level": "warn",
             "upstream": "app", "instance": "blue", "text": "instance is down",
-            "details": { "evidence": "3 checks failed: connection refused" },
+            "details": { "evidence": "3 checks failed: connection refused", "n": 3 },
         });
-        let text = "11-24 12:03:04Z  app/blue: instance is down: 3 checks failed: connection\n                 refused\n";
+        let text = "11-24 12:03:04Z  app/blue: instance is down: 3 checks failed: connection refused\n                 (n 3)\n";
         check(event, text);
         let event = serde_json::json!({
             "seq": 8, "at": 1_795_521_784, "time": "2026-11-24T12:03:04.005Z", "kind": "reload", "level": "info",

@@ -27,6 +27,7 @@ mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;
+mod terminal;
 pub mod watch;
 
 pub use follow::File;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::watch::Watcher;
 use super::{assemble, files, lifecycle, lock};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
-use crate::generation::Generation;
+use crate::generation::{Generation, Open};
 use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
@@ -29,7 +30,7 @@ use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::{Order, Reason};
-use crate::worker::{Closing, Command, Orders, Parts, Which, Worker};
+use crate::worker::{Closing, Command, Left, Orders, Parts, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ pub struct Running {
     pub(super) publisher: Arc<Publisher>,
     metrics: Option<Metrics>,
     admin: Option<Admin>,
+    pub(super) admin_socket: Option<PathBuf>,
     kept: Arc<Kept>,
     followed: Option<Followed>,
     watcher: Option<Watcher>,
@@ -132,6 +134,7 @@ pub fn start(
         surroundings: surroundings.clone(),
         metrics: None,
         admin: None,
+        admin_socket: None,
         kept,
         followed: None,
         watcher: None,
@@ -165,6 +168,7 @@ pub fn start(
     running.watcher = running.followed.as_ref().and_then(Followed::watch);
     if let Some(socket) = commands {
         tracing::info!(socket = %socket.path.display(), "commands");
+        running.admin_socket = Some(socket.path.clone());
         running.admin = Some(admin::serve(socket, running.desk(doors)).map_err(unavailable)?);
     }
     Ok(running)
@@ -275,8 +279,8 @@ impl Running {
         self.shared.access_log.reopen();
     }
 
-    /// Stops as `[shutdown]` says, and returns when everything has ended.
-    pub fn stop(self) {
+    /// Stops as `[shutdown]` says, and returns when everything has ended; what was left at the deadline, and was cut.
+    pub fn stop(self) -> Open {
         let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
         if let Some(watcher) = self.watcher {
             watcher.stop();
@@ -286,7 +290,12 @@ impl Running {
         orders.send_blocking(Command::Retire);
         std::thread::sleep(self.rotation.is_left_of(ready_delay));
         orders.send_blocking(Command::Stop { spread, deadline });
-        self.workers.into_iter().for_each(Worker::join);
+        let mut cut = Open::default();
+        for Left { tunnels, exchanges } in self.workers.into_iter().map(Worker::join) {
+            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
+            cut.requests = cut.requests.saturating_add(number(exchanges));
+        }
         if let Some(supervisor) = self.supervisor {
             supervisor.stop();
         }
@@ -298,6 +307,7 @@ impl Running {
         }
         self.shared.access_log.close();
         remove_unix_sockets(&self.listeners);
+        cut
     }
 }
 

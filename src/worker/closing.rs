@@ -7,6 +7,7 @@ mod pace;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Left;
 use crate::http::Context;
 use crate::local::clock::{self, Moment};
 use crate::local::{random, timer};
@@ -162,8 +163,8 @@ pub(super) async fn send_off(ctx: Rc<Context>, begins: Moment, spread: Duration)
 /// The shortest time from one such round to the next: a client that comes straight back is not told at once.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
-pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
+/// What is left at the deadline is cut. Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
+pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) -> Left {
     ctx.stopping.set(true);
     let finish = async {
         tell_all(ctx, Which::Waiting, spread).await;
@@ -171,15 +172,17 @@ pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration
             timer::sleep(LOOK).await;
         }
     };
-    if timer::within(deadline, finish).await.is_none() {
-        let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
-        tracing::warn!(
-            worker = ctx.worker,
-            tunnels,
-            exchanges,
-            "the deadline of the stop has passed: what is left is cut"
-        );
+    if timer::within(deadline, finish).await.is_some() {
+        return Left::default();
     }
+    let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
+    tracing::warn!(
+        worker = ctx.worker,
+        tunnels,
+        exchanges,
+        "the deadline of the stop has passed: what is left is cut"
+    );
+    Left { tunnels, exchanges }
 }
 
 /// How often a worker that stops looks whether all is done.

@@ -106,10 +106,19 @@ impl Orders {
     }
 }
 
+/// What was left when a worker ended, and was cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Tunnels.
+    pub tunnels: usize,
+    /// Exchanges.
+    pub exchanges: usize,
+}
+
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Left>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -125,11 +134,14 @@ impl Worker {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let runtime: LocalRuntime = match runtime {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(report.send(Err(error))),
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                    return Left::default();
+                }
             };
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
-            live(runtime, work(parts, inbox));
+            live(runtime, work(parts, inbox))
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),
@@ -138,21 +150,23 @@ impl Worker {
     }
 
     /// Waits for its end.
-    pub fn join(self) {
+    pub fn join(self) -> Left {
         drop(self.commands);
-        if self.thread.join().is_err() {
+        self.thread.join().unwrap_or_else(|_| {
             tracing::error!("a worker panicked");
-        }
+            Left::default()
+        })
     }
 }
 
 /// Runs a worker's life to its end. A resolver that does not answer is not waited for.
-fn live(runtime: LocalRuntime, life: impl Future<Output = ()>) {
-    runtime.block_on(life);
+fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
+    let left = runtime.block_on(life);
     runtime.shutdown_background();
+    left
 }
 
-async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
+async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
     let Parts { number, listeners, shared, permits } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
@@ -200,11 +214,11 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                 if let Some(task) = send_off.take() {
                     task.abort();
                 }
-                closing::stop(&ctx, spread, deadline).await;
-                return;
+                return closing::stop(&ctx, spread, deadline).await;
             }
         }
     }
+    Left::default()
 }
 
 /// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended.

@@ -11,6 +11,7 @@
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands
+//! | `oncall` | events, readiness, rotation, explanations, stops, and a terminal |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -34,6 +35,7 @@ mod health;
 mod life;
 mod lifecycle;
 mod names;
+mod oncall;
 mod requests;
 mod sessions;
 mod support;

@@ -6,7 +6,8 @@ use hyper::StatusCode;
 
 use super::super::by::By;
 use super::super::explain::{Field, Question, Url, explain_live};
-use super::{Desk, Wrong, api, status};
+use super::{Desk, Wrong, api};
+use crate::generation::Open;
 use crate::local::clock;
 use crate::observe::events;
 
@@ -72,22 +73,9 @@ pub(super) fn retired(desk: &Desk) -> api::Retired {
         closes_in: in_millis(left.closes),
         told_in: in_millis(left.closes.after(left.spread)),
     });
-    let mut answer = api::Retired {
-        retired,
-        health_path: generation.config.health_path.is_some(),
-        tunnels: 0,
-        sessions: 0,
-        requests: 0,
-    };
-    for upstream in generation.all() {
-        for instance in &upstream.instances {
-            let api::Instance { tunnels, sessions, requests, .. } = status::instance(upstream, instance);
-            answer.tunnels += tunnels;
-            answer.sessions += sessions;
-            answer.requests += requests;
-        }
-    }
-    answer
+    let Open { tunnels, sessions, requests } = generation.open();
+    let health_path = generation.config.health_path.is_some();
+    api::Retired { retired, health_path, tunnels, sessions, requests }
 }
 
 /// Where a client goes now, and why.
