@@ -34,11 +34,9 @@ impl Generation {
     pub fn open(&self) -> Open {
         let mut open = Open::default();
         for instance in self.all().flat_map(|upstream| &upstream.instances) {
-            let shards = instance.shards().into_iter();
-            let requests = shards.map(|counters| counters.exchanges_open()).sum::<i64>();
             open.tunnels = open.tunnels.saturating_add(instance.load.tunnels());
             open.sessions = open.sessions.saturating_add(instance.load.sessions());
-            open.requests = open.requests.saturating_add(u32::try_from(requests).unwrap_or(0));
+            open.requests = open.requests.saturating_add(instance.requests());
         }
         open
     }

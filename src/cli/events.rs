@@ -59,14 +59,18 @@ pub(super) fn run(args: &EventsArgs) -> ExitCode {
 
 fn show(args: &EventsArgs, client: &Client) -> Result<(), Failure> {
     let since = args.since.map_or(0, |ago| clock::epoch_seconds().saturating_sub(ago.as_secs()));
-    let mut heard = ask(client, 0, since)?;
+    let heard = ask(client, 0, since)?;
     let from_start = args.since.is_none() && heard.overwritten > 0;
     if from_start && !args.json {
         print(&format!("{} older ones are no longer kept\n", heard.overwritten))?;
     }
     print(&lines(args, &heard.events))?;
+    if args.follow { follow(args, client, heard) } else { Ok(()) }
+}
+
+fn follow(args: &EventsArgs, client: &Client, mut heard: api::Events) -> Result<(), Failure> {
     let mut lost: Option<Instant> = None;
-    while args.follow {
+    loop {
         std::thread::sleep(LOOK);
         let mut next = match ask(client, heard.last, 0) {
             Ok(next) => next,
@@ -88,7 +92,6 @@ fn show(args: &EventsArgs, client: &Client) -> Result<(), Failure> {
         print(&lines(args, &next.events))?;
         heard = next;
     }
-    Ok(())
 }
 
 fn ask(client: &Client, after: u64, since: u64) -> Result<api::Events, Failure> {
@@ -132,7 +135,7 @@ fn for_people(event: &api::Event) -> String {
     let mut text = wrapped(&format!("{time}  "), &first);
     // The lines of a plan or a report are as they are.
     for line in sentence {
-        let _ = writeln!(text, "  {line}");
+        let _ = writeln!(text, "{}", format!("  {line}").trim_end());
     }
     text
 }

@@ -49,10 +49,14 @@ fn ask(args: &HealthcheckArgs) -> Result<String, Failure> {
         Err(failure) => failure,
     };
     match (failure, args.reach.metrics_instead()) {
-        (Failure::Unreachable(_), Some(address)) => match is_ready_at(address, args.timeout)? {
-            true => Ok(format!("ready: http://{address}/-/ready says so\n")),
-            false => Err(Failure::Refused(format!("not ready: http://{address}/-/ready says so"))),
-        },
+        (Failure::Unreachable(_), Some(address)) => {
+            let page = format!("http://{address}/-/ready says so");
+            if is_ready_at(address, args.timeout)? {
+                Ok(format!("ready: {page}\n"))
+            } else {
+                Err(Failure::Refused(format!("not ready: {page}")))
+            }
+        }
         (failure, _) => Err(failure),
     }
 }

@@ -109,8 +109,6 @@ fn rebalance(of: &Upstream) -> api::Rebalance {
 /// One instance, now.
 pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     let load = &of.load;
-    let requests: i64 =
-        of.shards().into_iter().map(crate::observe::metrics::InstanceCounters::exchanges_open).sum();
     let health = match of.vitals.state() {
         // It is not checked: what was known of it is not true for ever.
         _ if of.lifecycle.state() == InstanceState::Maintain => api::Health::Unknown,
@@ -138,7 +136,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
         takes_clients: ready && believed && !of.is_full(),
         tunnels: load.tunnels(),
         sessions: load.sessions(),
-        requests: u32::try_from(requests).unwrap_or(0),
+        requests: of.requests(),
         handshakes: load.handshakes().saturating_add(load.queued()),
         queued: load.queued(),
         empty: of.is_empty(),

@@ -55,7 +55,7 @@ impl Group {
                 tracing::warn!(target: events::PANIC, upstream, "too few instances pass: errors of checks are not believed");
             }
             (false, true) => {
-                tracing::info!(target: events::PANIC, upstream, "enough instances pass: checks are believed again")
+                tracing::info!(target: events::PANIC, upstream, "enough instances pass: checks are believed again");
             }
             _ => {}
         }
@@ -193,7 +193,7 @@ fn announce(upstream: &Upstream, instance: &Instance, change: &Change) {
     instance.vitals.explain(evidence, clock::epoch_seconds());
     match change.to {
         State::Down => {
-            tracing::warn!(target: events::DOWN, upstream, instance = name, evidence, "instance is down")
+            tracing::warn!(target: events::DOWN, upstream, instance = name, evidence, "instance is down");
         }
         State::Degraded => {
             tracing::warn!(target: events::DEGRADED, upstream, instance = name, evidence, "instance is degraded: no new clients");

@@ -78,7 +78,7 @@ fn it_says_what_it_found_and_how_to_stop_it() {
     terminal.shows(" serves, pid ");
     let listen = terminal.shows("  listen     127.0.0.1:");
     terminal.shows("  metrics    http://127.0.0.1:");
-    terminal.shows(&format!("stickyd status --socket {}", home.path("admin.sock")));
+    terminal.shows("  look       stickyd status, in another terminal");
     assert_eq!(
         terminal.shows("  stop "),
         "  stop       Ctrl-C: tunnels are closed over 100ms; again: at once"
