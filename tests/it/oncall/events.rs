@@ -131,6 +131,11 @@ fn a_limit_is_told_once() {
     let mut site = site;
     let address = site.process.address();
     let _open: Vec<_> = (0..2).map(|_| Socket::connect(address)).collect();
+    // Another worker may be faster than the one that has the first.
+    eventually("both are open", || {
+        let open = site.process.scrape().sum("stickyd_connections_open", &[]);
+        (open > 1.5).then_some(())
+    });
     for _ in 0..5 {
         assert_eq!(Socket::connect(address).answer().status(), 503);
     }

@@ -63,6 +63,9 @@ impl Site {
         far.request();
         far.send(ws::switch(""));
         assert_eq!(client.answer().status(), 101);
+        // The 101 is on its way before the tunnel counts.
+        client.send(ws::Frame::masked(ws::TEXT, "up").bytes());
+        assert_eq!(ws::Frame::read(&mut far).payload, b"up");
         (client, far)
     }
 }

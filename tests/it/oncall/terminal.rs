@@ -98,6 +98,8 @@ fn it_says_what_it_found_and_how_to_stop_it() {
     };
     far.send(ws::switch(""));
     assert_eq!(client.answer().status(), 101);
+    client.send(ws::Frame::masked(ws::TEXT, "up").bytes());
+    assert_eq!(ws::Frame::read(&mut far).payload, b"up");
     terminal.interrupts();
     terminal.shows("stopping: closing 1 tunnel over 100ms; Ctrl-C again ends at once");
     ws::closed(&mut client, &mut far, 1012);
