@@ -64,6 +64,9 @@ fn screen(status: &api::Status) -> String {
     if let Some(metrics) = &status.metrics {
         let _ = writeln!(text, "metrics  http://{metrics}/metrics");
     }
+    if let Some(page) = &status.page {
+        let _ = writeln!(text, "page     http://{page}/");
+    }
     let _ =
         writeln!(text, "clients  {} of {} connections", status.connections.open, status.connections.limit);
     status.upstreams.iter().for_each(|one| upstream(&mut text, one));

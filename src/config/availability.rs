@@ -59,7 +59,6 @@ pub(super) const LATER: &[Later] = &[
     row("limits.mode", Only("enforce"), "limits are enforced"),
     row("limits.message", Only("off"), "messages of any size pass"),
     row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
-    row("admin.address", Only("off"), "there is no status page: `stickyd status` shows the same"),
     row("upgrade.linger", Nothing, NO_UPGRADE),
     row("upgrade.spread", Nothing, NO_UPGRADE),
 ];

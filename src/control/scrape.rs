@@ -1,13 +1,11 @@
-//! What a scrape of `/metrics` shows, and the thread that shows it.
+//! What a scrape of `/metrics` shows.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
-
+use super::local_http::Serving;
 use super::metrics_listener;
 use super::publisher::Publisher;
 use super::start::{Running, StartError, unavailable};
@@ -22,61 +20,28 @@ use crate::observe::panics;
 use crate::upstream::Instance;
 use crate::upstream::health::State as Health;
 
-/// The thread that shows metrics.
-#[derive(Debug)]
-pub(super) struct Metrics {
-    pub(super) address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Metrics {
-    /// Ends it.
-    pub(super) fn stop(self) {
-        // Whoever no longer listens has ended.
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
-    }
-}
-
 /// Binds `[metrics] address`.
 ///
 /// # Errors
 /// When it cannot be had.
-pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    let listener = std::net::TcpListener::bind(address)
-        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))?;
-    listener.set_nonblocking(true).map_err(unavailable)?;
-    Ok(listener)
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))
 }
 
-/// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
+/// Shows metrics.
 pub(super) fn serve(
-    socket: std::net::TcpListener,
+    socket: TcpListener,
     running: &Running,
     doors: Vec<Arc<Door>>,
-) -> Result<Metrics, StartError> {
-    let address = socket.local_addr().map_err(unavailable)?;
-    let (stop, stopped) = oneshot::channel();
+) -> Result<Serving, StartError> {
     let (shared, limit) = (running.shared.clone(), running.connections_limit);
     let (started, ready, rotation) = (clock::wall(), running.ready.clone(), running.rotation.clone());
     let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
     let publisher = running.publisher.clone();
     let render = move || expose(&publisher, &doors, &shared.access_log, limit, started);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
-    let serve = move || {
-        runtime.block_on(async move {
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, is_ready, stopped).await;
-                }
-                Err(error) => tracing::error!(%error, "metrics cannot be shown"),
-            }
-        });
-    };
-    let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(serve).map_err(unavailable)?;
-    Ok(Metrics { address, stop, thread })
+    let answers = metrics_listener::answers(render, is_ready);
+    Serving::start(metrics_listener::BOUNDS, "metrics", socket, answers).map_err(unavailable)
 }
 
 /// The text of a scrape.

@@ -13,10 +13,11 @@ use super::follow::{File, Followed};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
+use super::local_http::Serving;
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::retire::Rotation;
-use super::scrape::{self, Metrics};
+use super::scrape;
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
 use super::{assemble, files, lifecycle, lock};
@@ -61,7 +62,8 @@ pub struct Running {
     workers: Vec<Worker>,
     supervisor: Option<Supervisor>,
     pub(super) publisher: Arc<Publisher>,
-    metrics: Option<Metrics>,
+    metrics: Option<Serving>,
+    page: Option<Serving>,
     admin: Option<Admin>,
     pub(super) admin_socket: Option<PathBuf>,
     kept: Arc<Kept>,
@@ -120,6 +122,7 @@ pub fn start(
         .collect::<Result<_, _>>()
         .map_err(unavailable)?;
     let metrics_socket = config.metrics.map(scrape::bind).transpose()?;
+    let page_socket = admin::page::bind(config.admin.page)?;
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref())?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
@@ -133,6 +136,7 @@ pub fn start(
         publisher: Arc::new(Publisher::new(shared.published.clone())),
         surroundings: surroundings.clone(),
         metrics: None,
+        page: None,
         admin: None,
         admin_socket: None,
         kept,
@@ -166,6 +170,8 @@ pub fn start(
     let file = origin.and_then(|origin| origin.file);
     running.followed = file.map(|file| Followed::new(file, running.reloader()));
     running.watcher = running.followed.as_ref().and_then(Followed::watch);
+    running.page =
+        page_socket.map(|socket| admin::page::serve(socket, running.view(doors.clone()))).transpose()?;
     if let Some(socket) = commands {
         tracing::info!(socket = %socket.path.display(), "commands");
         running.admin_socket = Some(socket.path.clone());
@@ -183,6 +189,11 @@ impl Running {
     /// Where it shows metrics.
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|metrics| metrics.address)
+    }
+
+    /// Where the status page is.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(|page| page.address)
     }
 
     /// What is in force.
@@ -235,24 +246,24 @@ impl Running {
         Administrator { publisher, orders: self.orders(), kept }
     }
 
-    fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
-        let view = View {
+    fn view(&self, doors: Vec<Arc<Door>>) -> View {
+        View {
             publisher: self.publisher.clone(),
             doors,
             metrics: self.metrics().map(|address| address.to_string()),
+            page: self.page().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
             ready: self.ready.clone(),
             rotation: self.rotation.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
-        };
-        Desk {
-            view,
-            administrator: self.administrator(),
-            followed: self.followed.clone(),
-            sids: self.shared.sids.clone(),
-            rest: self.shared.rest.clone(),
         }
+    }
+
+    fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
+        let (view, administrator) = (self.view(doors), self.administrator());
+        let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
+        Desk { view, administrator, followed: self.followed.clone(), sids, rest }
     }
 
     /// Loads the file anew, because somebody asked for it.
@@ -301,6 +312,9 @@ impl Running {
         }
         if let Some(metrics) = self.metrics {
             metrics.stop();
+        }
+        if let Some(page) = self.page {
+            page.stop();
         }
         if let Some(admin) = self.admin {
             admin.stop();

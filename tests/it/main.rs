@@ -10,8 +10,9 @@
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
-//! | `commands` | a running process, asked and told by its commands
+//! | `commands` | a running process, asked and told by its commands |
 //! | `oncall` | events, readiness, rotation, explanations, stops, and a terminal |
+//! | `page` | the status page |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -36,6 +37,7 @@ mod life;
 mod lifecycle;
 mod names;
 mod oncall;
+mod page;
 mod requests;
 mod sessions;
 mod support;

@@ -114,6 +114,8 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// Where metrics are, as an address.
     pub metrics: Option<String>,
+    /// Where the status page is, as an address.
+    pub page: Option<String>,
     /// Client connections.
     pub connections: Connections,
     /// In the order of the file; those that it no longer names at the end.

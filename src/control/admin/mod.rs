@@ -6,6 +6,7 @@
 pub mod api;
 mod client;
 mod oncall;
+pub(super) mod page;
 mod socket;
 mod status;
 

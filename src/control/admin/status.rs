@@ -22,6 +22,7 @@ pub(in crate::control) struct View {
     pub(in crate::control) publisher: Arc<Publisher>,
     pub(in crate::control) doors: Vec<Arc<Door>>,
     pub(in crate::control) metrics: Option<String>,
+    pub(in crate::control) page: Option<String>,
     pub(in crate::control) connections_limit: usize,
     pub(in crate::control) ready: Arc<AtomicBool>,
     pub(in crate::control) rotation: Arc<Rotation>,
@@ -46,6 +47,7 @@ impl View {
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
             metrics: self.metrics.clone(),
+            page: self.page.clone(),
             connections: api::Connections {
                 open: u64::try_from(open).unwrap_or(0),
                 limit: self.connections_limit as u64,
