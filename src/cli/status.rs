@@ -40,7 +40,11 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
 fn screen(status: &api::Status) -> String {
     let mut text = String::new();
     let ago = |moment: u64| time(status.now.saturating_sub(moment));
-    let ready = if status.ready { "" } else { ", STOPPING" };
+    let ready = match (status.ready, status.retired) {
+        (false, _) => ", STOPPING".to_owned(),
+        (true, Some(since)) => format!(", RETIRED {} ago", ago(since)),
+        (true, None) => String::new(),
+    };
     let _ =
         writeln!(text, "stickyd {}, pid {}, up {}{ready}", status.version, status.pid, ago(status.started));
     let config = &status.config;

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::expand::Names;
+use super::gather::Gatherer;
 use super::lifecycle::Administrator;
 use super::rebalance;
 use super::surroundings::Resolver;
@@ -109,6 +110,7 @@ async fn supervise_all(administrator: Administrator, resolver: Resolver, mut sto
     driver.spawn_local(rebalance::run(publisher.clone(), administrator.orders.clone()));
     let mut watchers = Watchers::new(administrator.orders.clone());
     let mut names = Names::new(administrator, resolver);
+    let mut gatherer = Gatherer::default();
     loop {
         let generation = publisher.current();
         watchers.follow(&generation);
@@ -119,7 +121,11 @@ async fn supervise_all(administrator: Administrator, resolver: Resolver, mut sto
                 // An error: whoever could have said so is gone.
                 _ = &mut stopped => return,
                 () = publisher.changed() => break,
-                () = tokio::time::sleep(REAP) => publisher.reap(),
+                () = tokio::time::sleep(REAP) => {
+                    // Before those are forgotten that have left.
+                    gatherer.look(&publisher.current(), clock::coarse());
+                    publisher.reap();
+                }
             }
         }
     }

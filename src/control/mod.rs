@@ -5,10 +5,12 @@
 
 pub mod admin;
 mod assemble;
+mod by;
 mod expand;
 pub mod explain;
 pub mod files;
 mod follow;
+mod gather;
 mod health;
 mod kept;
 mod lifecycle;
@@ -20,11 +22,13 @@ mod plan;
 mod publisher;
 mod rebalance;
 mod reload;
+mod retire;
 mod run;
 mod scrape;
 pub(crate) mod secrets;
 mod start;
 mod surroundings;
+mod terminal;
 pub mod watch;
 
 pub use follow::File;

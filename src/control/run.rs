@@ -6,13 +6,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::Origin;
-use super::{Running, StartError, Surroundings, start};
+use super::{Running, StartError, Surroundings, start, terminal};
 use crate::config::Config;
-use crate::observe::{logging, panics};
+use crate::local::clock;
+use crate::observe::{events, logging, panics};
 
 /// Serves until a signal says otherwise.
 pub fn run(config: Config, origin: Origin) -> ExitCode {
-    if let Err(error) = logging::init(&config.log) {
+    if let Err(error) = logging::init(&config.log, clock::wall) {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
     }
@@ -37,13 +38,23 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
     };
     announce(&running);
     let signal = signals.wait(&running);
-    tracing::info!(signal, "stopping");
-    running.stop();
-    tracing::info!("stopped");
+    let (generation, how) = (running.generation(), running.generation().config.shutdown);
+    let (open, delay) = (generation.open(), running.rotation.is_left_of(how.ready_delay));
+    drop(generation);
+    let (tunnels, requests) = (open.tunnels, open.requests);
+    tracing::info!(target: events::STOP, signal, tunnels, requests, "{}", terminal::stopping(signal, open, &how, delay));
+    let cut = running.stop();
+    tracing::info!("{}", terminal::stopped(cut, &how));
     ExitCode::SUCCESS
 }
 
 fn announce(running: &Running) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(target: events::START, version, pid = std::process::id(), "started");
+    terminal::greet(running);
+    if terminal::has_the_log() {
+        return;
+    }
     let generation = running.generation();
     for (name, _) in running.listeners() {
         tracing::info!(address = name, "listening");

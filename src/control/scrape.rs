@@ -36,10 +36,11 @@ pub(super) fn serve(
     doors: Vec<Arc<Door>>,
 ) -> Result<Serving, StartError> {
     let (shared, limit) = (running.shared.clone(), running.connections_limit);
-    let (started, ready) = (clock::wall(), running.ready.clone());
+    let (started, ready, rotation) = (clock::wall(), running.ready.clone(), running.rotation.clone());
+    let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
     let publisher = running.publisher.clone();
     let render = move || expose(&publisher, &doors, &shared.access_log, limit, started);
-    let answers = metrics_listener::answers(render, move || ready.load(Ordering::Relaxed));
+    let answers = metrics_listener::answers(render, is_ready);
     Serving::start(metrics_listener::BOUNDS, "metrics", socket, answers).map_err(unavailable)
 }
 

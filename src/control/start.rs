@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::admin::{self, Admin, Desk, View};
+use super::by::By;
 use super::follow::{File, Followed};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
@@ -15,13 +17,14 @@ use super::lists::Lists;
 use super::local_http::Serving;
 use super::publisher::Publisher;
 use super::reload::Reloader;
+use super::retire::Rotation;
 use super::scrape;
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
 use super::{assemble, files, lifecycle, lock};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
-use crate::generation::Generation;
+use crate::generation::{Generation, Open};
 use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
@@ -29,7 +32,7 @@ use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::{Order, Reason};
-use crate::worker::{Closing, Command, Orders, Parts, Which, Worker};
+use crate::worker::{Closing, Command, Left, Orders, Parts, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -63,6 +66,7 @@ pub struct Running {
     metrics: Option<Serving>,
     page: Option<Serving>,
     admin: Option<Admin>,
+    pub(super) admin_socket: Option<PathBuf>,
     kept: Arc<Kept>,
     followed: Option<Followed>,
     watcher: Option<Watcher>,
@@ -71,6 +75,7 @@ pub struct Running {
     listeners: Vec<(String, Option<SocketAddr>)>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
+    pub(super) rotation: Arc<Rotation>,
     _lock: Option<lock::Lock>,
 }
 
@@ -134,6 +139,7 @@ pub fn start(
         metrics: None,
         page: None,
         admin: None,
+        admin_socket: None,
         kept,
         followed: None,
         watcher: None,
@@ -141,6 +147,7 @@ pub fn start(
         listeners,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
+        rotation: Arc::default(),
         _lock: lock,
     };
     let permits = Permits::new(limit);
@@ -168,6 +175,7 @@ pub fn start(
         page_socket.map(|socket| admin::page::serve(socket, running.view(doors.clone()))).transpose()?;
     if let Some(socket) = commands {
         tracing::info!(socket = %socket.path.display(), "commands");
+        running.admin_socket = Some(socket.path.clone());
         running.admin = Some(admin::serve(socket, running.desk(doors)).map_err(unavailable)?);
     }
     Ok(running)
@@ -224,7 +232,8 @@ impl Running {
     /// # Errors
     /// When there is no such instance, or the file itself wants something else; which.
     pub fn want(&self, upstream: &str, instance: &str, state: InstanceState) -> Result<(), String> {
-        let wanted = self.administrator().want(&[format!("{upstream}/{instance}")], state, true);
+        let wanted =
+            self.administrator().want(&[format!("{upstream}/{instance}")], state, true, By::Command(None));
         match wanted {
             Ok(_) => Ok(()),
             Err(Refusal::Unknown(why)) => Err(why),
@@ -246,6 +255,7 @@ impl Running {
             page: self.page().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
             ready: self.ready.clone(),
+            rotation: self.rotation.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
         }
@@ -253,9 +263,9 @@ impl Running {
 
     fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
         let (view, administrator) = (self.view(doors), self.administrator());
-        let sids = self.shared.sids.clone();
-        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids };
-        Desk { view, administrator, followed: self.followed.clone(), lists }
+        let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
+        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
+        Desk { view, administrator, followed: self.followed.clone(), lists, sids, rest }
     }
 
     /// Loads the file anew, because somebody asked for it.
@@ -282,8 +292,8 @@ impl Running {
         self.shared.access_log.reopen();
     }
 
-    /// Stops as `[shutdown]` says, and returns when everything has ended.
-    pub fn stop(self) {
+    /// Stops as `[shutdown]` says, and returns when everything has ended; what was left at the deadline, and was cut.
+    pub fn stop(self) -> Open {
         let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
         if let Some(watcher) = self.watcher {
             watcher.stop();
@@ -291,9 +301,14 @@ impl Running {
         self.ready.store(false, Ordering::Relaxed);
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
-        std::thread::sleep(ready_delay);
+        std::thread::sleep(self.rotation.is_left_of(ready_delay));
         orders.send_blocking(Command::Stop { spread, deadline });
-        self.workers.into_iter().for_each(Worker::join);
+        let mut cut = Open::default();
+        for Left { tunnels, exchanges } in self.workers.into_iter().map(Worker::join) {
+            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
+            cut.requests = cut.requests.saturating_add(number(exchanges));
+        }
         if let Some(supervisor) = self.supervisor {
             supervisor.stop();
         }
@@ -308,6 +323,7 @@ impl Running {
         }
         self.shared.access_log.close();
         remove_unix_sockets(&self.listeners);
+        cut
     }
 }
 

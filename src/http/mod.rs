@@ -1,6 +1,7 @@
 //! One exchange after another on a client's connection. Begin with [`exchange`]: it tells a request's life.
 
 mod body;
+pub mod candidate;
 pub mod census;
 mod connection;
 mod exchange;

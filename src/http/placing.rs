@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 
 use super::Context;
+use super::candidate::place_of;
 use super::request::Notes;
 use crate::affinity::cookie;
 use crate::affinity::engine_io;
@@ -167,10 +168,7 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
     }
     let key = ctx.sids.key(&upstream.config.name, sid);
     let now = clock::coarse().since_boot();
-    let read = |home: &Home, _: Option<&Arc<[u8]>>| {
-        let dismissed = home.instance().lifecycle.has_dismissed(key.spread(), now);
-        (upstream.index(home.instance()).filter(|_| !dismissed), home.has_left())
-    };
+    let read = |home: &Home, _: Option<&Arc<[u8]>>| (place_of(upstream, home, key, now), home.has_left());
     match ctx.sids.hold(key, now, read) {
         None => (Sid::Unknown, None),
         Some((held, (index, had_left))) => {

@@ -20,6 +20,7 @@ use crate::http::{Context, Door, Shared};
 use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
+use crate::local::clock::Moment;
 use crate::local::{clock, timer};
 
 pub use census::{CloseAt, List, Pick, Picked};
@@ -66,6 +67,15 @@ pub enum Command {
     Keep(u32),
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
+    /// What waits for news, or has no end, is told to go elsewhere, also what begins later, until [`Command::Return`].
+    SendOff {
+        /// Nobody is told before this.
+        begins: Moment,
+        /// Those that are open then are told at moments spread evenly over this, then those that have come since, and so on.
+        spread: Duration,
+    },
+    /// `health_path` says 200 again, and nobody more is told to go.
+    Return,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
     Stop {
         /// Tunnels close at moments spread evenly over this.
@@ -131,10 +141,19 @@ impl Orders {
     }
 }
 
+/// What was left when a worker ended, and was cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Tunnels.
+    pub tunnels: usize,
+    /// Exchanges.
+    pub exchanges: usize,
+}
+
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Left>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -150,11 +169,14 @@ impl Worker {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let runtime: LocalRuntime = match runtime {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(report.send(Err(error))),
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                    return Left::default();
+                }
             };
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
-            live(runtime, work(parts, inbox));
+            live(runtime, work(parts, inbox))
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),
@@ -163,27 +185,30 @@ impl Worker {
     }
 
     /// Waits for its end.
-    pub fn join(self) {
+    pub fn join(self) -> Left {
         drop(self.commands);
-        if self.thread.join().is_err() {
+        self.thread.join().unwrap_or_else(|_| {
             tracing::error!("a worker panicked");
-        }
+            Left::default()
+        })
     }
 }
 
 /// Runs a worker's life to its end. A resolver that does not answer is not waited for.
-fn live(runtime: LocalRuntime, life: impl Future<Output = ()>) {
-    runtime.block_on(life);
+fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
+    let left = runtime.block_on(life);
     runtime.shutdown_background();
+    left
 }
 
-async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
+async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
     let Parts { number, listeners, shared, permits } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone()));
     let mut doors = Vec::new();
     let mut drains = HashMap::new();
+    let mut send_off: Option<tokio::task::JoinHandle<()>> = None;
     for (listening, door) in listeners {
         doors.push(tokio::task::spawn_local(accept::accept(listening, ctx.clone(), door, permits.clone())));
     }
@@ -210,13 +235,28 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                 }
             }
             Command::Retire => ctx.retiring.set(true),
+            Command::SendOff { begins, spread } => {
+                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread));
+                if let Some(before) = send_off.replace(task) {
+                    before.abort();
+                }
+            }
+            Command::Return => {
+                ctx.retiring.set(false);
+                if let Some(task) = send_off.take() {
+                    task.abort();
+                }
+            }
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(tokio::task::JoinHandle::abort);
-                closing::stop(&ctx, spread, deadline).await;
-                return;
+                if let Some(task) = send_off.take() {
+                    task.abort();
+                }
+                return closing::stop(&ctx, spread, deadline).await;
             }
         }
     }
+    Left::default()
 }
 
 /// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended.

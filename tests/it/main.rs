@@ -12,6 +12,7 @@
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands |
 //! | `lists` | who is connected, and who is closed, by command |
+//! | `oncall` | events, readiness, rotation, explanations, stops, and a terminal |
 //! | `page` | the status page |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
@@ -37,6 +38,7 @@ mod life;
 mod lifecycle;
 mod lists;
 mod names;
+mod oncall;
 mod page;
 mod requests;
 mod sessions;

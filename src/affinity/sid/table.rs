@@ -161,6 +161,12 @@ impl<H> Table<H> {
         Some((Held { table: Some(Arc::clone(self)), key, epoch }, result))
     }
 
+    /// Sees the home of the session of `key`, which is no use of it; `None` if it is unknown or expired. `read` is called under the
+    /// shard's lock: it must not use the table.
+    pub fn peek<R>(&self, key: SidKey, now: Duration, read: impl FnOnce(&H) -> R) -> Option<R> {
+        self.shard(key).peek(key, milliseconds(now)).map(read)
+    }
+
     /// Drops at most `most` sessions that are expired at `now`, few under each lock; tells how many. If these were `most`, there
     /// may be more.
     pub fn sweep(&self, now: Duration, most: usize) -> usize {

@@ -5,6 +5,11 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Reloaded`]; 422: refused, what runs stays |
 //! | `POST /v1/diff` | [`Diff`] | [`Reloaded`]; 422: would be refused |
+//! | `GET /v1/events?after=NUMBER&since=SECONDS` | | [`Events`] behind that number, and not before that moment |
+//! | `GET /v1/ready` | | [`Ready`] |
+//! | `GET /v1/retire` | | [`Retired`] |
+//! | `POST /v1/retire` | [`Retire`] | [`Retired`] |
+//! | `POST /v1/explain` | [`Explain`] | an [`Explanation`](crate::control::explain::Explanation), with itself as `text` |
 //! | `POST /v1/state` | [`Want`] | [`Wanted`]; 404: no such instance; 409: refused, nothing has changed |
 //! | `POST /v1/tunnels` | [`ListTunnels`] | [`Tunnels`]; 404: no such upstream or instance; a question, like the next one |
 //! | `POST /v1/sessions` | [`ListSessions`] | [`Sessions`]; 404: no such upstream or instance |
@@ -14,6 +19,7 @@
 //! Durations are in milliseconds, moments in seconds since the epoch.
 
 mod lists;
+mod oncall;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::model::InstanceState;
 
 pub use lists::{Close, Closed, ListSessions, ListTunnels, Open, Session, Sessions, Sort, Tunnel, Tunnels};
+pub use oncall::{Event, Events, Explain, Ready, Retire, Retired, Retirement};
 
 /// Why not, for people: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +110,9 @@ pub struct Status {
     pub now: u64,
     /// Whether it takes new work; no longer while it stops.
     pub ready: bool,
+    /// Since when it has left a balancer's rotation; `None`: it has not.
+    #[serde(default)]
+    pub retired: Option<u64>,
     /// The configuration.
     pub config: Config,
     /// Where it listens.

@@ -147,6 +147,14 @@ impl<H> Shard<H> {
         Ok((session.epoch, result))
     }
 
+    /// The home of a session that is not expired.
+    pub(super) fn peek(&self, key: SidKey, now: u64) -> Option<&H> {
+        let session = &self.sessions[self.find(key)? as usize];
+        let expired =
+            session.pins == 0 && self.classes.is_expired(session.class, session.used_at, self.clock.max(now));
+        (!expired).then_some(&session.home)
+    }
+
     /// Takes a pin away, unless that session is not there any more.
     pub(super) fn release(&mut self, key: SidKey, epoch: u32, now: u64) {
         self.clock = self.clock.max(now);
