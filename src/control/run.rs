@@ -5,13 +5,21 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::Origin;
-use super::{Running, StartError, Surroundings, start};
+use super::start::{Origin, start_with};
+use super::{Running, StartError, Surroundings, inherit};
 use crate::config::Config;
 use crate::observe::{logging, panics};
 
 /// Serves until a signal says otherwise.
 pub fn run(config: Config, origin: Origin) -> ExitCode {
+    // First of all: their numbers are known, and nobody else reads the environment yet.
+    let inherited = match inherit::from_environment() {
+        Ok(inherited) => inherited,
+        Err(why) => {
+            eprintln!("stickyd: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     if let Err(error) = logging::init(&config.log) {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
@@ -25,7 +33,7 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = match start(config, &Surroundings::from_environment(), Some(origin)) {
+    let running = match start_with(config, &Surroundings::from_environment(), Some(origin), inherited) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("stickyd: {error}");
@@ -36,6 +44,7 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
         }
     };
     announce(&running);
+    running.tell_ready();
     let signal = signals.wait(&running);
     tracing::info!(signal, "stopping");
     running.stop();
