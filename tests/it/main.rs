@@ -11,6 +11,8 @@
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands
+//! | `manager` | what the service manager hears, and what it hands over |
+//! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -33,8 +35,10 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod manager;
 mod names;
 mod requests;
 mod sessions;
 mod support;
+mod systemd;
 mod tunnel;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -61,7 +62,23 @@ impl Home {
     }
 
     pub(crate) fn start_after(&self, before: &str, arguments: &[&str]) -> Process {
-        let mut child = self.command(before, arguments).spawn().unwrap();
+        self.spawn(self.command(before, arguments))
+    }
+
+    /// As a service manager does that hands over two descriptors (sd_listen_fds(3)) under these names.
+    pub(crate) fn start_with(&self, names: &str, two: [OwnedFd; 2], arguments: &[&str]) -> Process {
+        let [first, second] = two;
+        // A command has room for two besides standard error.
+        let before = format!(
+            "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names};"
+        );
+        let mut command = self.command(&before, arguments);
+        command.stdin(first).stdout(second);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Process {
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let log = BufReader::new(child.stderr.take().unwrap());
         // Ends with the process, which closes its end.
