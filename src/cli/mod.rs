@@ -3,6 +3,7 @@
 //! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
 
 mod explain;
+mod generate;
 mod reach;
 mod reload;
 mod run;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::model::InstanceState;
 use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
+use generate::GenerateArgs;
 use reload::{DiffArgs, ReloadArgs};
 use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
@@ -87,6 +89,7 @@ enum Command {
     /// New clients at these instances again
     #[command(after_help = state::RESUME)]
     Resume(ResumeArgs),
+    Generate(GenerateArgs),
 }
 
 const LISTEN: &str =
@@ -193,6 +196,7 @@ impl Cli {
             Command::Drain(args) => state::empty(InstanceState::Drain, &args),
             Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
             Command::Resume(args) => state::resume(&args),
+            Command::Generate(args) => generate::run(&args),
         }
     }
 }
@@ -236,6 +240,7 @@ mod tests {
             "stickyd status --json --socket /run/x.sock",
             "stickyd reload --dry-run --yes -c x.toml",
             "stickyd diff",
+            "stickyd generate unit",
             "stickyd diff x.toml --json",
             "stickyd drain a/b --wait --timeout 90s --force",
             "stickyd cordon a/b c/d",
@@ -257,6 +262,8 @@ mod tests {
             "stickyd explain --ip 192.0.2.1 --header anna",
             "stickyd explain --ip 192.0.2.1 --header :anna",
             "stickyd drain",
+            "stickyd generate",
+            "stickyd generate nginx",
             "stickyd drain a/b --timeout 90s",
             "stickyd cordon a/b --wait",
             "stickyd resume a/b --force",

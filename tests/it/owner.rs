@@ -28,7 +28,7 @@ fn home() -> Option<Home> {
         eprintln!("SKIPPED: there is no setpriv, or the user {USER} cannot reach {binary}");
         return None;
     }
-    let home = Home::new();
+    let home = Home::below();
     chown(home.path(""), Some(USER), Some(USER)).unwrap();
     fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     Some(home)

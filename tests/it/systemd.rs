@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::process::Home;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_stickyd");
 
 /// The most that `systemd-analyze security` may say.
@@ -62,6 +64,21 @@ fn systemd_understands_the_units_and_finds_them_safe() {
     let exposure: f64 = rest.split(' ').next().unwrap().parse().unwrap();
     assert!(good && exposure <= EXPOSURE_MAX, "{text}");
     assert!(exposure > 0.5, "this is no proxy: {line}");
+}
+
+#[test]
+fn what_is_generated_is_what_is_shipped() {
+    let home = Home::new();
+    for (what, name) in [
+        ("unit", "stickyd.service"),
+        ("socket", "stickyd.socket"),
+        ("sysusers", "stickyd.sysusers.conf"),
+        ("sysctl", "stickyd.sysctl.conf"),
+        ("logrotate", "stickyd.logrotate"),
+    ] {
+        let expected = shipped(name).replace("/usr/bin/stickyd", BINARY);
+        assert_eq!(home.run(&["generate", what]), (0, expected), "{what}");
+    }
 }
 
 #[test]
