@@ -1,7 +1,10 @@
 //! The service manager: what it hears (sd_notify(3)), and the sockets that it hands over (sd_listen_fds(3)).
 
+use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -144,6 +147,42 @@ fn the_watchdog_hears_that_the_process_lives_and_that_it_hangs() {
     assert!(process.end().success());
 }
 
+/// A worker that hangs, as one does that waits for whoever reads the log.
+#[test]
+fn one_worker_that_hangs_ends_the_signs_of_life() {
+    let (manager, instance) = (Manager::new(), Answering::start("blue"));
+    let (log, path) = (manager.home.path("log"), manager.home.path("web.sock"));
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &log, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let more = "[limits]\nmax_connections = 1\n";
+    let text = format!("workers = 2\n{}", toml(&instance, &format!("\"unix:{path}\""), more));
+    let file = manager.home.write("config.toml", &text);
+    let mut process = manager.start(&format!("WATCHDOG_USEC=5000000; exec 2<>{log}"), &file);
+    assert!(manager.hears().starts_with("READY=1\n"));
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let mut pipe = options.open(&log).unwrap();
+    for piece in [4096, 1] {
+        while pipe.write(&vec![b'x'; piece]).is_ok() {}
+    }
+    assert_eq!(manager.hears_of(), "WATCHDOG=1");
+    // The second is turned away, and its worker says so, once.
+    let _clients = [(); 2].map(|()| Socket::connect_unix(Path::new(&path)));
+    manager.socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    let mut buffer = [0; 100];
+    let mut signs = 0;
+    while manager.socket.recv(&mut buffer).is_ok() {
+        signs += usize::from(buffer.starts_with(b"WATCHDOG=1"));
+    }
+    assert!(signs <= 1, "the one that had been earned");
+    // It goes on, and so do they.
+    while pipe.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {}
+    manager.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_eq!(manager.hears_of(), "WATCHDOG=1");
+    process.terminate();
+    assert!(process.end().success());
+}
+
 #[test]
 fn a_watchdog_of_another_process_hears_nothing() {
     let (manager, instance) = (Manager::new(), Answering::start("blue"));
@@ -188,7 +227,7 @@ fn sockets_that_are_handed_over_are_used() {
         // No child would take them for its own.
         process.terminate();
         assert!(process.end().success());
-        assert!(std::fs::exists(&path).unwrap(), "the manager keeps it");
+        assert!(fs::exists(&path).unwrap(), "the manager keeps it");
     };
     // By name; by address, whatever the name is; one of each. More workers than sockets.
     check("web:local", "[\"fd:web\", \"fd:local\"]", "1");
