@@ -1,4 +1,4 @@
-//! The service manager: what it hears (sd_notify(3)), and the sockets that it hands over (sd_listen_fds(3)).
+//! The service manager: what it hears (`sd_notify(3)`), and the sockets that it hands over (`sd_listen_fds(3)`).
 
 use std::fs;
 use std::io::{Read, Write};

@@ -78,7 +78,7 @@ impl Home {
         self.spawn(self.command(before, arguments))
     }
 
-    /// As a service manager does that hands over two descriptors (sd_listen_fds(3)) under these names.
+    /// As a service manager does that hands over two descriptors (`sd_listen_fds(3)`) under these names.
     pub(crate) fn start_with(&self, names: &str, two: [OwnedFd; 2], arguments: &[&str]) -> Process {
         let [first, second] = two;
         // A command has room for two besides standard error.
