@@ -5,6 +5,7 @@
 mod close;
 mod events;
 mod explain;
+mod generate;
 mod healthcheck;
 mod lists;
 mod reach;
@@ -27,6 +28,7 @@ use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
 use close::CloseArgs;
 use events::EventsArgs;
+use generate::GenerateArgs;
 use healthcheck::HealthcheckArgs;
 use lists::{SessionsArgs, TunnelsArgs};
 use reload::{DiffArgs, ReloadArgs};
@@ -105,6 +107,7 @@ enum Command {
     Retire(RetireArgs),
     Events(EventsArgs),
     Healthcheck(HealthcheckArgs),
+    Generate(GenerateArgs),
 }
 
 const LISTEN: &str =
@@ -221,6 +224,7 @@ impl Cli {
             Command::Retire(args) => retire::run(&args),
             Command::Events(args) => events::run(&args),
             Command::Healthcheck(args) => healthcheck::run(&args),
+            Command::Generate(args) => generate::run(&args),
         }
     }
 }
@@ -264,6 +268,7 @@ mod tests {
             "stickyd status --json --socket /run/x.sock",
             "stickyd reload --dry-run --yes -c x.toml",
             "stickyd diff",
+            "stickyd generate unit",
             "stickyd diff x.toml --json",
             "stickyd drain a/b --wait --timeout 90s --force",
             "stickyd cordon a/b c/d",
@@ -295,6 +300,8 @@ mod tests {
             "stickyd explain --ip 192.0.2.1 --header anna",
             "stickyd explain --ip 192.0.2.1 --header :anna",
             "stickyd drain",
+            "stickyd generate",
+            "stickyd generate nginx",
             "stickyd drain a/b --timeout 90s",
             "stickyd cordon a/b --wait",
             "stickyd resume a/b --force",

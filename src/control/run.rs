@@ -5,14 +5,22 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::Origin;
-use super::{Running, StartError, Surroundings, start, terminal};
+use super::start::{Origin, start_with};
+use super::{Running, StartError, Surroundings, inherit, terminal};
 use crate::config::Config;
 use crate::local::clock;
 use crate::observe::{events, logging, panics};
 
 /// Serves until a signal says otherwise.
 pub fn run(config: Config, origin: Origin) -> ExitCode {
+    // First of all: their numbers are known, and nobody else reads the environment yet.
+    let inherited = match inherit::from_environment() {
+        Ok(inherited) => inherited,
+        Err(why) => {
+            eprintln!("stickyd: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     if let Err(error) = logging::init(&config.log, clock::wall) {
         eprintln!("stickyd: [log]: {error}");
         return ExitCode::from(78);
@@ -26,7 +34,7 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = match start(config, &Surroundings::from_environment(), Some(origin)) {
+    let running = match start_with(config, &Surroundings::from_environment(), Some(origin), inherited) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("stickyd: {error}");
@@ -37,6 +45,7 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
         }
     };
     announce(&running);
+    running.tell_ready();
     let signal = signals.wait(&running);
     let (generation, how) = (running.generation(), running.generation().config.shutdown);
     let (open, delay) = (generation.open(), running.rotation.is_left_of(how.ready_delay));

@@ -15,6 +15,7 @@ use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
 use super::lists::Lists;
 use super::local_http::Serving;
+use super::notify::herald::{self, Herald};
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::retire::Rotation;
@@ -27,12 +28,13 @@ use crate::config::model::{self, InstanceState};
 use crate::generation::{Generation, Open};
 use crate::http::{Door, Shared};
 use crate::listener::bind::{self, Bound};
+use crate::listener::inherited::{self, Inherited};
 use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::{Order, Reason};
-use crate::worker::{Closing, Command, Left, Orders, Parts, Which, Worker};
+use crate::worker::{Closing, Command, Left, Orders, Parts, Pulse, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -70,9 +72,12 @@ pub struct Running {
     kept: Arc<Kept>,
     followed: Option<Followed>,
     watcher: Option<Watcher>,
+    herald: Option<Herald>,
     pub(super) surroundings: Surroundings,
     pub(super) shared: Shared,
-    listeners: Vec<(String, Option<SocketAddr>)>,
+    listeners: Named,
+    /// Files of unix sockets.
+    leaves: Vec<PathBuf>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
     pub(super) rotation: Arc<Rotation>,
@@ -97,6 +102,19 @@ pub fn start(
     surroundings: &Surroundings,
     origin: Option<Origin>,
 ) -> Result<Running, StartError> {
+    start_with(config, surroundings, origin, Vec::new())
+}
+
+/// The same, with listening sockets that somebody else has opened.
+///
+/// # Errors
+/// Nothing is left running then.
+pub(super) fn start_with(
+    config: Config,
+    surroundings: &Surroundings,
+    origin: Option<Origin>,
+    mut inherited: Vec<Inherited>,
+) -> Result<Running, StartError> {
     let identity = origin.as_ref().map(|origin| origin.identity.as_str());
     let lock = match (&surroundings.runtime, identity) {
         (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
@@ -119,9 +137,11 @@ pub fn start(
     let bound: Vec<Bound> = config
         .listeners
         .iter()
-        .map(|listener| bind::bind(listener, workers, unacked))
+        .map(|listener| bind::bind(listener, workers, unacked, &mut inherited))
         .collect::<Result<_, _>>()
         .map_err(unavailable)?;
+    inherited::warn_of(&inherited);
+    drop(inherited);
     let metrics_socket = config.metrics.map(scrape::bind).transpose()?;
     let page_socket = admin::page::bind(config.admin.page)?;
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref())?;
@@ -129,6 +149,7 @@ pub fn start(
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
 
+    let leaves = bound.iter().filter_map(|bound| bound.leaves.clone()).collect();
     let (listeners, doors, per_worker) = hand_out(bound, workers);
     let shared = Shared::new(generation, access_log);
     let mut running = Running {
@@ -143,14 +164,17 @@ pub fn start(
         kept,
         followed: None,
         watcher: None,
+        herald: None,
         shared,
         listeners,
+        leaves,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
         rotation: Arc::default(),
         _lock: lock,
     };
     let permits = Permits::new(limit);
+    let pulses: Vec<Arc<Pulse>> = (0..=workers).map(|_| Arc::default()).collect();
     for (number, listeners) in per_worker.into_iter().enumerate() {
         running.workers.push(
             Worker::start(Parts {
@@ -158,13 +182,14 @@ pub fn start(
                 listeners,
                 shared: running.shared.clone(),
                 permits: permits.clone(),
+                pulse: pulses[number].clone(),
             })
             .map_err(unavailable)?,
         );
     }
     let resolver = surroundings.resolver.clone();
     running.begin_drains();
-    let supervisor = health::supervise(running.administrator(), resolver);
+    let supervisor = health::supervise(running.administrator(), resolver, pulses[workers].clone());
     running.supervisor = Some(supervisor.map_err(unavailable)?);
     running.metrics =
         metrics_socket.map(|socket| scrape::serve(socket, &running, doors.clone())).transpose()?;
@@ -178,6 +203,11 @@ pub fn start(
         running.admin_socket = Some(socket.path.clone());
         running.admin = Some(admin::serve(socket, running.desk(doors)).map_err(unavailable)?);
     }
+    let manager = surroundings.manager.clone();
+    if manager.listens() {
+        let herald = Herald::begin(manager, running.publisher.clone(), &pulses);
+        running.herald = Some(herald.map_err(unavailable)?);
+    }
     Ok(running)
 }
 
@@ -185,6 +215,11 @@ impl Running {
     /// Where it listens: as people write it, and as an address where there is one.
     pub fn listeners(&self) -> &[(String, Option<SocketAddr>)] {
         &self.listeners
+    }
+
+    /// Tells the service manager that everything listens.
+    pub(super) fn tell_ready(&self) {
+        self.surroundings.manager.ready(&herald::status(&self.publisher));
     }
 
     /// Where it shows metrics.
@@ -298,6 +333,7 @@ impl Running {
         if let Some(watcher) = self.watcher {
             watcher.stop();
         }
+        self.surroundings.manager.stopping(ready_delay + deadline);
         self.ready.store(false, Ordering::Relaxed);
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
@@ -321,17 +357,20 @@ impl Running {
         if let Some(admin) = self.admin {
             admin.stop();
         }
+        if let Some(herald) = self.herald {
+            herald.stop();
+        }
         self.shared.access_log.close();
-        remove_unix_sockets(&self.listeners);
+        remove_unix_sockets(&self.leaves);
         cut
     }
 }
 
 /// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
-fn remove_unix_sockets(listeners: &[(String, Option<SocketAddr>)]) {
-    for path in listeners.iter().filter_map(|(name, _)| name.strip_prefix("unix:")) {
+fn remove_unix_sockets(leaves: &[PathBuf]) {
+    for path in leaves {
         if let Err(error) = std::fs::remove_file(path) {
-            tracing::debug!(path, %error, "cannot remove the socket");
+            tracing::debug!(path = %path.display(), %error, "cannot remove the socket");
         }
     }
 }
@@ -341,15 +380,15 @@ type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
 /// Listeners as people write them, with their address where there is one.
 type Named = Vec<(String, Option<SocketAddr>)>;
 
-/// Gives each worker its socket of each listener.
+/// Gives each worker its sockets of each listener.
 fn hand_out(bound: Vec<Bound>, workers: usize) -> (Named, Vec<Arc<Door>>, PerWorker) {
     let (mut listeners, mut doors) = (Vec::new(), Vec::new());
     let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
-    for Bound { name, address, sockets } in bound {
+    for Bound { name, address, sockets, leaves: _ } in bound {
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
         let door = Arc::new(Door { name: name.clone(), counters });
-        for (worker, socket) in per_worker.iter_mut().zip(sockets) {
-            worker.push((socket, door.clone()));
+        for (number, socket) in sockets.into_iter().enumerate() {
+            per_worker[number % workers].push((socket, door.clone()));
         }
         listeners.push((name, address));
         doors.push(door);

@@ -7,6 +7,7 @@
 //! | [`access_log`] | a line for each exchange and tunnel, written by a thread of its own |
 //! | [`logging`] | the process's own log |
 //! | [`events`] | lines of the log that are kept, for whoever asks later |
+//! | [`owner`] | whose the files are that are written |
 //! | [`panics`] | counted and logged |
 
 pub mod access_log;
@@ -14,4 +15,5 @@ pub mod count;
 pub mod events;
 pub mod logging;
 pub mod metrics;
+pub mod owner;
 pub mod panics;

@@ -3,6 +3,7 @@
 
 mod census;
 mod closing;
+mod pulse;
 
 use std::collections::HashMap;
 use std::io;
@@ -25,6 +26,7 @@ use crate::local::{clock, timer};
 
 pub use census::{CloseAt, List, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
+pub use pulse::Pulse;
 
 /// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -46,6 +48,8 @@ pub struct Parts {
     pub shared: Shared,
     /// The process's client connections.
     pub permits: Arc<Permits>,
+    /// Its sign of life.
+    pub pulse: Arc<Pulse>,
 }
 
 /// An order to a worker.
@@ -176,7 +180,10 @@ impl Worker {
             };
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
-            live(runtime, work(parts, inbox))
+            let pulse = parts.pulse.clone();
+            let left = live(runtime, work(parts, inbox));
+            pulse.end();
+            left
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),
@@ -202,10 +209,10 @@ fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
-    let Parts { number, listeners, shared, permits } = parts;
+    let Parts { number, listeners, shared, permits, pulse } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
-    tokio::task::spawn_local(sweep(ctx.clone()));
+    tokio::task::spawn_local(sweep(ctx.clone(), pulse));
     let mut doors = Vec::new();
     let mut drains = HashMap::new();
     let mut send_off: Option<tokio::task::JoinHandle<()>> = None;
@@ -259,9 +266,11 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
     Left::default()
 }
 
-/// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended.
-async fn sweep(ctx: Rc<Context>) {
+/// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended. As it comes by
+/// regularly, it is also what shows that the worker goes on.
+async fn sweep(ctx: Rc<Context>, pulse: Arc<Pulse>) {
     loop {
+        pulse.beat();
         timer::sleep(SWEEP).await;
         // One worker does it for all; in small steps, as others wait meanwhile.
         while ctx.worker == 0 && ctx.sids.sweep(clock::coarse().since_boot(), SWEEP_SIDS) == SWEEP_SIDS {

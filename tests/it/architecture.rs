@@ -72,6 +72,8 @@ const PURE: &[&str] = &[
     "codec/",
     "config/diff",
     "control/lists/id.rs",
+    "control/notify/watchdog.rs",
+    "control/notify/words.rs",
     "control/rebalance/allot.rs",
     "control/watch/still.rs",
     "worker/closing/pace.rs",

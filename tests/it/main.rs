@@ -13,7 +13,10 @@
 //! | `commands` | a running process, asked and told by its commands |
 //! | `lists` | who is connected, and who is closed, by command |
 //! | `oncall` | events, readiness, rotation, explanations, stops, and a terminal |
+//! | `manager` | what the service manager hears, and what it hands over |
+//! | `owner` | as a user of its own, also after root has run it |
 //! | `page` | the status page |
+//! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -37,10 +40,13 @@ mod health;
 mod life;
 mod lifecycle;
 mod lists;
+mod manager;
 mod names;
 mod oncall;
+mod owner;
 mod page;
 mod requests;
 mod sessions;
 mod support;
+mod systemd;
 mod tunnel;

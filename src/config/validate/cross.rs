@@ -64,8 +64,9 @@ impl Note<'_, '_> {
 fn clash(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
-        (ListenAddress::Any(0) | ListenAddress::Unix(_), _)
-        | (_, ListenAddress::Any(0) | ListenAddress::Unix(_)) => false,
+        (ListenAddress::Fd(a), ListenAddress::Fd(b)) => a == b,
+        (ListenAddress::Any(0) | ListenAddress::Unix(_) | ListenAddress::Fd(_), _)
+        | (_, ListenAddress::Any(0) | ListenAddress::Unix(_) | ListenAddress::Fd(_)) => false,
         (ListenAddress::Any(a), ListenAddress::Any(b)) => a == b,
         (ListenAddress::Any(any), ListenAddress::Ip(ip))
         | (ListenAddress::Ip(ip), ListenAddress::Any(any)) => *any == ip.port() && ip.ip().is_unspecified(),
@@ -99,7 +100,7 @@ fn shares_port(address: &ListenAddress, page: SocketAddr) -> bool {
             let all = ip.ip().is_unspecified() || page.ip().is_unspecified();
             ip.port() == page.port() && (all || ip.ip() == page.ip())
         }
-        ListenAddress::Unix(_) => false,
+        ListenAddress::Unix(_) | ListenAddress::Fd(_) => false,
     }
 }
 
@@ -118,7 +119,7 @@ fn loops(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], upstreams: &[upst
                     own.port() == instance.port
                         && (own.ip() == ip || (own.ip().is_unspecified() && ip.is_loopback()))
                 }
-                ListenAddress::Unix(_) => false,
+                ListenAddress::Unix(_) | ListenAddress::Fd(_) => false,
             });
             if let Some(own) = own {
                 let label = format!("it is the listener in line {}: change one port", note.line(&own.span()));
