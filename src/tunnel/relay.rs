@@ -5,6 +5,7 @@ use std::future::Future;
 use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::close::CloseFrame;
 use super::direction::{Direction, Moved, Sink, Source};
@@ -14,6 +15,12 @@ use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
+
+/// An order to close waits so long for a client to settle ([`Owner::settled_after`]).
+const SETTLES: Duration = Duration::from_secs(3);
+
+/// What an instance said elsewhere before its tunnel broke off has reached the client after this.
+const REST_COMES: Duration = Duration::from_millis(250);
 
 /// A client's and an instance's socket, joined.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Tunnel<O> {
 #[derive(Debug, Default)]
 struct Rare {
     closing: Option<Closing>,
+    /// An order to close waits until then for its client to settle.
+    put_off: Option<(Order, Moment)>,
     /// `None`: this tunnel's client is not pinged.
     pings: Option<Pings>,
 }
@@ -52,6 +61,8 @@ enum Due {
     Close(Reason),
     /// To ask the client for a sign of life.
     Ask,
+    /// To obey an order that was put off.
+    Obey(Order),
     /// Closing has lasted long enough.
     Cut,
 }
@@ -88,8 +99,9 @@ impl<O: Owner> Tunnel<O> {
             heard: coarser(active),
             half: Moment::default(),
             first: None,
-            rare: pinged
-                .then(|| Box::new(Rare { closing: None, pings: Some(Pings::new(active, random::next())) })),
+            rare: pinged.then(|| {
+                Box::new(Rare { pings: Some(Pings::new(active, random::next())), ..Rare::default() })
+            }),
         };
         let mut pings = tunnel.rare.as_deref_mut().and_then(|rare| rare.pings.as_mut());
         let up = tunnel.up.begin_with(early.0, pings.as_deref_mut(), &tunnel.owner);
@@ -156,11 +168,33 @@ impl<O: Owner> Tunnel<O> {
     fn obey(&mut self, order: Order, cx: &Context<'_>) {
         if order.silent_since.is_some_and(|since| self.heard > coarser(since)) {
             self.seat.declines();
+            self.rare.as_deref_mut().into_iter().for_each(|rare| rare.put_off = None);
             // For the next one; there is none yet.
             self.seat.order(cx);
             return;
         }
+        if self.closing().is_none() && !self.is_settled() {
+            let rare = self.rare.get_or_insert_default();
+            if rare.put_off.is_none() {
+                rare.put_off = Some((order, clock::coarse().after(SETTLES)));
+                self.arm();
+            }
+            return;
+        }
+        self.comply(order);
+    }
+
+    fn comply(&mut self, order: Order) {
         self.close(order.reason, order.code.map(NonZeroU16::get));
+    }
+
+    /// A Close does its client no harm any more.
+    fn is_settled(&self) -> bool {
+        self.up.total().frames >= self.owner.settled_after()
+    }
+
+    fn put_off(&self) -> Option<(Order, Moment)> {
+        self.rare.as_deref()?.put_off
     }
 
     /// Since when nothing has passed; `None`: it is not to be moved, or ends anyway.
@@ -171,7 +205,7 @@ impl<O: Owner> Tunnel<O> {
 
     fn pump(&mut self, cx: &mut Context<'_>) {
         let (closing, mut pings) = match self.rare.as_deref_mut() {
-            Some(Rare { closing, pings }) => (closing.as_ref(), pings.as_mut()),
+            Some(Rare { closing, pings, .. }) => (closing.as_ref(), pings.as_mut()),
             None => (None, None),
         };
         let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
@@ -208,6 +242,13 @@ impl<O: Owner> Tunnel<O> {
         }
         if up.is_err() || down.is_err() {
             self.close(Reason::ProtocolError, None);
+            cx.waker().wake_by_ref();
+        }
+        if let Some((order, _)) = self.put_off()
+            && self.closing().is_none()
+            && self.is_settled()
+        {
+            self.comply(order);
             cx.waker().wake_by_ref();
         }
         self.note_ends(cx);
@@ -247,6 +288,8 @@ impl<O: Owner> Tunnel<O> {
             let by_instance = matches!(self.first, Some((Reason::InstanceClosed | Reason::InstanceLost, _)));
             if by_instance && !self.down.close_seen() {
                 let wait = self.owner.instance_broke_off();
+                // What else the instance had said to this client may come a moment later, by another worker.
+                let wait = if self.is_settled() { wait } else { wait.max(REST_COMES) };
                 self.half = clock::coarse().after(wait);
                 self.arm();
                 if wait.is_zero() && self.down.owes_close() {
@@ -325,7 +368,8 @@ impl<O: Owner> Tunnel<O> {
                 (moment, ping::Due::Lost) => (moment, Due::Close(Reason::PingTimeout)),
             },
         );
-        [Some(idle), half, owed, stalled, ping]
+        let put_off = self.put_off().map(|(order, moment)| (moment, Due::Obey(order)));
+        [Some(idle), half, owed, stalled, ping, put_off]
             .into_iter()
             .flatten()
             .min_by_key(|(moment, _)| *moment)
@@ -347,6 +391,7 @@ impl<O: Owner> Tunnel<O> {
         match due {
             Due::Cut => return true,
             Due::Ask => self.want_ping(now),
+            Due::Obey(order) => self.comply(order),
             Due::Close(Reason::PingTimeout) if self.down.waiting_since().is_some() => {
                 self.pings_mut().into_iter().for_each(|pings| pings.still_queued(now));
                 self.arm();
