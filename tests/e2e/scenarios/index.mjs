@@ -25,8 +25,9 @@ import { killed } from './killed.mjs';
 import { leaving } from './leaving.mjs';
 import { polls } from './polls.mjs';
 import { proxies } from './proxies.mjs';
+import { replaced } from './replaced.mjs';
 import { rooms } from './rooms.mjs';
 import { staying } from './staying.mjs';
 import { transports } from './transports.mjs';
 
-export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed, ...faults, ...leaving];
+export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed, ...faults, ...leaving, ...replaced];

@@ -1,5 +1,5 @@
-// An instance is drained under clients that are about to move from polling to WebSocket: when they have heard `3probe` they have
-// stopped to poll, and they listen to the WebSocket only after `5`.
+// An instance is emptied under clients that are about to move from polling to WebSocket. Once they have heard `3probe` they have
+// stopped to poll, and they listen to the WebSocket only after their `5`: of a Close in between they would never hear.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -12,12 +12,11 @@ import { address } from '../support/site.mjs';
 const run = promisify(execFile);
 
 const CLIENTS = 24;
+/** So many of them, at least, are caught in between. */
+const CAUGHT = 8;
 
-/** An instance says no word for so long, about half of the spread. */
-const SILENT_MS = 700;
-
-const between = ({ version, ...options }) => ({
-  name: `an instance is drained under version ${version} clients between the probe and the end of their upgrade: all of them hear of it`,
+const between = (version) => ({
+  name: `an instance is drained under version ${version} clients that have stopped to poll and do not listen to their WebSocket yet: all hear of it`,
   alone: true,
   // What it is about is not the keys.
   not: (by, isDefault) => kind === 'nginx' || !isDefault,
@@ -28,34 +27,39 @@ const between = ({ version, ...options }) => ({
     const [{ name: leaves }, ...others] = cluster.instances;
     for (const { name } of others) await stickyd('cordon', name);
 
-    // All of them are held where they are: the instance has answered the probe, and does not get to end the poll.
-    const clients = [];
+    // They are held where they are: the instance has answered the probe, and does not get to end the poll.
+    const clients = Array.from({ length: CLIENTS }, (_, n) => new Client(url, { version, reconnection: true, address: address(n) }));
     let upgrading = 0;
-    const stopped = new Promise((resolve) => {
-      for (let n = 0; n < CLIENTS; n += 1) {
-        const client = new Client(url, { version, reconnection: true, address: address(n), ...options });
-        clients.push(client);
-        client.socket.io.engine.once('upgrading', () => {
+    await new Promise((resolve) => {
+      for (const { socket } of clients) {
+        socket.io.engine.once('upgrading', () => {
           upgrading += 1;
-          if (upgrading < 8) return;
-          cluster.stopInstance(leaves);
-          resolve();
+          if (upgrading === CAUGHT) resolve(cluster.stopInstance(leaves));
         });
       }
     });
-    await stopped;
-    for (const { name } of others) await stickyd('resume', name);
-    await stickyd('drain', leaves);
-    await pause(SILENT_MS);
-    console.error(upgrading, clients.map((c)=>c.transport+" "+c.socket.io.engine.transport.readyState+" "+c.losses).join('\n'));
-    cluster.continueInstance(leaves);
-    await until('all are elsewhere', () => {
-      const left = clients.filter(({ instance, socket }) => !socket.connected || instance === leaves || !instance);
-      assert.deepEqual(left.map(({ losses, transport, socket }) => `${transport} ${socket.io.engine.transport.readyState} ${losses}`), []);
+    try {
+      for (const { name } of others) await stickyd('resume', name);
+      await stickyd('drain', leaves);
+      // The proxy has come to the tunnel of some by now, and not to their poll, which the instance ends when it goes on.
+      await pause(700);
+    } finally {
+      cluster.continueInstance(leaves);
+    }
+    const answered = ({ socket }) => new Promise((resolve) => {
+      socket.emit('whoami', ({ instance }) => resolve(instance));
+      setTimeout(resolve, 1_000);
+    });
+    await until('all are served elsewhere', async () => {
+      const left = await Promise.all(clients.map(async (client) => {
+        const { socket, transport } = client;
+        const at = socket.connected && await answered(client);
+        return at && at !== leaves ? [] : [`${transport} is ${socket.io.engine.transport.readyState}`];
+      }));
+      assert.deepEqual(left.flat(), []);
       return true;
     }, { within: 10_000 });
-    await Promise.all(clients.map((client) => client.settled()));
   },
 });
 
-export const leaving = [between({ version: 4 }), between({ version: 2 })];
+export const leaving = [between(4), between(2)];
