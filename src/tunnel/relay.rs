@@ -49,11 +49,17 @@ pub struct Tunnel<O> {
 
 #[derive(Debug, Default)]
 struct Rare {
-    closing: Option<Closing>,
-    /// An order to close waits until then for its client to settle.
-    put_off: Option<(Order, Moment)>,
+    ending: Option<Ending>,
     /// `None`: this tunnel's client is not pinged.
     pings: Option<Pings>,
+}
+
+/// Its end is on the way.
+#[derive(Debug)]
+enum Ending {
+    /// An order to close waits until then for its client to settle.
+    PutOff(Order, Moment),
+    Now(Closing),
 }
 
 /// The proxy is closing: our frames, and when patience ends.
@@ -114,7 +120,10 @@ impl<O: Owner> Tunnel<O> {
     }
 
     fn closing(&self) -> Option<&Closing> {
-        self.rare.as_deref()?.closing.as_ref()
+        match &self.rare.as_deref()?.ending {
+            Some(Ending::Now(closing)) => Some(closing),
+            _ => None,
+        }
     }
 
     fn pings_mut(&mut self) -> Option<&mut Pings> {
@@ -146,26 +155,28 @@ impl<O: Owner> Tunnel<O> {
         let mut key = [0; 4];
         // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.
         let _ = aws_lc_rs::rand::fill(&mut key);
-        self.rare.get_or_insert_default().closing = Some(Closing {
+        self.rare.get_or_insert_default().ending = Some(Ending::Now(Closing {
             to_client: CloseFrame::unmasked(code),
             to_instance: CloseFrame::masked(code, key),
             deadline: clock::coarse().after(self.owner.limits().close_wait),
-        });
+        }));
         self.arm();
     }
 
     fn obey(&mut self, order: Order, cx: &Context<'_>) {
         if order.silent_since.is_some_and(|since| self.heard > coarser(since)) {
             self.seat.declines();
-            self.rare.as_deref_mut().into_iter().for_each(|rare| rare.put_off = None);
+            if let (Some(_), Some(rare)) = (self.put_off(), &mut self.rare) {
+                rare.ending = None;
+            }
             // For the next one; there is none yet.
             self.seat.order(cx);
             return;
         }
         if self.closing().is_none() && !self.is_settled() {
-            let rare = self.rare.get_or_insert_default();
-            if rare.put_off.is_none() {
-                rare.put_off = Some((order, clock::coarse().after(SETTLES)));
+            if self.put_off().is_none() {
+                let until = clock::coarse().after(SETTLES);
+                self.rare.get_or_insert_default().ending = Some(Ending::PutOff(order, until));
                 self.arm();
             }
             return;
@@ -188,7 +199,10 @@ impl<O: Owner> Tunnel<O> {
     }
 
     fn put_off(&self) -> Option<(Order, Moment)> {
-        self.rare.as_deref()?.put_off
+        match self.rare.as_deref()?.ending {
+            Some(Ending::PutOff(order, until)) => Some((order, until)),
+            _ => None,
+        }
     }
 
     /// Since when nothing has passed; `None`: it is not to be moved, or ends anyway.
@@ -199,7 +213,8 @@ impl<O: Owner> Tunnel<O> {
 
     fn pump(&mut self, cx: &mut Context<'_>) {
         let (closing, mut pings) = match self.rare.as_deref_mut() {
-            Some(Rare { closing, pings, .. }) => (closing.as_ref(), pings.as_mut()),
+            Some(Rare { ending: Some(Ending::Now(closing)), pings }) => (Some(&*closing), pings.as_mut()),
+            Some(Rare { pings, .. }) => (None, pings.as_mut()),
             None => (None, None),
         };
         let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
@@ -239,7 +254,6 @@ impl<O: Owner> Tunnel<O> {
             cx.waker().wake_by_ref();
         }
         if let Some((order, _)) = self.put_off()
-            && self.closing().is_none()
             && self.is_settled()
         {
             self.comply(order);
