@@ -60,7 +60,9 @@ fn an_order_to_close_waits_for_the_end_of_the_upgrade() {
                 std::thread::sleep(Duration::from_millis(20));
             }
             assert_eq!(Frame::read(&mut far), end);
+            let ended = Instant::now();
             ws::closed(&mut client, &mut far, 1012);
+            assert!(ended.elapsed() < Duration::from_millis(1_500), "{:?}", ended.elapsed());
             let reason = reason.unwrap_or(Reason::Drained).as_str();
             proxy.counts("stickyd_tunnels_closed_total", &[("reason", reason)], 1);
         }
