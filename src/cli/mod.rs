@@ -8,6 +8,7 @@ mod reload;
 mod run;
 mod state;
 mod status;
+mod upgrade;
 mod validate;
 
 use std::io::{IsTerminal, Write};
@@ -23,6 +24,7 @@ use crate::control::explain::{Field, Url};
 use reload::{DiffArgs, ReloadArgs};
 use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
+use upgrade::UpgradeArgs;
 
 /// Where the configuration is when nobody names another file.
 pub const CONFIG_FILE: &str = "/etc/stickyd/config.toml";
@@ -44,6 +46,8 @@ Examples:
       Say how the running process and its instances are.
   stickyd reload --dry-run
       Say what the changed file would do; without --dry-run do it.
+  stickyd upgrade
+      Hand over to the new binary; nothing is dropped.
   stickyd drain socketio/blue-1 --wait
       Empty an instance at a pace, before it is replaced.
 
@@ -75,6 +79,7 @@ enum Command {
     Status(StatusArgs),
     Reload(ReloadArgs),
     Diff(DiffArgs),
+    Upgrade(UpgradeArgs),
     /// No new clients at these instances; nothing is closed
     #[command(after_help = state::CORDON)]
     Cordon(CordonArgs),
@@ -189,6 +194,7 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Reload(args) => reload::reload(&args),
             Command::Diff(args) => reload::diff(&args),
+            Command::Upgrade(args) => upgrade::run(&args),
             Command::Cordon(args) => state::cordon(&args),
             Command::Drain(args) => state::empty(InstanceState::Drain, &args),
             Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
@@ -237,6 +243,8 @@ mod tests {
             "stickyd reload --dry-run --yes -c x.toml",
             "stickyd diff",
             "stickyd diff x.toml --json",
+            "stickyd upgrade",
+            "stickyd upgrade --binary ./stickyd --timeout 10s --json",
             "stickyd drain a/b --wait --timeout 90s --force",
             "stickyd cordon a/b c/d",
             "stickyd resume blue-1 --json",

@@ -5,15 +5,19 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::Origin;
-use super::{Running, StartError, Surroundings, start};
+use super::start::{Origin, start_after};
+use super::{Adoption, Running, StartError, Surroundings};
 use crate::config::Config;
 use crate::observe::{logging, panics};
 
 /// Serves until a signal says otherwise.
-pub fn run(config: Config, origin: Origin) -> ExitCode {
+/// `adoption`: what another process hands over to this one; it is told when that fails.
+pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCode {
     if let Err(error) = logging::init(&config.log) {
         eprintln!("stickyd: [log]: {error}");
+        if let Some(adoption) = adoption {
+            adoption.failed(78, format!("[log]: {error}"));
+        }
         return ExitCode::from(78);
     }
     panics::watch();
@@ -25,16 +29,22 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = match start(config, &Surroundings::from_environment(), Some(origin)) {
+    let teller = adoption.as_ref().and_then(Adoption::teller);
+    let running = match start_after(config, &Surroundings::from_environment(), Some(origin), adoption) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("stickyd: {error}");
-            return match error {
-                StartError::Config(_) => ExitCode::from(78),
-                StartError::Unavailable(_) => ExitCode::FAILURE,
+            let code = match error {
+                StartError::Config(_) => 78,
+                StartError::Unavailable(_) => 1,
             };
+            if let Some(teller) = teller {
+                teller.failed(code, error.to_string());
+            }
+            return ExitCode::from(code);
         }
     };
+    drop(teller);
     announce(&running);
     let signal = signals.wait(&running);
     tracing::info!(signal, "stopping");
@@ -97,6 +107,7 @@ impl Signals {
                     _ = interrupt.recv() => Heard::End("INT"),
                     _ = reopen.recv() => Heard::Reopen,
                     _ = hang_up.recv() => Heard::Reload,
+                    () = running.is_over() => Heard::End("none: another process has taken over"),
                 }
             });
             match heard {

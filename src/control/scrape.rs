@@ -2,18 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use super::handover::Elders;
 use super::metrics_listener;
 use super::publisher::Publisher;
-use super::start::{Running, StartError, unavailable};
+use super::start::{StartError, unavailable};
 use crate::config::model::InstanceState;
 use crate::http::Door;
-use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{
     self, Exposition, InstanceView, ProcessStats, ProcessView, State, UpstreamView,
@@ -21,6 +21,33 @@ use crate::observe::metrics::{
 use crate::observe::panics;
 use crate::upstream::Instance;
 use crate::upstream::health::State as Health;
+
+/// What metrics are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Scrape {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) doors: Vec<Arc<Door>>,
+    pub(super) access_log: Arc<AccessLog>,
+    pub(super) connections_limit: usize,
+    pub(super) started: SystemTime,
+    pub(super) elders: Arc<Elders>,
+}
+
+impl Scrape {
+    /// Of this process, and of those that have ended.
+    pub(super) fn own(&self) -> String {
+        self.elders.with_departed(self.alone())
+    }
+
+    /// Of all processes of this proxy.
+    fn all(&self) -> String {
+        self.elders.with_all(self.alone())
+    }
+
+    fn alone(&self) -> String {
+        expose(&self.publisher, &self.doors, &self.access_log, self.connections_limit, self.started)
+    }
+}
 
 /// The thread that shows metrics.
 #[derive(Debug)]
@@ -53,15 +80,12 @@ pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartEr
 /// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
 pub(super) fn serve(
     socket: std::net::TcpListener,
-    running: &Running,
-    doors: Vec<Arc<Door>>,
+    scrape: Scrape,
+    ready: Arc<AtomicBool>,
 ) -> Result<Metrics, StartError> {
     let address = socket.local_addr().map_err(unavailable)?;
     let (stop, stopped) = oneshot::channel();
-    let (shared, limit) = (running.shared.clone(), running.connections_limit);
-    let (started, ready) = (clock::wall(), running.ready.clone());
-    let publisher = running.publisher.clone();
-    let render = move || expose(&publisher, &doors, &shared.access_log, limit, started);
+    let render = move || scrape.all();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
     let serve = move || {
         runtime.block_on(async move {

@@ -1,31 +1,30 @@
 //! From a configuration to running workers.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use super::admin::{self, Admin, Desk, View};
 use super::follow::{File, Followed};
+use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
 use super::publisher::Publisher;
 use super::reload::Reloader;
-use super::scrape::{self, Metrics};
+use super::scrape::{self, Metrics, Scrape};
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
-use super::{assemble, files, lifecycle, lock};
+use super::{assemble, files, handover, lifecycle, lock, sockets};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
 use crate::generation::Generation;
 use crate::http::{Door, Shared};
-use crate::listener::bind::{self, Bound};
 use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::{Order, Reason};
 use crate::worker::{Closing, Command, Orders, Parts, Which, Worker};
 
@@ -58,17 +57,23 @@ pub struct Running {
     workers: Vec<Worker>,
     supervisor: Option<Supervisor>,
     pub(super) publisher: Arc<Publisher>,
-    metrics: Option<Metrics>,
+    metrics: Arc<Mutex<Option<Metrics>>>,
     admin: Option<Admin>,
     kept: Arc<Kept>,
     followed: Option<Followed>,
     watcher: Option<Watcher>,
     pub(super) surroundings: Surroundings,
     pub(super) shared: Shared,
-    listeners: Vec<(String, Option<SocketAddr>)>,
+    listeners: sockets::Named,
+    doors: Vec<Arc<Door>>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
-    _lock: Option<lock::Lock>,
+    started: SystemTime,
+    estate: Arc<Estate>,
+    elders: Arc<Elders>,
+    lingering: Arc<Lingering>,
+    /// Tells the service manager which process serves now.
+    pub(super) on_handed: fn(u32),
 }
 
 /// Where a configuration comes from.
@@ -89,16 +94,35 @@ pub fn start(
     surroundings: &Surroundings,
     origin: Option<Origin>,
 ) -> Result<Running, StartError> {
+    start_after(config, surroundings, origin, None)
+}
+
+/// The same, after another process from which this one takes over.
+///
+/// # Errors
+/// Nothing is left running then, and the other one serves on.
+pub(super) fn start_after(
+    config: Config,
+    surroundings: &Surroundings,
+    origin: Option<Origin>,
+    mut adoption: Option<Adoption>,
+) -> Result<Running, StartError> {
     let identity = origin.as_ref().map(|origin| origin.identity.as_str());
-    let lock = match (&surroundings.runtime, identity) {
-        (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
+    let lock = match (adoption.as_mut().and_then(Adoption::lock), &surroundings.runtime, identity) {
+        (Some(lock), ..) => Some(lock),
+        (None, Some(runtime), Some(identity)) => {
+            lock::take(runtime, identity).map_err(StartError::Unavailable)?
+        }
         _ => None,
     };
     let workers = config.workers.get();
     let generation = assemble::generation(config, surroundings, None).map_err(StartError::Config)?;
+    let generation = match &adoption {
+        Some(adoption) => adoption.with_members(generation),
+        None => generation,
+    };
     let kept = Arc::new(Kept::of(surroundings.state.as_deref(), identity));
-    kept.restore(&generation);
-    let config = &generation.config;
+    let config = generation.config.clone();
     let open_files = files::raise_limit();
     let checks = health::at_a_time(&generation);
     let limit = config
@@ -107,39 +131,41 @@ pub fn start(
         .unwrap_or_else(|| files::connections_that_fit(open_files, workers, checks));
     tracing::info!(open_files, connections = limit, "open-file limit");
 
-    let unacked = config.timeouts.unacked;
-    let bound: Vec<Bound> = config
-        .listeners
-        .iter()
-        .map(|listener| bind::bind(listener, workers, unacked))
-        .collect::<Result<_, _>>()
-        .map_err(unavailable)?;
-    let metrics_socket = config.metrics.map(scrape::bind).transpose()?;
-    let commands = admin::bind(&config.admin, surroundings.runtime.as_deref())?;
+    let listeners = sockets::listen(&config, adoption.as_mut())?;
+    let metrics = config.metrics.map(|address| sockets::metrics(address, adoption.as_mut())).transpose()?;
+    let (metrics_socket, metrics_for_later) = metrics.unzip();
+    let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
 
-    let (listeners, doors, per_worker) = hand_out(bound, workers);
-    let shared = Shared::new(generation, access_log);
+    let shared = Shared::new(generation, access_log, adoption.as_ref().map(Adoption::secret));
+    let publisher = Arc::new(Publisher::new(shared.published.clone()));
+    let elders = Arc::new(Elders::of(adoption.as_ref().map(Adoption::elders).unwrap_or_default()));
+    let goods = Goods { listeners: listeners.all, metrics: metrics_for_later.flatten(), lock };
     let mut running = Running {
         workers: Vec::new(),
         supervisor: None,
-        publisher: Arc::new(Publisher::new(shared.published.clone())),
+        estate: Arc::new(Estate::new(goods, shared.clone(), publisher.clone(), kept.clone())),
+        publisher,
         surroundings: surroundings.clone(),
-        metrics: None,
+        metrics: Arc::default(),
         admin: None,
         kept,
         followed: None,
         watcher: None,
         shared,
-        listeners,
+        listeners: listeners.names,
+        doors: listeners.doors,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
-        _lock: lock,
+        started: clock::wall(),
+        elders,
+        lingering: Arc::default(),
+        on_handed: |_| {},
     };
     let permits = Permits::new(limit);
-    for (number, listeners) in per_worker.into_iter().enumerate() {
+    for (number, listeners) in listeners.of_workers.into_iter().enumerate() {
         running.workers.push(
             Worker::start(Parts {
                 number,
@@ -150,18 +176,13 @@ pub fn start(
             .map_err(unavailable)?,
         );
     }
-    let resolver = surroundings.resolver.clone();
-    running.begin_drains();
-    let supervisor = health::supervise(running.administrator(), resolver);
-    running.supervisor = Some(supervisor.map_err(unavailable)?);
-    running.metrics =
-        metrics_socket.map(|socket| scrape::serve(socket, &running, doors.clone())).transpose()?;
-    let file = origin.and_then(|origin| origin.file);
-    running.followed = file.map(|file| Followed::new(file, running.reloader()));
-    running.watcher = running.followed.as_ref().and_then(Followed::watch);
-    if let Some(socket) = commands {
-        tracing::info!(socket = %socket.path.display(), "commands");
-        running.admin = Some(admin::serve(socket, running.desk(doors)).map_err(unavailable)?);
+    if let Some(adoption) = &mut adoption {
+        adoption.be_ready(&running.shared, &running.publisher).map_err(unavailable)?;
+    }
+    running.begin(origin, metrics_socket, commands, adoption.as_ref())?;
+    running.orders().settle(Command::Accept).map_err(unavailable)?;
+    if let Some(Err(error)) = adoption.map(Adoption::serves) {
+        tracing::warn!(%error, "the process that handed over has ended");
     }
     Ok(running)
 }
@@ -172,9 +193,60 @@ impl Running {
         &self.listeners
     }
 
+    /// All that is needed besides workers that accept.
+    fn begin(
+        &mut self,
+        origin: Option<Origin>,
+        metrics_socket: Option<TcpListener>,
+        commands: Option<admin::Socket>,
+        adoption: Option<&Adoption>,
+    ) -> Result<(), StartError> {
+        self.kept.restore(&self.generation());
+        let drains = adoption.map(|adoption| adoption.instances(&self.generation()));
+        drains.into_iter().flatten().for_each(|command| self.orders().send_blocking(command));
+        self.begin_drains();
+        let resolver = self.surroundings.resolver.clone();
+        self.supervisor = Some(health::supervise(self.administrator(), resolver).map_err(unavailable)?);
+        if let Some(socket) = metrics_socket {
+            let metrics = scrape::serve(socket, self.scrape(), self.ready.clone())?;
+            *self.metrics_thread() = Some(metrics);
+        }
+        let file = origin.and_then(|origin| origin.file);
+        self.followed = file.map(|file| Followed::new(file, self.reloader()));
+        self.watcher = self.followed.as_ref().and_then(Followed::watch);
+        if let Some(socket) = commands {
+            let place = socket.place.clone();
+            self.admin = Some(admin::serve(socket, self.desk()).map_err(unavailable)?);
+            place.put().map_err(unavailable)?;
+            tracing::info!(socket = %place.path().display(), "commands");
+            self.estate.commands_are_taken(place);
+        }
+        Ok(())
+    }
+
     /// Where it shows metrics.
     pub fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(|metrics| metrics.address)
+        self.metrics_thread().as_ref().map(|metrics| metrics.address)
+    }
+
+    fn metrics_thread(&self) -> MutexGuard<'_, Option<Metrics>> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scrape(&self) -> Scrape {
+        Scrape {
+            publisher: self.publisher.clone(),
+            doors: self.doors.clone(),
+            access_log: self.shared.access_log.clone(),
+            connections_limit: self.connections_limit,
+            started: self.started,
+            elders: self.elders.clone(),
+        }
+    }
+
+    /// Waits until this process has lingered to its end; for ever if it does not linger.
+    pub(super) async fn is_over(&self) {
+        self.lingering.over().await;
     }
 
     /// What is in force.
@@ -226,17 +298,28 @@ impl Running {
         Administrator { publisher, orders: self.orders(), kept }
     }
 
-    fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
+    fn desk(&self) -> Desk {
         let view = View {
             publisher: self.publisher.clone(),
-            doors,
+            doors: self.doors.clone(),
             metrics: self.metrics().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
             ready: self.ready.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
+            lingering: self.lingering.clone(),
+            elders: self.elders.clone(),
         };
-        Desk { view, administrator: self.administrator(), followed: self.followed.clone() }
+        Desk {
+            view,
+            administrator: self.administrator(),
+            followed: self.followed.clone(),
+            estate: self.estate.clone(),
+            started: Started::as_it_was(),
+            scrape: self.scrape(),
+            metrics: self.metrics.clone(),
+            on_handed: self.on_handed,
+        }
     }
 
     /// Loads the file anew, because somebody asked for it.
@@ -264,9 +347,15 @@ impl Running {
     }
 
     /// Stops as `[shutdown]` says, and returns when everything has ended.
-    pub fn stop(self) {
-        let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
-        if let Some(watcher) = self.watcher {
+    pub fn stop(mut self) {
+        let lingers = self.lingering.begun().is_some();
+        let mut rules = self.generation().config.shutdown;
+        if self.lingering.is_over() {
+            // What is left has had its time.
+            (rules.ready_delay, rules.spread) = (Duration::ZERO, Duration::ZERO);
+        }
+        let model::Shutdown { ready_delay, spread, deadline } = rules;
+        if let Some(watcher) = self.watcher.take() {
             watcher.stop();
         }
         self.ready.store(false, Ordering::Relaxed);
@@ -274,47 +363,22 @@ impl Running {
         orders.send_blocking(Command::Retire);
         std::thread::sleep(ready_delay);
         orders.send_blocking(Command::Stop { spread, deadline });
-        self.workers.into_iter().for_each(Worker::join);
-        if let Some(supervisor) = self.supervisor {
+        std::mem::take(&mut self.workers).into_iter().for_each(Worker::join);
+        if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
-        if let Some(metrics) = self.metrics {
+        if lingers && let Some(place) = self.estate.admin() {
+            handover::say_farewell(&place.serves_now(), self.scrape().own());
+        }
+        if let Some(metrics) = self.metrics_thread().take() {
             metrics.stop();
         }
         if let Some(admin) = self.admin {
             admin.stop();
         }
         self.shared.access_log.close();
-        remove_unix_sockets(&self.listeners);
-    }
-}
-
-/// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
-fn remove_unix_sockets(listeners: &[(String, Option<SocketAddr>)]) {
-    for path in listeners.iter().filter_map(|(name, _)| name.strip_prefix("unix:")) {
-        if let Err(error) = std::fs::remove_file(path) {
-            tracing::debug!(path, %error, "cannot remove the socket");
+        if !lingers {
+            sockets::remove_unix(&self.listeners);
         }
     }
-}
-
-type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
-
-/// Listeners as people write them, with their address where there is one.
-type Named = Vec<(String, Option<SocketAddr>)>;
-
-/// Gives each worker its socket of each listener.
-fn hand_out(bound: Vec<Bound>, workers: usize) -> (Named, Vec<Arc<Door>>, PerWorker) {
-    let (mut listeners, mut doors) = (Vec::new(), Vec::new());
-    let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
-    for Bound { name, address, sockets } in bound {
-        let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
-        let door = Arc::new(Door { name: name.clone(), counters });
-        for (worker, socket) in per_worker.iter_mut().zip(sockets) {
-            worker.push((socket, door.clone()));
-        }
-        listeners.push((name, address));
-        doors.push(door);
-    }
-    (listeners, doors, per_worker)
 }

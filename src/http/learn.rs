@@ -9,7 +9,7 @@ use super::request::Request;
 use crate::affinity::ClientKey;
 use crate::affinity::sid;
 use crate::affinity::sid::open_packet::{Found, Learner, Opened};
-use crate::affinity::sid::table::CORS_MAX;
+use crate::affinity::sid::table::{CORS_MAX, Known};
 use crate::codec::Header;
 use crate::codec::response::ResponseHead;
 use crate::local::clock;
@@ -87,13 +87,23 @@ impl Learning {
         let key = sids.key(&self.upstream.config.name, opened.sid.as_bytes());
         let home = Home::of(self.instance.clone());
         let cors = (!self.cors.is_empty()).then_some(self.cors.as_slice());
-        let now = clock::coarse().since_boot();
-        let learned = sids.learn(key, self.client, home, cors, sid::lifetime(opened), now);
+        let (lifetime, now) = (sid::lifetime(opened), clock::coarse().since_boot());
+        let learned = sids.learn(key, self.client, home, cors, lifetime, now);
         if let Some(evicted) = learned.evicted {
             evicted.instance().load.one_evicted();
         }
         if !learned.kept {
             self.instance.load.one_evicted();
+        }
+        if self.ctx.heir.is_there() {
+            self.ctx.heir.tell(&Known {
+                key,
+                client: self.client,
+                home: (&*self.upstream, &self.instance),
+                cors: cors.map(Arc::from),
+                lifetime,
+                used: false,
+            });
         }
         self.finish();
     }

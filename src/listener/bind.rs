@@ -86,6 +86,26 @@ pub fn bind(listener: &Listener, workers: usize, unacked: Duration) -> Result<Bo
     }
 }
 
+/// Sockets of one listener that another process has bound, and that listen.
+///
+/// # Errors
+/// When they are no such sockets.
+pub fn adopted(sockets: Vec<Listening>) -> io::Result<Bound> {
+    let (name, address) = match sockets.first() {
+        Some(Listening::Tcp(tcp)) => {
+            let address = tcp.local_addr()?;
+            (address.to_string(), Some(address))
+        }
+        Some(Listening::Unix(unix)) => {
+            let address = unix.local_addr()?;
+            let path = address.as_pathname().ok_or(io::ErrorKind::Unsupported)?;
+            (format!("unix:{}", path.display()), None)
+        }
+        None => return Err(io::ErrorKind::NotFound.into()),
+    };
+    Ok(Bound { name, address, sockets })
+}
+
 fn bind_tcp(
     address: SocketAddr,
     backlog: i32,

@@ -5,16 +5,23 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Reloaded`]; 422: refused, what runs stays |
 //! | `POST /v1/diff` | [`Diff`] | [`Reloaded`]; 422: would be refused |
+//! | `POST /v1/upgrade` | [`Upgrade`] | [`Upgraded`]; 422: the new process does not take the configuration; 409: it is not ready, and this one serves on |
+//! | `GET /v1/metrics` | | text: what this process alone counts, and those that have ended |
+//! | `POST /v1/farewell` | [`Farewell`] | [`Done`] |
 //! | `POST /v1/state` | [`Want`] | [`Wanted`]; 404: no such instance; 409: refused, nothing has changed |
 //!
 //! Whatever is not 200 has a [`Problem`] as its body. Fields may be added to answers; none is renamed or removed within `v1`.
 //! Durations are in milliseconds, moments in seconds since the epoch.
+
+mod upgrade;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::InstanceState;
+
+pub use upgrade::{Done, Elder, Farewell, Lingers, Upgrade, Upgraded};
 
 /// Why not, for people: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +103,12 @@ pub struct Status {
     pub now: u64,
     /// Whether it takes new work; no longer while it stops.
     pub ready: bool,
+    /// Another process took over from it; `None`: it serves.
+    #[serde(default)]
+    pub lingers: Option<Lingers>,
+    /// Those that linger while this one serves.
+    #[serde(default)]
+    pub elders: Vec<Elder>,
     /// The configuration.
     pub config: Config,
     /// Where it listens.

@@ -7,12 +7,13 @@ pub mod api;
 mod client;
 mod socket;
 mod status;
+mod upgrade;
 
 use std::fmt::{Debug, Display};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,13 +26,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::follow::{Followed, Understood};
+use super::handover::{Estate, Started};
 use super::lifecycle::{Administrator, Refusal};
 use super::local_http::{self, Answer, Bounds, Peer, page};
 use super::reload::Caution;
+use super::scrape::{Metrics, Scrape};
 use crate::config;
+use crate::observe::metrics;
+use crate::worker::Command;
 
 pub use client::{Client, Failure};
-pub(super) use socket::{Socket, bind};
+pub(super) use socket::{Place, Socket, bind};
 pub(super) use status::View;
 
 const BOUNDS: Bounds = Bounds {
@@ -90,6 +95,29 @@ pub(super) struct Desk {
     pub(super) administrator: Administrator,
     /// `None`: there is no file.
     pub(super) followed: Option<Followed>,
+    /// What it would hand over.
+    pub(super) estate: Arc<Estate>,
+    /// How it was started.
+    pub(super) started: Started,
+    /// What it counts.
+    pub(super) scrape: Scrape,
+    /// The thread that shows metrics.
+    pub(super) metrics: Arc<Mutex<Option<Metrics>>>,
+    /// Tells the service manager.
+    pub(super) on_handed: fn(u32),
+}
+
+impl Desk {
+    /// Another process has taken over.
+    fn linger(&self, heir: std::process::Child) {
+        let (orders, publisher) = (self.administrator.orders.clone(), self.view.publisher.clone());
+        orders.send_blocking(Command::Linger);
+        self.estate.give_up();
+        if let Some(metrics) = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            metrics.stop();
+        }
+        self.view.lingering.begin(heir, publisher, orders, self.view.doors.clone());
+    }
 }
 
 /// Something to do.
@@ -137,10 +165,16 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answered = match (method, path.as_str()) {
         (Method::GET, "/v1/status") => Ok(json(StatusCode::OK, &desk.view.status())),
+        (Method::GET, "/v1/metrics") => Ok(page(StatusCode::OK, metrics::CONTENT_TYPE, desk.scrape.own())),
+        (Method::POST, "/v1/upgrade") => command(&jobs, request, COMMAND_MAX, upgrade::upgrade).await,
+        (Method::POST, "/v1/farewell") => command(&jobs, request, BODY_MAX, upgrade::farewell).await,
         (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
         (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
-        (_, "/v1/status" | "/v1/reload" | "/v1/diff" | "/v1/state") => {
+        (
+            _,
+            "/v1/status" | "/v1/metrics" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/upgrade" | "/v1/farewell",
+        ) => {
             Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned()))
         }
         _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),

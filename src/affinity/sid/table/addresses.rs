@@ -39,6 +39,11 @@ impl Addresses {
         self.by_client.find(self.hasher.hash_one(client), is_it).copied()
     }
 
+    /// Whose it is.
+    pub(super) fn client(&self, address: Slot) -> ClientKey {
+        self.slots[address as usize].client
+    }
+
     pub(super) fn get(&mut self, address: Slot) -> &mut Address {
         &mut self.slots[address as usize]
     }

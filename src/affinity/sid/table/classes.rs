@@ -70,6 +70,11 @@ impl Classes {
         if used { &mut class.used } else { &mut class.started }
     }
 
+    /// How long its sessions live, in milliseconds.
+    pub(super) fn lifetime(&self, class: ClassId) -> u64 {
+        self.0[usize::from(class.0)].lifetime
+    }
+
     /// Whether a session that was used at `used_at` is expired at `now`.
     pub(super) fn is_expired(&self, class: ClassId, used_at: u64, now: u64) -> bool {
         self.0[usize::from(class.0)].is_expired(used_at, now)

@@ -1,0 +1,345 @@
+//! The process that takes over: what it is given, and when it may begin.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::socket_domain;
+
+use super::HANDOVER;
+use super::channel::Channel;
+use super::wire::{
+    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, With, called, decode,
+    encode, of_metrics,
+};
+use crate::affinity::sid::table::Secret;
+use crate::config::model;
+use crate::control::admin::api::Health;
+use crate::control::lifecycle;
+use crate::control::lock::Lock;
+use crate::control::publisher::Publisher;
+use crate::generation::Generation;
+use crate::http::Shared;
+use crate::listener::bind::Listening;
+use crate::local::clock;
+use crate::upstream::expand::{self, Members, Presence};
+use crate::upstream::health::State;
+use crate::upstream::load::{self, Home};
+use crate::upstream::{self, Upstream};
+use crate::worker::Command;
+
+/// Whoever hands over is quicker, or has ended.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What this process takes over.
+#[derive(Debug)]
+pub struct Adoption {
+    channel: Channel,
+    later: Option<Channel>,
+    lock: Option<OwnedFd>,
+    hello: Hello,
+    /// By what the file calls them.
+    sockets: Vec<(String, Vec<OwnedFd>)>,
+    instances: HashMap<(String, String), Instance>,
+}
+
+impl Adoption {
+    /// What another process hands over to this one; `None`: it was started by somebody else. To be asked first of all: standard error
+    /// is what that process has.
+    ///
+    /// # Errors
+    /// What went wrong. Whoever hands over sees that it does.
+    pub fn from_environment() -> io::Result<Option<Self>> {
+        let Some(version) = std::env::var_os(HANDOVER) else { return Ok(None) };
+        if version.to_str() != Some(&VERSION.to_string()) {
+            return Err(io::Error::other(format!("{HANDOVER} says {version:?}, which this version does not know")));
+        }
+        let channel = Channel::of(io::stdin().as_fd().try_clone_to_owned()?);
+        let channel = channel.map_err(|_| io::Error::other(format!("{HANDOVER} is set, and nobody hands over")))?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        channel.within(PATIENCE)?;
+        match Self::begin(&channel) {
+            Ok((hello, later, lock, sockets)) => {
+                let instances = HashMap::new();
+                Ok(Some(Adoption { channel, later, lock, hello, sockets, instances }))
+            }
+            Err(error) => {
+                failed(&channel, 1, error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(channel: &Channel) -> io::Result<Begun> {
+        let (first, descriptors) = next(channel)?;
+        let Offered::Hello(hello) = first else { return Err(unexpected(&first)) };
+        if hello.version != VERSION || hello.with.len() != descriptors.len() {
+            return Err(io::Error::other(format!("version {} is not understood", hello.version)));
+        }
+        let (mut later, mut lock) = (None, None);
+        for (with, descriptor) in hello.with.iter().zip(descriptors) {
+            match with {
+                With::Stderr => rustix::stdio::dup2_stderr(descriptor)?,
+                With::Later => later = Some(Channel::of(descriptor)?),
+                With::Lock => lock = Some(descriptor),
+            }
+        }
+        let mut sockets: Vec<(String, Vec<OwnedFd>)> = Vec::new();
+        loop {
+            match next(channel)? {
+                (Offered::Sockets(some), descriptors) => match sockets.last_mut() {
+                    Some((_, last)) if !some.first => last.extend(descriptors),
+                    _ => sockets.push((some.of, descriptors)),
+                },
+                (Offered::All, _) => return Ok((hello, later, lock, sockets)),
+                (other, _) => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Says that this process gives up, with this exit code.
+    pub fn failed(&self, code: u8, why: String) {
+        failed(&self.channel, code, why);
+    }
+
+    /// Whoever says so when the rest of this is gone; `None`: there is no descriptor left.
+    pub(in crate::control) fn teller(&self) -> Option<Teller> {
+        let channel = self.channel.as_fd().try_clone_to_owned().ok()?;
+        Channel::of(channel).ok().map(Teller)
+    }
+
+    /// Under which learned sids are known.
+    pub(in crate::control) fn secret(&self) -> Secret {
+        Secret::of(self.hello.secret)
+    }
+
+    /// Those who linger.
+    pub(in crate::control) fn elders(&self) -> Vec<Elder> {
+        self.hello.elders.clone()
+    }
+
+    /// The lock against a second start.
+    pub(in crate::control) fn lock(&mut self) -> Option<Lock> {
+        self.lock.take().map(Lock::taken_over)
+    }
+
+    /// The sockets of a listener, if there are any; `backlog` is what they are to have now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(in crate::control) fn listener(
+        &mut self,
+        listener: &model::Listener,
+    ) -> io::Result<Option<Vec<Listening>>> {
+        let Some(sockets) = self.take(&called(&listener.address)) else { return Ok(None) };
+        let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+        let listening = |socket: OwnedFd| {
+            rustix::net::listen(&socket, backlog)?;
+            Ok(match socket_domain(&socket)? {
+                rustix::net::AddressFamily::UNIX => Listening::Unix(UnixListener::from(socket)),
+                _ => Listening::Tcp(TcpListener::from(socket)),
+            })
+        };
+        sockets.into_iter().map(listening).collect::<io::Result<Vec<_>>>().map(Some)
+    }
+
+    /// The metrics listener at this address, if there is one.
+    pub(in crate::control) fn metrics(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        self.take(&of_metrics(address))?.pop().map(TcpListener::from)
+    }
+
+    fn take(&mut self, called: &str) -> Option<Vec<OwnedFd>> {
+        let place = self.sockets.iter().position(|(of, _)| of == called)?;
+        Some(self.sockets.remove(place).1)
+    }
+
+    /// The same generation, with the members that its names have.
+    pub(in crate::control) fn with_members(&self, generation: Generation) -> Generation {
+        let upstreams = generation.config.upstreams.iter().zip(&generation.upstreams);
+        let upstreams = upstreams.map(|(file, upstream)| {
+            let members = members(&self.hello.members, &upstream.config.name).kept_by(file);
+            if members == Members::default() {
+                return upstream.clone();
+            }
+            Arc::new(upstream.with_members(file.clone(), members))
+        });
+        let upstreams = upstreams.collect();
+        Generation { upstreams, ..generation }
+    }
+
+    /// Takes in what was learned, says that this process is ready, and waits until it is to accept.
+    ///
+    /// # Errors
+    /// When it is not to.
+    pub(in crate::control) fn be_ready(&mut self, shared: &Shared, publisher: &Arc<Publisher>) -> io::Result<()> {
+        while !self.take_in(shared, publisher, &Offered::All)? {}
+        if let Some(later) = self.later.take() {
+            let (shared, publisher) = (shared.clone(), publisher.clone());
+            let hear = move || hear(&later, &shared, &publisher);
+            thread::Builder::new().name("elder".to_owned()).spawn(hear)?;
+        }
+        self.channel.send(&encode(&Answered::Ready), &[])?;
+        while !self.take_in(shared, publisher, &Offered::Go)? {}
+        Ok(())
+    }
+
+    /// One message; `true`: it was the last.
+    fn take_in(&mut self, shared: &Shared, publisher: &Publisher, last: &Offered) -> io::Result<bool> {
+        match next(&self.channel)?.0 {
+            Offered::Instances(some) => {
+                let named = |one: Instance| ((one.upstream.clone(), one.name.clone()), one);
+                self.instances.extend(some.into_iter().map(named));
+            }
+            Offered::Sids(some) => learn(some, shared, &publisher.current()),
+            Offered::Resting(some) => rest(&some, shared, &publisher.current()),
+            other if other == *last => return Ok(true),
+            other => return Err(unexpected(&other)),
+        }
+        Ok(false)
+    }
+
+    /// Instances are as they were; drains that have begun there go on. What the workers have to do for that.
+    pub(in crate::control) fn instances(&self, generation: &Generation) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for upstream in &generation.upstreams {
+            for instance in upstream.named() {
+                let known = (upstream.config.name.clone(), instance.name.clone());
+                if let Some(known) = self.instances.get(&known) {
+                    commands.extend(as_it_was(upstream, instance, known));
+                }
+            }
+        }
+        commands
+    }
+
+    /// Says that this process serves: from now on the other one lingers.
+    ///
+    /// # Errors
+    /// When it has ended. That is no reason to do so too.
+    pub(in crate::control) fn serves(self) -> io::Result<()> {
+        self.channel.send(&encode(&Answered::Serving), &[])
+    }
+}
+
+/// Says that this process gives up.
+#[derive(Debug)]
+pub(in crate::control) struct Teller(Channel);
+
+impl Teller {
+    /// With this exit code.
+    pub(in crate::control) fn failed(&self, code: u8, why: String) {
+        failed(&self.0, code, why);
+    }
+}
+
+fn failed(channel: &Channel, code: u8, why: String) {
+    // An error: nobody is there any more.
+    let _ = channel.send(&encode(&Answered::Failed { code, why }), &[]);
+}
+
+/// What comes first.
+type Begun = (Hello, Option<Channel>, Option<OwnedFd>, Vec<(String, Vec<OwnedFd>)>);
+
+fn next(channel: &Channel) -> io::Result<(Offered, Vec<OwnedFd>)> {
+    let ended = || io::Error::other("the process that hands over has taken back what it gave, or has ended");
+    let received = channel.receive()?.ok_or_else(ended)?;
+    let message = decode(&received.bytes).map_err(io::Error::other)?;
+    Ok((message, received.descriptors))
+}
+
+fn unexpected(message: &Offered) -> io::Error {
+    let text = format!("{message:?}");
+    let begin: String = text.chars().take(40).collect();
+    io::Error::other(format!("{begin} is not expected now"))
+}
+
+fn as_it_was(upstream: &Upstream, instance: &upstream::Instance, known: &Instance) -> Option<Command> {
+    let state = match known.health {
+        Health::Unknown => State::Unknown,
+        Health::Up => State::Up,
+        Health::Degraded => State::Degraded,
+        Health::Down => State::Down,
+    };
+    if upstream.config.health.check != model::Check::Off && state != State::Unknown {
+        instance.vitals.take_over(state, known.share.min(100), known.evidence.clone());
+    }
+    // The file's word has changed: it wins.
+    if instance.config.state != known.configured {
+        return None;
+    }
+    match known.emptying {
+        Some(emptying) if lifecycle::empties(known.state) => {
+            Some(lifecycle::go_on(upstream, instance, known.state, emptying.into()))
+        }
+        _ => {
+            instance.lifecycle.wants(known.state);
+            None
+        }
+    }
+}
+
+fn members(all: &[Member], upstream: &str) -> Members {
+    let mut by_name: HashMap<&str, Vec<expand::Member>> = HashMap::new();
+    for member in all.iter().filter(|member| member.upstream == upstream) {
+        let since = |millis| Presence::Missing { since: Duration::from_millis(millis) };
+        let presence = member.missing.map_or(Presence::Present, since);
+        by_name.entry(&member.name).or_default().push(expand::Member { address: member.address, presence });
+    }
+    by_name.into_iter().fold(Members::default(), |members, (name, some)| members.with(name, some))
+}
+
+/// Instances by their names.
+fn find<'g>(generation: &'g Generation, upstream: &str, instance: &str) -> Option<&'g Arc<upstream::Instance>> {
+    let upstream = generation.upstreams.iter().find(|known| known.config.name == upstream)?;
+    upstream.named().iter().find(|known| known.name == instance)
+}
+
+fn learn(sids: Vec<Sid>, shared: &Shared, generation: &Generation) {
+    let now = clock::coarse().since_boot();
+    for sid in sids {
+        // At one that the file no longer names it has nowhere to go.
+        let Some(instance) = find(generation, &sid.upstream, &sid.instance) else { continue };
+        let life = match sid.by {
+            Life::Polling => load::Life::Polling,
+            Life::Left => load::Life::Left,
+            Life::Tunnel => load::Life::Tunnel,
+        };
+        let home = Home::living(instance.clone(), life);
+        shared.sids.take_over(sid.known(home), now);
+    }
+}
+
+fn rest(some: &[Resting], shared: &Shared, generation: &Generation) {
+    let now = clock::coarse().since_boot();
+    for resting in some {
+        let instance = find(generation, &resting.upstream, &resting.instance);
+        if let (Some(instance), Some((who, until))) = (instance, resting.who()) {
+            shared.rest.send_away(who, instance.id, now, until);
+        }
+    }
+}
+
+/// Sessions that begin at the process that lingers, until it ends: their clients may come here with their next request.
+fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
+    loop {
+        let received = match later.receive() {
+            Ok(Some(received)) => received,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "the process that lingers is not heard any more"),
+        };
+        match decode(&received.bytes) {
+            Ok(Offered::Sids(some)) => learn(some, shared, &publisher.current()),
+            Ok(other) => tracing::warn!("{}", unexpected(&other)),
+            Err(error) => tracing::warn!(error, "of the process that lingers"),
+        }
+        if later.send(&encode(&Answered::Heard), &[]).is_err() {
+            return;
+        }
+    }
+}
