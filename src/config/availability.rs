@@ -26,11 +26,9 @@ enum Until {
     Nothing,
     /// This one, as it is written in TOML.
     Only(&'static str),
-    /// All but texts that begin with one of these. Entries of a list are looked at one by one.
-    Without(&'static [&'static str]),
 }
 
-use Until::{Nothing, Only, Without};
+use Until::{Nothing, Only};
 
 const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
     Later { key, until, today }
@@ -38,7 +36,6 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
-const NO_FD: &str = "stickyd opens its sockets itself: write the address";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
 
 pub(super) const LATER: &[Later] = &[
@@ -46,7 +43,6 @@ pub(super) const LATER: &[Later] = &[
     row("listen.http2", Only("false"), NO_TLS),
     row("listen.proxy_protocol", Only("off"), "the PROXY protocol is not understood: use trusted_proxies"),
     row("listen.redirect", Only("off"), "a listener does not redirect"),
-    row("listen.address", Without(&["fd:"]), NO_FD),
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
     row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
     row("timeouts.tls_handshake", Nothing, NO_TLS),
@@ -90,12 +86,6 @@ impl Later {
                 let label = format!("delete this line, or write {literal}");
                 vec![refuse(key.clone(), format!("this value of `{name}`"), label)]
             }
-            Without(prefixes) => match value.get_ref().as_str() {
-                Some(text) if prefixes.iter().any(|prefix| text.starts_with(prefix)) => {
-                    vec![refuse(value.span(), format!("\"{text}\" in `{name}`"), "take this out".to_owned())]
-                }
-                _ => vec![],
-            },
         }
     }
 }

@@ -168,7 +168,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 
 fn listeners(diff: &mut Diff, old: &Config, new: &Config) {
     let named = |config: &Config| -> Vec<(String, Keys)> {
-        let name = |listener: &Listener| (keys::listen(&listener.address), keys::listener(listener));
+        let name = |listener: &Listener| (listener.address.to_string(), keys::listener(listener));
         config.listeners.iter().map(name).collect()
     };
     each(&named(old), &named(new), |name, old, new| {

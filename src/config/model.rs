@@ -8,6 +8,7 @@ mod closing;
 mod health;
 mod instance;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -84,6 +85,20 @@ pub enum ListenAddress {
     Any(u16),
     /// `"unix:/path"`
     Unix(PathBuf),
+    /// `"fd:NAME"`: the sockets that the service manager hands over under this name.
+    Fd(String),
+}
+
+/// As the file has it.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Ip(address) => address.fmt(out),
+            ListenAddress::Any(port) => write!(out, ":{port}"),
+            ListenAddress::Unix(path) => write!(out, "unix:{}", path.display()),
+            ListenAddress::Fd(name) => write!(out, "fd:{name}"),
+        }
+    }
 }
 
 /// One `[upstream.NAME]`.

@@ -36,6 +36,7 @@ pub(super) struct Followed {
 
 impl Followed {
     pub(super) fn new(file: File, reloader: Reloader) -> Self {
+        reloader.came_from(file.digest);
         Followed { file, reloader }
     }
 
@@ -98,7 +99,9 @@ impl Followed {
     }
 
     fn apply(&self, content: Result<Vec<u8>, Report>, caution: Caution) -> Result<Understood, String> {
+        let _reloading = self.reloader.manager().reloading();
         let file = self.file.path.display();
+        let digest = content.as_deref().ok().map(Digest::of);
         let parsed = content.and_then(|content| config::parse_bytes(content, &file.to_string()));
         let loaded = match parsed {
             Ok(loaded) => loaded,
@@ -112,6 +115,9 @@ impl Followed {
             tracing::warn!("{}", loaded.warnings);
         }
         let plan = self.reloader.reload(loaded.config, caution);
+        if let (Ok(_), Some(digest)) = (&plan, digest) {
+            self.reloader.came_from(digest);
+        }
         match &plan {
             Ok(plan) if plan.difference.is_empty() => {
                 tracing::info!(%file, "the configuration is loaded: nothing has changed");

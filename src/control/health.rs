@@ -28,7 +28,7 @@ use crate::local::{clock, timer};
 use crate::upstream::health::Health;
 use crate::upstream::probe::Target;
 use crate::upstream::{Instance, Upstream};
-use crate::worker::Orders;
+use crate::worker::{Orders, Pulse};
 use watch::{Group, Watched};
 
 /// Checks at a time that each instance adds to those of the process, and the most that there are.
@@ -61,7 +61,11 @@ pub(super) fn at_a_time(generation: &Generation) -> usize {
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub(super) fn supervise(administrator: Administrator, resolver: Resolver) -> io::Result<Supervisor> {
+pub(super) fn supervise(
+    administrator: Administrator,
+    resolver: Resolver,
+    pulse: Arc<Pulse>,
+) -> io::Result<Supervisor> {
     let (stop, stopped) = oneshot::channel();
     let (report, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
@@ -72,7 +76,8 @@ pub(super) fn supervise(administrator: Administrator, resolver: Resolver) -> io:
         };
         // Whoever started it hears of success as soon as the loop can run.
         let _ = report.send(Ok(()));
-        runtime.block_on(supervise_all(administrator, resolver, stopped));
+        runtime.block_on(supervise_all(administrator, resolver, stopped, &pulse));
+        pulse.end();
         // A resolver that does not answer is not waited for.
         runtime.shutdown_background();
     })?;
@@ -101,7 +106,12 @@ fn checked(upstream: &Upstream) -> impl Iterator<Item = &Arc<Instance>> {
 }
 
 /// Watches the instances of each generation in turn, and forgets those that have left.
-async fn supervise_all(administrator: Administrator, resolver: Resolver, mut stopped: oneshot::Receiver<()>) {
+async fn supervise_all(
+    administrator: Administrator,
+    resolver: Resolver,
+    mut stopped: oneshot::Receiver<()>,
+    pulse: &Pulse,
+) {
     // Dropped at the end, with all that runs in them.
     let mut driver = JoinSet::new();
     driver.spawn_local(timer::drive());
@@ -115,6 +125,7 @@ async fn supervise_all(administrator: Administrator, resolver: Resolver, mut sto
         names.follow(&generation);
         drop(generation);
         loop {
+            pulse.beat();
             tokio::select! {
                 // An error: whoever could have said so is gone.
                 _ = &mut stopped => return,

@@ -10,6 +10,8 @@ use crate::generation::Generation;
 use crate::local::clock;
 use crate::observe::metrics::ReloadsView;
 
+use super::watch::Digest;
+
 /// What is in force.
 #[derive(Debug)]
 pub(super) struct Publisher {
@@ -40,6 +42,8 @@ pub(super) struct Last {
     pub(super) refusal: Option<String>,
     /// When what is in force was loaded, likewise.
     pub(super) loaded: u64,
+    /// Of the file that it was loaded from; `None`: there is none.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Reloads {
@@ -58,6 +62,11 @@ impl Reloads {
                 last.refusal = Some(why);
             }
         }
+    }
+
+    /// What is in force came from this content.
+    pub(super) fn came_from(&self, digest: Digest) {
+        self.lock().digest = Some(digest);
     }
 
     /// How the last one went.
@@ -85,7 +94,7 @@ impl Reloads {
 impl Publisher {
     pub(super) fn new(published: Arc<ArcSwap<Generation>>) -> Self {
         let now = clock::epoch_seconds();
-        let last = Mutex::new(Last { at: now, loaded: now, refusal: None });
+        let last = Mutex::new(Last { at: now, loaded: now, ..Last::default() });
         Publisher {
             published,
             making: Mutex::new(()),

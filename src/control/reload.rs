@@ -1,8 +1,10 @@
 //! A changed file comes into force: one generation follows another, and what is the same in both goes on untouched.
 
 use super::lifecycle::Administrator;
+use super::notify::Manager;
 use super::plan::Plan;
 use super::surroundings::Surroundings;
+use super::watch::Digest;
 use super::{assemble, lifecycle};
 use crate::config::Config;
 use crate::config::model::InstanceState;
@@ -62,6 +64,16 @@ impl Reloader {
     /// The file is to be watched, as what is in force says.
     pub(super) fn watches(&self) -> bool {
         self.administrator.publisher.current().config.reload.watch
+    }
+
+    /// What is in force came from this content.
+    pub(super) fn came_from(&self, digest: Digest) {
+        self.administrator.publisher.reloads.came_from(digest);
+    }
+
+    /// The service manager, who hears of a reload.
+    pub(super) fn manager(&self) -> &Manager {
+        &self.surroundings.manager
     }
 
     /// The file cannot be read or is wrong: everything stays as it was.

@@ -5,14 +5,22 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::{Origin, start_after};
-use super::{Adoption, Running, StartError, Surroundings};
+use super::start::{Origin, start_with};
+use super::{Adoption, Running, StartError, Surroundings, inherit};
 use crate::config::Config;
 use crate::observe::{logging, panics};
 
 /// Serves until a signal says otherwise.
 /// `adoption`: what another process hands over to this one; it is told when that fails.
 pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCode {
+    // First of all: their numbers are known, and nobody else reads the environment yet.
+    let inherited = match inherit::from_environment() {
+        Ok(inherited) => inherited,
+        Err(why) => {
+            eprintln!("stickyd: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     if let Err(error) = logging::init(&config.log) {
         eprintln!("stickyd: [log]: {error}");
         if let Some(adoption) = adoption {
@@ -30,7 +38,8 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
         }
     };
     let teller = adoption.as_ref().and_then(Adoption::teller);
-    let running = match start_after(config, &Surroundings::from_environment(), Some(origin), adoption) {
+    let surroundings = Surroundings::from_environment();
+    let running = match start_with(config, &surroundings, Some(origin), inherited, adoption) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("stickyd: {error}");
@@ -46,6 +55,7 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
     };
     drop(teller);
     announce(&running);
+    running.tell_ready();
     let signal = signals.wait(&running);
     tracing::info!(signal, "stopping");
     running.stop();

@@ -2,16 +2,16 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::handover::{Adoption, Listens, called};
+use super::handover::{Adoption, Listens};
 use super::scrape;
 use super::start::{StartError, unavailable};
 use crate::config::Config;
-use crate::config::model::Listener;
 use crate::http::Door;
 use crate::listener::bind::{self, Bound, Listening};
+use crate::listener::inherited::{self, Inherited};
 use crate::observe::metrics::ListenerCounters;
 
 /// Listeners as people write them, with their address where there is one.
@@ -26,50 +26,53 @@ pub(super) struct Listeners {
     pub(super) of_workers: Vec<Vec<(Arc<Listening>, Arc<Door>)>>,
     /// For whoever takes over from this process.
     pub(super) all: Vec<Listens>,
+    /// Files of unix sockets.
+    pub(super) leaves: Vec<PathBuf>,
 }
 
-/// Listens as `config` says. Sockets that are taken over are used as they are; none is closed that the file still has, for
-/// connections may wait in it.
+/// Listens as `config` says. Sockets that others have opened, or that are taken over, are used as they are; none is closed that the
+/// file still has, for connections may wait in it.
 ///
 /// # Errors
 /// When an address cannot be had.
-pub(super) fn listen(config: &Config, mut adoption: Option<&mut Adoption>) -> Result<Listeners, StartError> {
+pub(super) fn listen(
+    config: &Config,
+    mut inherited: Vec<Inherited>,
+    adoption: Option<&mut Adoption>,
+) -> Result<Listeners, StartError> {
     let workers = config.workers.get();
+    let is_adopted = adoption.is_some();
+    inherited.extend(adoption.map(Adoption::listeners).unwrap_or_default());
     let mut listeners = Listeners {
         names: Vec::new(),
         doors: Vec::new(),
         of_workers: (0..workers).map(|_| Vec::new()).collect(),
         all: Vec::new(),
+        leaves: Vec::new(),
     };
     for listener in &config.listeners {
-        let Bound { name, address, sockets } =
-            one(listener, workers, config.timeouts.unacked, adoption.as_deref_mut())?;
+        let bound = bind::bind(listener, workers, config.timeouts.unacked, &mut inherited);
+        let Bound { name, address, sockets, leaves } = bound.map_err(unavailable)?;
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
         let door = Arc::new(Door { name: name.clone(), counters });
         let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
-        // One that was taken over can have more, or less, than there are workers now.
-        for number in 0..workers.max(sockets.len()) {
-            let socket = sockets[number % sockets.len()].clone();
-            listeners.of_workers[number % workers].push((socket, door.clone()));
+        for (number, socket) in sockets.iter().enumerate() {
+            listeners.of_workers[number % workers].push((socket.clone(), door.clone()));
         }
         listeners.names.push((name, address));
         listeners.doors.push(door);
-        listeners.all.push(Listens { called: called(&listener.address), sockets });
+        // A file that is not removed at the end is somebody else's.
+        listeners.all.push(Listens { called: listener.address.to_string(), kept: leaves.is_none(), sockets });
+        listeners.leaves.extend(leaves);
+    }
+    if is_adopted {
+        for one in &inherited {
+            tracing::info!(socket = %one, "the configuration no longer has this listener");
+        }
+    } else {
+        inherited::warn_of(&inherited);
     }
     Ok(listeners)
-}
-
-fn one(
-    listener: &Listener,
-    workers: usize,
-    unacked: Duration,
-    adoption: Option<&mut Adoption>,
-) -> Result<Bound, StartError> {
-    let adopted = adoption.map(|adoption| adoption.listener(listener)).transpose().map_err(unavailable)?;
-    match adopted.flatten().filter(|sockets| !sockets.is_empty()) {
-        Some(sockets) => bind::adopted(sockets).map_err(unavailable),
-        None => bind::bind(listener, workers, unacked).map_err(unavailable),
-    }
 }
 
 /// The metrics listener: its own, and a descriptor for whoever takes over.
@@ -90,10 +93,10 @@ pub(super) fn metrics(
 }
 
 /// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
-pub(super) fn remove_unix(listeners: &Named) {
-    for path in listeners.iter().filter_map(|(name, _)| name.strip_prefix("unix:")) {
+pub(super) fn remove_unix(leaves: &[PathBuf]) {
+    for path in leaves {
         if let Err(error) = std::fs::remove_file(path) {
-            tracing::debug!(path, %error, "cannot remove the socket");
+            tracing::debug!(path = %path.display(), %error, "cannot remove the socket");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
+use super::notify::herald::{self, Herald};
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::scrape::{self, Metrics, Scrape};
@@ -22,11 +24,12 @@ use crate::config::Config;
 use crate::config::model::{self, InstanceState};
 use crate::generation::Generation;
 use crate::http::{Door, Shared};
+use crate::listener::inherited::Inherited;
 use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::tunnel::{Order, Reason};
-use crate::worker::{Closing, Command, Orders, Parts, Which, Worker};
+use crate::worker::{Closing, Command, Orders, Parts, Pulse, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -62,18 +65,21 @@ pub struct Running {
     kept: Arc<Kept>,
     followed: Option<Followed>,
     watcher: Option<Watcher>,
+    herald: Option<Herald>,
     pub(super) surroundings: Surroundings,
     pub(super) shared: Shared,
     listeners: sockets::Named,
     doors: Vec<Arc<Door>>,
+    /// Files of unix sockets.
+    leaves: Vec<PathBuf>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
     started: SystemTime,
     estate: Arc<Estate>,
     elders: Arc<Elders>,
     lingering: Arc<Lingering>,
-    /// Tells the service manager which process serves now.
-    pub(super) on_handed: fn(u32),
+    /// Signs of life of the workers, and at the end of the thread that checks.
+    pulses: Vec<Arc<Pulse>>,
 }
 
 /// Where a configuration comes from.
@@ -94,17 +100,18 @@ pub fn start(
     surroundings: &Surroundings,
     origin: Option<Origin>,
 ) -> Result<Running, StartError> {
-    start_after(config, surroundings, origin, None)
+    start_with(config, surroundings, origin, Vec::new(), None)
 }
 
-/// The same, after another process from which this one takes over.
+/// The same, with listening sockets that somebody else has opened, or after another process from which this one takes over.
 ///
 /// # Errors
-/// Nothing is left running then, and the other one serves on.
-pub(super) fn start_after(
+/// Nothing is left running then, and the other process serves on.
+pub(super) fn start_with(
     config: Config,
     surroundings: &Surroundings,
     origin: Option<Origin>,
+    inherited: Vec<Inherited>,
     mut adoption: Option<Adoption>,
 ) -> Result<Running, StartError> {
     let identity = origin.as_ref().map(|origin| origin.identity.as_str());
@@ -131,7 +138,7 @@ pub(super) fn start_after(
         .unwrap_or_else(|| files::connections_that_fit(open_files, workers, checks));
     tracing::info!(open_files, connections = limit, "open-file limit");
 
-    let listeners = sockets::listen(&config, adoption.as_mut())?;
+    let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
     let metrics = config.metrics.map(|address| sockets::metrics(address, adoption.as_mut())).transpose()?;
     let (metrics_socket, metrics_for_later) = metrics.unzip();
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
@@ -154,15 +161,17 @@ pub(super) fn start_after(
         kept,
         followed: None,
         watcher: None,
+        herald: None,
+        pulses: (0..=workers).map(|_| Arc::default()).collect(),
         shared,
         listeners: listeners.names,
+        leaves: listeners.leaves,
         doors: listeners.doors,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
         started: clock::wall(),
         elders,
         lingering: Arc::default(),
-        on_handed: |_| {},
     };
     let permits = Permits::new(limit);
     for (number, listeners) in listeners.of_workers.into_iter().enumerate() {
@@ -172,6 +181,7 @@ pub(super) fn start_after(
                 listeners,
                 shared: running.shared.clone(),
                 permits: permits.clone(),
+                pulse: running.pulses[number].clone(),
             })
             .map_err(unavailable)?,
         );
@@ -179,9 +189,13 @@ pub(super) fn start_after(
     if let Some(adoption) = &mut adoption {
         adoption.be_ready(&running.shared, &running.publisher).map_err(unavailable)?;
     }
+    // Until it is the main process nobody would hear it.
+    running.surroundings.manager.be_silent(adoption.is_some());
     running.begin(origin, metrics_socket, commands, adoption.as_ref())?;
     running.orders().settle(Command::Accept).map_err(unavailable)?;
-    if let Some(Err(error)) = adoption.map(Adoption::serves) {
+    let served = adoption.map(Adoption::serves);
+    running.surroundings.manager.be_silent(false);
+    if let Some(Err(error)) = served {
         tracing::warn!(%error, "the process that handed over has ended");
     }
     Ok(running)
@@ -206,7 +220,9 @@ impl Running {
         drains.into_iter().flatten().for_each(|command| self.orders().send_blocking(command));
         self.begin_drains();
         let resolver = self.surroundings.resolver.clone();
-        self.supervisor = Some(health::supervise(self.administrator(), resolver).map_err(unavailable)?);
+        let pulse = self.pulses[self.pulses.len() - 1].clone();
+        let supervisor = health::supervise(self.administrator(), resolver, pulse);
+        self.supervisor = Some(supervisor.map_err(unavailable)?);
         if let Some(socket) = metrics_socket {
             let metrics = scrape::serve(socket, self.scrape(), self.ready.clone())?;
             *self.metrics_thread() = Some(metrics);
@@ -221,7 +237,17 @@ impl Running {
             tracing::info!(socket = %place.path().display(), "commands");
             self.estate.commands_are_taken(place);
         }
+        let manager = self.surroundings.manager.clone();
+        if manager.listens() {
+            let herald = Herald::begin(manager, self.publisher.clone(), &self.pulses);
+            self.herald = Some(herald.map_err(unavailable)?);
+        }
         Ok(())
+    }
+
+    /// Tells the service manager that everything listens.
+    pub(super) fn tell_ready(&self) {
+        self.surroundings.manager.ready(&herald::status(&self.publisher));
     }
 
     /// Where it shows metrics.
@@ -318,7 +344,7 @@ impl Running {
             started: Started::as_it_was(),
             scrape: self.scrape(),
             metrics: self.metrics.clone(),
-            on_handed: self.on_handed,
+            manager: self.surroundings.manager.clone(),
         }
     }
 
@@ -358,6 +384,7 @@ impl Running {
         if let Some(watcher) = self.watcher.take() {
             watcher.stop();
         }
+        self.surroundings.manager.stopping(ready_delay + deadline);
         self.ready.store(false, Ordering::Relaxed);
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
@@ -376,9 +403,12 @@ impl Running {
         if let Some(admin) = self.admin {
             admin.stop();
         }
+        if let Some(herald) = self.herald.take() {
+            herald.stop();
+        }
         self.shared.access_log.close();
         if !lingers {
-            sockets::remove_unix(&self.listeners);
+            sockets::remove_unix(&self.leaves);
         }
     }
 }

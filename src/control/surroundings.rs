@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt, io};
 
+use super::notify::Manager;
+
 /// What is around this process. A directory that is `None` is not there: nothing is kept or written then.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -17,6 +19,8 @@ pub struct Surroundings {
     pub runtime: Option<PathBuf>,
     /// Access log.
     pub logs: Option<PathBuf>,
+    /// The service manager.
+    pub manager: Manager,
     /// For the names that an upstream expands (`expand = true`). All others are looked up by whoever connects.
     pub resolver: Resolver,
 }
@@ -125,6 +129,7 @@ impl Surroundings {
             state: named("STATE_DIRECTORY").or_else(usual_state),
             runtime: named("RUNTIME_DIRECTORY").or_else(usual_runtime),
             logs: named("LOGS_DIRECTORY"),
+            manager: Manager::from_environment(),
             resolver: Resolver::default(),
         }
     }

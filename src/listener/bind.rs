@@ -5,12 +5,13 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::holder;
+use super::inherited::{self, Inherited};
 use crate::config::model::{ListenAddress, Listener};
 use crate::upstream::connect::{given_up, keep_alive};
 
@@ -25,8 +26,10 @@ pub struct Bound {
     pub name: String,
     /// The address, when it is one of the network.
     pub address: Option<SocketAddr>,
-    /// One for each worker.
+    /// At least one for each worker: those at its number, and each so many further on as there are workers.
     pub sockets: Vec<Listening>,
+    /// The file of a unix socket that nobody else keeps: to be removed at the end.
+    pub leaves: Option<PathBuf>,
 }
 
 /// A listening socket, not yet in the hands of a runtime.
@@ -52,6 +55,10 @@ impl fmt::Display for BindError {
         write!(out, "cannot listen on {}: {}", self.address, self.error)?;
         match (&self.holder, self.error.kind()) {
             (Some(holder), _) => write!(out, "; it is held by {holder}"),
+            (None, io::ErrorKind::NotFound) if self.address.starts_with("fd:") => out.write_str(
+                "; the socket unit that hands it over has to have FileDescriptorName= and to be started \
+                 (systemctl start stickyd.socket)",
+            ),
             (None, io::ErrorKind::PermissionDenied) => out
                 .write_str("; ports below 1024 need CAP_NET_BIND_SERVICE (the shipped unit has it) or root"),
             (None, _) => Ok(()),
@@ -62,13 +69,28 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// Binds `listener` once for each of `workers`. `unacked`: how long sent data may stay unacknowledged; set here, because
-/// accepted sockets inherit it.
+/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then.
 ///
 /// # Errors
 /// Why not, and who holds the address.
-pub fn bind(listener: &Listener, workers: usize, unacked: Duration) -> Result<Bound, BindError> {
+pub fn bind(
+    listener: &Listener,
+    workers: usize,
+    unacked: Duration,
+    inherited: &mut Vec<Inherited>,
+) -> Result<Bound, BindError> {
     let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+    let theirs = inherited::take(inherited, &listener.address);
+    if !theirs.is_empty() {
+        let failed = |error| BindError { address: listener.address.to_string(), error, holder: None };
+        return adopt(&listener.address, theirs, backlog, workers, unacked).map_err(failed);
+    }
     match &listener.address {
+        ListenAddress::Fd(_) => Err(BindError {
+            address: listener.address.to_string(),
+            error: io::Error::new(io::ErrorKind::NotFound, "no socket of that name was handed over"),
+            holder: None,
+        }),
         ListenAddress::Unix(path) => bind_unix(path, backlog, workers),
         ListenAddress::Ip(address) => bind_tcp(*address, backlog, workers, unacked),
         ListenAddress::Any(port) => {
@@ -84,26 +106,6 @@ pub fn bind(listener: &Listener, workers: usize, unacked: Duration) -> Result<Bo
             }
         }
     }
-}
-
-/// Sockets of one listener that another process has bound, and that listen.
-///
-/// # Errors
-/// When they are no such sockets.
-pub fn adopted(sockets: Vec<Listening>) -> io::Result<Bound> {
-    let (name, address) = match sockets.first() {
-        Some(Listening::Tcp(tcp)) => {
-            let address = tcp.local_addr()?;
-            (address.to_string(), Some(address))
-        }
-        Some(Listening::Unix(unix)) => {
-            let address = unix.local_addr()?;
-            let path = address.as_pathname().ok_or(io::ErrorKind::Unsupported)?;
-            (format!("unix:{}", path.display()), None)
-        }
-        None => return Err(io::ErrorKind::NotFound.into()),
-    };
-    Ok(Bound { name, address, sockets })
 }
 
 fn bind_tcp(
@@ -133,10 +135,67 @@ fn bind_tcp(
         socket.listen(backlog).map_err(failed)?;
     }
     let sockets = sockets.into_iter().map(|socket| Listening::Tcp(socket.into())).collect();
-    Ok(Bound { name: bound.to_string(), address: Some(bound), sockets })
+    Ok(Bound { name: bound.to_string(), address: Some(bound), sockets, leaves: None })
 }
 
-/// A bound socket whose options accepted sockets inherit.
+/// Sockets that listen already, handed over for one listener. Each gets somebody who accepts: none that is ours may be left with
+/// clients in its queue.
+fn adopt(
+    address: &ListenAddress,
+    theirs: Vec<Inherited>,
+    backlog: i32,
+    workers: usize,
+    unacked: Duration,
+) -> io::Result<Bound> {
+    let places: Vec<_> = theirs.iter().map(Inherited::place).collect();
+    let one = places.iter().all(|place| *place == places[0]).then(|| places[0].clone()).flatten();
+    let leaves = match address {
+        ListenAddress::Unix(path) if theirs.iter().all(|one| !one.kept) => Some(path.clone()),
+        _ => None,
+    };
+    let mut sockets = Vec::new();
+    for inherited in theirs {
+        if !inherited.listens() {
+            let what = format!("{inherited} was handed over for it, which is no listening stream socket");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let socket = Socket::from(inherited.socket);
+        let is_tcp = socket.domain()? != Domain::UNIX;
+        socket.set_cloexec(true)?;
+        socket.set_nonblocking(true)?;
+        if is_tcp {
+            for_accepted(&socket, unacked)?;
+        }
+        // The file's word on the length of the queue; it listens already.
+        socket.listen(backlog)?;
+        sockets.push(if is_tcp {
+            Listening::Tcp(socket.into())
+        } else {
+            Listening::Unix(std::os::fd::OwnedFd::from(socket).into())
+        });
+    }
+    let count = sockets.len();
+    for number in count..workers {
+        sockets.push(sockets[number % count].try_clone()?);
+    }
+    let name = one.as_ref().map_or_else(|| address.to_string(), ToString::to_string);
+    Ok(Bound { name, address: one.and_then(|place| place.ip()), sockets, leaves })
+}
+
+impl Listening {
+    /// The same socket, with the same queue.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Listening::Tcp(tcp) => Listening::Tcp(tcp.try_clone()?),
+            Listening::Unix(unix) => Listening::Unix(unix.try_clone()?),
+        })
+    }
+}
+
+/// A bound socket.
 fn tcp_socket(address: SocketAddr, share: bool, unacked: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -145,12 +204,17 @@ fn tcp_socket(address: SocketAddr, share: bool, unacked: Duration) -> io::Result
     if address.is_ipv6() {
         socket.set_only_v6(address.ip() != Ipv6Addr::UNSPECIFIED)?;
     }
+    for_accepted(&socket, unacked)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// What accepted sockets inherit.
+fn for_accepted(socket: &Socket, unacked: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(given_up(unacked)))?;
     socket.set_tcp_keepalive(&keep_alive(unacked))?;
-    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)
 }
 
 fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindError> {
@@ -164,7 +228,8 @@ fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindErr
     let first = UnixListener::from(std::os::fd::OwnedFd::from(socket));
     // The kernel has no SO_REUSEPORT for unix sockets: all workers share one queue.
     let sockets = (0..workers).map(|_| first.try_clone().map(Listening::Unix)).collect::<io::Result<_>>();
-    Ok(Bound { sockets: sockets.map_err(failed)?, address: None, name: name.clone() })
+    let leaves = Some(path.to_owned());
+    Ok(Bound { sockets: sockets.map_err(failed)?, address: None, name: name.clone(), leaves })
 }
 
 /// Removes a socket that a process which is gone left behind: one at which nobody answers. Anything else at that path stays.

@@ -4,4 +4,5 @@ pub mod accept;
 pub mod bind;
 pub mod client_address;
 mod holder;
+pub mod inherited;
 pub mod permit;

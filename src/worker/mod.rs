@@ -2,6 +2,7 @@
 //! data path.
 
 mod closing;
+mod pulse;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,6 +21,7 @@ use crate::listener::permit::Permits;
 use crate::local::{clock, timer};
 
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
+pub use pulse::Pulse;
 
 /// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -41,6 +43,8 @@ pub struct Parts {
     pub shared: Shared,
     /// The process's client connections.
     pub permits: Arc<Permits>,
+    /// Its sign of life.
+    pub pulse: Arc<Pulse>,
 }
 
 /// An order to a worker.
@@ -136,7 +140,9 @@ impl Worker {
             };
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
+            let pulse = parts.pulse.clone();
             live(runtime, work(parts, inbox));
+            pulse.end();
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),
@@ -160,10 +166,10 @@ fn live(runtime: LocalRuntime, life: impl Future<Output = ()>) {
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
-    let Parts { number, mut listeners, shared, permits } = parts;
+    let Parts { number, mut listeners, shared, permits, pulse } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
-    tokio::task::spawn_local(sweep(ctx.clone()));
+    tokio::task::spawn_local(sweep(ctx.clone(), pulse));
     let mut doors: Vec<JoinTask> = Vec::new();
     let mut drains = HashMap::new();
     while let Some(command) = inbox.recv().await {
@@ -227,9 +233,11 @@ async fn pause(doors: &mut Vec<JoinTask>) {
     }
 }
 
-/// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended.
-async fn sweep(ctx: Rc<Context>) {
+/// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended. As it comes by
+/// regularly, it is also what shows that the worker goes on.
+async fn sweep(ctx: Rc<Context>, pulse: Arc<Pulse>) {
     loop {
+        pulse.beat();
         timer::sleep(SWEEP).await;
         // One worker does it for all; in small steps, as others wait meanwhile.
         while ctx.worker == 0 && ctx.sids.sweep(clock::coarse().since_boot(), SWEEP_SIDS) == SWEEP_SIDS {

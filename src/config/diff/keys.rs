@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
-    Drain, Health, HostPattern, Instance, IpHash, Limits, ListenAddress, Listener, Log, LogFormat, OnDown,
-    PathPattern, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky,
-    StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
+    Drain, Health, HostPattern, Instance, IpHash, Limits, Listener, Log, LogFormat, OnDown, PathPattern,
+    Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
+    Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -376,15 +376,6 @@ pub(super) fn route_name(route: &Route) -> String {
         PathPattern::Any => format!("{host}/*"),
         PathPattern::Exact(path) => format!("{host}{path}"),
         PathPattern::Prefix(path) => format!("{host}{path}/*"),
-    }
-}
-
-/// A listener's address as the file has it.
-pub(super) fn listen(address: &ListenAddress) -> String {
-    match address {
-        ListenAddress::Ip(address) => address.to_string(),
-        ListenAddress::Any(port) => format!(":{port}"),
-        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 

@@ -12,14 +12,14 @@ use super::names;
 /// Longest path of a unix socket (unix(7): `sun_path` holds 108 bytes with the final zero).
 const UNIX_PATH: usize = 107;
 
-/// `"host:port"`, `":port"`, `"unix:/path"`; `None` for `"fd:NAME"`, which the model does not know yet.
-pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
+/// `"host:port"`, `":port"`, `"unix:/path"`, `"fd:NAME"`.
+pub(super) fn listen(text: &str) -> Result<ListenAddress, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path).map(|path| Some(ListenAddress::Unix(path)));
+        return unix(path).map(ListenAddress::Unix);
     }
     if let Some(name) = text.strip_prefix("fd:") {
         return if names::is_token(name) {
-            Ok(None)
+            Ok(ListenAddress::Fd(name.to_owned()))
         } else {
             Err(Wrong::new("must name a socket behind fd:", "write for example \"fd:http\""))
         };
@@ -38,7 +38,7 @@ pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
     };
     let port = parse_port(port, 0)?;
     match host {
-        "" => Ok(Some(ListenAddress::Any(port))),
+        "" => Ok(ListenAddress::Any(port)),
         "*" => Err(Wrong::new("must be an address", format!("write \":{port}\" for every address"))),
         "localhost" => Err(Wrong::new(
             "must be an address, not a name",
@@ -46,7 +46,7 @@ pub(super) fn listen(text: &str) -> Result<Option<ListenAddress>, Wrong> {
         )),
         _ => {
             let example = format!("write \":{port}\" for every address, or for example \"10.0.0.1:{port}\"");
-            literal(host, port, example).map(|address| Some(ListenAddress::Ip(address)))
+            literal(host, port, example).map(ListenAddress::Ip)
         }
     }
 }
@@ -74,12 +74,12 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Wrong> {
         return Err(Wrong::new("needs an address before the port", format!("write \"127.0.0.1:{port}\"")));
     }
     match listen(text)? {
-        Some(ListenAddress::Ip(address)) => Ok(address),
-        Some(ListenAddress::Any(port)) => Err(Wrong::new(
+        ListenAddress::Ip(address) => Ok(address),
+        ListenAddress::Any(port) => Err(Wrong::new(
             "needs an address before the port",
             format!("write \"127.0.0.1:{port}\", or \"[::]:{port}\" for everybody"),
         )),
-        Some(ListenAddress::Unix(_)) | None => {
+        ListenAddress::Unix(_) | ListenAddress::Fd(_) => {
             Err(Wrong::new("must be an address and a port", "write for example \"127.0.0.1:9117\""))
         }
     }

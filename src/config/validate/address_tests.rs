@@ -2,16 +2,16 @@ use super::*;
 
 #[test]
 fn where_to_listen() {
-    let ip = |text: &str| Some(ListenAddress::Ip(text.parse().unwrap()));
-    let table: &[(&str, Option<ListenAddress>)] = &[
-        (":80", Some(ListenAddress::Any(80))),
-        (":0", Some(ListenAddress::Any(0))),
+    let ip = |text: &str| ListenAddress::Ip(text.parse().unwrap());
+    let table: &[(&str, ListenAddress)] = &[
+        (":80", ListenAddress::Any(80)),
+        (":0", ListenAddress::Any(0)),
         ("1.2.3.4:80", ip("1.2.3.4:80")),
         ("0.0.0.0:80", ip("0.0.0.0:80")),
         ("[::1]:8080", ip("[::1]:8080")),
         ("[::]:0", ip("[::]:0")),
-        ("unix:/run/a.sock", Some(ListenAddress::Unix("/run/a.sock".into()))),
-        ("fd:http", None),
+        ("unix:/run/a.sock", ListenAddress::Unix("/run/a.sock".into())),
+        ("fd:http", ListenAddress::Fd("http".into())),
     ];
     for (text, expected) in table {
         assert_eq!(listen(text).as_ref(), Ok(expected), "{text}");

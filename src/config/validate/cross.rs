@@ -61,8 +61,9 @@ impl Note<'_, '_> {
 fn clash(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
-        (ListenAddress::Any(0) | ListenAddress::Unix(_), _)
-        | (_, ListenAddress::Any(0) | ListenAddress::Unix(_)) => false,
+        (ListenAddress::Fd(a), ListenAddress::Fd(b)) => a == b,
+        (ListenAddress::Any(0) | ListenAddress::Unix(_) | ListenAddress::Fd(_), _)
+        | (_, ListenAddress::Any(0) | ListenAddress::Unix(_) | ListenAddress::Fd(_)) => false,
         (ListenAddress::Any(a), ListenAddress::Any(b)) => a == b,
         (ListenAddress::Any(any), ListenAddress::Ip(ip))
         | (ListenAddress::Ip(ip), ListenAddress::Any(any)) => *any == ip.port() && ip.ip().is_unspecified(),
@@ -86,7 +87,7 @@ fn twin_listeners(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], metrics:
                 let all = ip.ip().is_unspecified() || metrics.ip().is_unspecified();
                 ip.port() == metrics.port() && (all || ip.ip() == metrics.ip())
             }
-            ListenAddress::Unix(_) => false,
+            ListenAddress::Unix(_) | ListenAddress::Fd(_) => false,
         });
         if let (true, Some(metrics)) = (taken, metrics) {
             let title = format!("this listener and `metrics.address` ({metrics}) want the same port");
@@ -111,7 +112,7 @@ fn loops(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], upstreams: &[upst
                     own.port() == instance.port
                         && (own.ip() == ip || (own.ip().is_unspecified() && ip.is_loopback()))
                 }
-                ListenAddress::Unix(_) => false,
+                ListenAddress::Unix(_) | ListenAddress::Fd(_) => false,
             });
             if let Some(own) = own {
                 let label = format!("it is the listener in line {}: change one port", note.line(&own.span()));

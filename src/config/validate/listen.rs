@@ -65,8 +65,7 @@ fn one(value: &Value<'_>) -> Option<Spanned<Listener>> {
 fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
     let value = value.short_for("address");
     let address = text(address::listen)(&value)?;
-    value.check_available(&value.span());
-    Some(Spanned::new(value.span(), Listener { address: address?, backlog: BACKLOG }))
+    Some(Spanned::new(value.span(), Listener { address, backlog: BACKLOG }))
 }
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
@@ -82,7 +81,7 @@ fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     table.get("redirect", "off", choice(&[("off", "off"), ("https", "https")]));
     table.finish();
     let address = address?;
-    Some(Spanned::new(address.span(), Listener { address: address.into_inner()?, backlog }))
+    Some(Spanned::new(address.span(), Listener { address: address.into_inner(), backlog }))
 }
 
 /// One certificate, or several of which SNI chooses.

@@ -29,6 +29,7 @@ use super::follow::{Followed, Understood};
 use super::handover::{Estate, Started};
 use super::lifecycle::{Administrator, Refusal};
 use super::local_http::{self, Answer, Bounds, Peer, page};
+use super::notify::Manager;
 use super::reload::Caution;
 use super::scrape::{Metrics, Scrape};
 use crate::config;
@@ -104,7 +105,7 @@ pub(super) struct Desk {
     /// The thread that shows metrics.
     pub(super) metrics: Arc<Mutex<Option<Metrics>>>,
     /// Tells the service manager.
-    pub(super) on_handed: fn(u32),
+    pub(super) manager: Manager,
 }
 
 impl Desk {

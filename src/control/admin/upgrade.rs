@@ -27,11 +27,13 @@ pub(super) fn upgrade(desk: &Desk, question: &api::Upgrade) -> Result<api::Upgra
         question.binary.as_deref(),
         Duration::from_millis(question.within),
     );
-    let (handed, heir) = handed.map_err(|refused| match refused {
+    let (handed, heir, channel) = handed.map_err(|refused| match refused {
         Refused::Configuration(why) => (StatusCode::UNPROCESSABLE_ENTITY, why),
         Refused::Otherwise(why) => conflict(why),
     })?;
-    (desk.on_handed)(handed.to);
+    desk.manager.main_is(handed.to);
+    // It waits for that.
+    drop(channel);
     desk.linger(heir);
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let generation = view.publisher.current();

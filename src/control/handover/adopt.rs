@@ -5,17 +5,14 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::net::sockopt::socket_domain;
-
 use super::HANDOVER;
 use super::channel::Channel;
 use super::wire::{
-    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, With, called, decode,
+    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, METRICS, With, decode,
     encode, of_metrics,
 };
 use crate::affinity::sid::table::Secret;
@@ -26,7 +23,7 @@ use crate::control::lock::Lock;
 use crate::control::publisher::Publisher;
 use crate::generation::Generation;
 use crate::http::Shared;
-use crate::listener::bind::Listening;
+use crate::listener::inherited::Inherited;
 use crate::local::clock;
 use crate::upstream::expand::{self, Members, Presence};
 use crate::upstream::health::State;
@@ -37,6 +34,9 @@ use crate::worker::Command;
 /// Whoever hands over is quicker, or has ended.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// The service manager is told at once.
+const KNOWN: Duration = Duration::from_secs(2);
+
 /// What this process takes over.
 #[derive(Debug)]
 pub struct Adoption {
@@ -44,8 +44,7 @@ pub struct Adoption {
     later: Option<Channel>,
     lock: Option<OwnedFd>,
     hello: Hello,
-    /// By what the file calls them.
-    sockets: Vec<(String, Vec<OwnedFd>)>,
+    sockets: Vec<Passed>,
     instances: HashMap<(String, String), Instance>,
 }
 
@@ -90,12 +89,12 @@ impl Adoption {
                 With::Lock => lock = Some(descriptor),
             }
         }
-        let mut sockets: Vec<(String, Vec<OwnedFd>)> = Vec::new();
+        let mut sockets: Vec<Passed> = Vec::new();
         loop {
             match next(channel)? {
                 (Offered::Sockets(some), descriptors) => match sockets.last_mut() {
-                    Some((_, last)) if !some.first => last.extend(descriptors),
-                    _ => sockets.push((some.of, descriptors)),
+                    Some(last) if !some.first => last.sockets.extend(descriptors),
+                    _ => sockets.push(Passed { of: some.of, kept: some.kept, sockets: descriptors }),
                 },
                 (Offered::All, _) => return Ok((hello, later, lock, sockets)),
                 (other, _) => return Err(unexpected(&other)),
@@ -129,34 +128,20 @@ impl Adoption {
         self.lock.take().map(Lock::taken_over)
     }
 
-    /// The sockets of a listener, if there are any; `backlog` is what they are to have now.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(in crate::control) fn listener(
-        &mut self,
-        listener: &model::Listener,
-    ) -> io::Result<Option<Vec<Listening>>> {
-        let Some(sockets) = self.take(&called(&listener.address)) else { return Ok(None) };
-        let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-        let listening = |socket: OwnedFd| {
-            rustix::net::listen(&socket, backlog)?;
-            Ok(match socket_domain(&socket)? {
-                rustix::net::AddressFamily::UNIX => Listening::Unix(UnixListener::from(socket)),
-                _ => Listening::Tcp(TcpListener::from(socket)),
-            })
+    /// All listening sockets but that of the metrics.
+    pub(in crate::control) fn listeners(&mut self) -> Vec<Inherited> {
+        let is_metrics = |some: &Passed| some.of.starts_with(METRICS);
+        let listeners = self.sockets.extract_if(.., |some| !is_metrics(some));
+        let each = |Passed { of, kept, sockets }: Passed| {
+            sockets.into_iter().map(move |socket| Inherited { name: of.clone(), socket, kept })
         };
-        sockets.into_iter().map(listening).collect::<io::Result<Vec<_>>>().map(Some)
+        listeners.flat_map(each).collect()
     }
 
     /// The metrics listener at this address, if there is one.
     pub(in crate::control) fn metrics(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        self.take(&of_metrics(address))?.pop().map(TcpListener::from)
-    }
-
-    fn take(&mut self, called: &str) -> Option<Vec<OwnedFd>> {
-        let place = self.sockets.iter().position(|(of, _)| of == called)?;
-        Some(self.sockets.remove(place).1)
+        let place = self.sockets.iter().position(|some| some.of == of_metrics(address))?;
+        self.sockets.remove(place).sockets.pop().map(TcpListener::from)
     }
 
     /// The same generation, with the members that its names have.
@@ -218,12 +203,14 @@ impl Adoption {
         commands
     }
 
-    /// Says that this process serves: from now on the other one lingers.
+    /// Says that this process serves, and waits until the service manager knows.
     ///
     /// # Errors
-    /// When it has ended. That is no reason to do so too.
+    /// When the other one has ended. That is no reason to do so too.
     pub(in crate::control) fn serves(self) -> io::Result<()> {
-        self.channel.send(&encode(&Answered::Serving), &[])
+        self.channel.send(&encode(&Answered::Serving), &[])?;
+        self.channel.within(KNOWN)?;
+        self.channel.receive().map(drop)
     }
 }
 
@@ -244,7 +231,16 @@ fn failed(channel: &Channel, code: u8, why: String) {
 }
 
 /// What comes first.
-type Begun = (Hello, Option<Channel>, Option<OwnedFd>, Vec<(String, Vec<OwnedFd>)>);
+type Begun = (Hello, Option<Channel>, Option<OwnedFd>, Vec<Passed>);
+
+/// The sockets of a listener.
+#[derive(Debug)]
+struct Passed {
+    /// What the file calls it.
+    of: String,
+    kept: bool,
+    sockets: Vec<OwnedFd>,
+}
 
 fn next(channel: &Channel) -> io::Result<(Offered, Vec<OwnedFd>)> {
     let ended = || io::Error::other("the process that hands over has taken back what it gave, or has ended");

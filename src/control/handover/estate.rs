@@ -26,8 +26,10 @@ const AT_ONCE: usize = 256;
 /// A listener, and its sockets.
 #[derive(Clone, Debug)]
 pub(in crate::control) struct Listens {
-    /// As the file has it: [`super::wire::called`].
+    /// As the file has its address.
     pub(in crate::control) called: String,
+    /// The service manager keeps its sockets too.
+    pub(in crate::control) kept: bool,
     pub(in crate::control) sockets: Vec<Arc<Listening>>,
 }
 

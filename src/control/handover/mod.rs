@@ -17,7 +17,6 @@ pub use adopt::Adoption;
 pub(super) use estate::{Estate, Goods, Listens, open};
 pub(super) use lingering::{Elders, Lingering, say_farewell};
 pub(super) use offer::{Refused, Started, check, hand_over};
-pub(super) use wire::called;
 
 /// Set for a process that takes over, to the version of what it is going to be told; the channel is its standard input.
 const HANDOVER: &str = "STICKYD_HANDOVER";

@@ -43,6 +43,11 @@ pub(in crate::control) struct Handed {
     pub(in crate::control) paused: Duration,
 }
 
+/// While it is there the new process does not believe that it is the main one.
+#[derive(Debug)]
+#[expect(dead_code, reason = "its end is what is seen")]
+pub(in crate::control) struct Open(Channel);
+
 /// Why not. This process serves on.
 #[derive(Debug)]
 pub(in crate::control) enum Refused {
@@ -92,7 +97,7 @@ pub(in crate::control) fn hand_over(
     started: &Started,
     binary: Option<&Path>,
     within: Duration,
-) -> Result<(Handed, Child), Refused> {
+) -> Result<(Handed, Child, Open), Refused> {
     let until = clock::now().after(within);
     // No reload and no command meanwhile: what they decide would be lost.
     let _alone = estate.publisher.alone();
@@ -101,7 +106,7 @@ pub(in crate::control) fn hand_over(
     let mut paused = false;
     let handed = give(&mut heir, estate, orders, elders, until, &mut paused);
     let error = match handed {
-        Ok(handed) => return Ok((handed, heir.child)),
+        Ok(handed) => return Ok((handed, heir.child, Open(heir.channel))),
         Err(error) => error,
     };
     estate.shared.heir.is_gone();
@@ -186,12 +191,12 @@ fn greet(heir: &Heir, estate: &Estate, elders: &Elders, later: Channel) -> Resul
     for listener in &goods.listeners {
         let descriptors = descriptors(&listener.sockets);
         for (number, some) in descriptors.chunks(DESCRIPTORS).enumerate() {
-            let sockets = Sockets { of: listener.called.clone(), first: number == 0 };
+            let sockets = Sockets { of: listener.called.clone(), first: number == 0, kept: listener.kept };
             heir.give(&Offered::Sockets(sockets), some)?;
         }
     }
     if let Some((address, socket)) = &goods.metrics {
-        let sockets = Sockets { of: of_metrics(*address), first: true };
+        let sockets = Sockets { of: of_metrics(*address), first: true, kept: false };
         heir.give(&Offered::Sockets(sockets), &[socket.as_fd()])?;
     }
     heir.say(&Offered::All)

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::affinity::ClientKey;
 use crate::affinity::rest::Who;
 use crate::affinity::sid::table::{Known, SidKey};
-use crate::config::model::{InstanceState, ListenAddress};
+use crate::config::model::InstanceState;
 use crate::control::admin::api::Health;
 use crate::upstream::lifecycle::Emptying;
 
@@ -126,24 +126,20 @@ pub(super) struct Member {
 /// The descriptors of one listener; more of the same may come in the next message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sockets {
-    /// [`called`], or of the metrics listener [`METRICS`].
+    /// Its address as the file has it, or [`of_metrics`].
     pub(super) of: String,
     /// It begins: otherwise these belong to the one before.
     pub(super) first: bool,
+    /// The service manager keeps it too.
+    pub(super) kept: bool,
 }
+
+/// How [`of_metrics`] begins, and no address does.
+pub(super) const METRICS: &str = "metrics ";
 
 /// What the metrics listener at an address is called.
 pub(super) fn of_metrics(address: std::net::SocketAddr) -> String {
-    format!("metrics {address}")
-}
-
-/// What a listener is called, as the file has it.
-pub(in crate::control) fn called(address: &ListenAddress) -> String {
-    match address {
-        ListenAddress::Ip(address) => address.to_string(),
-        ListenAddress::Any(port) => format!(":{port}"),
-        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
+    format!("{METRICS}{address}")
 }
 
 /// How an instance is.

@@ -22,6 +22,11 @@ impl Digest {
     pub fn of(content: &[u8]) -> Self {
         Digest(xxh3_128(content))
     }
+
+    /// Four digits of it, by which people tell one file from another.
+    pub fn short(self) -> String {
+        format!("{:04x}", self.0 >> 112)
+    }
 }
 
 /// What the file system says of a file. As long as it is the same, the content nearly always is.
