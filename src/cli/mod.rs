@@ -3,6 +3,7 @@
 //! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
 
 mod explain;
+mod family;
 mod reach;
 mod reload;
 mod run;

@@ -341,7 +341,7 @@ impl Running {
             administrator: self.administrator(),
             followed: self.followed.clone(),
             estate: self.estate.clone(),
-            started: Started::as_it_was(),
+            how: Started::as_it_was(),
             scrape: self.scrape(),
             metrics: self.metrics.clone(),
             manager: self.surroundings.manager.clone(),
@@ -389,6 +389,7 @@ impl Running {
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
         std::thread::sleep(ready_delay);
+        self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
         std::mem::take(&mut self.workers).into_iter().for_each(Worker::join);
         if let Some(supervisor) = self.supervisor.take() {

@@ -196,7 +196,8 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                 for (listening, door) in &listeners {
                     match accept::Socket::of(listening) {
                         Ok(socket) => {
-                            let accepting = accept::accept(socket, ctx.clone(), door.clone(), permits.clone());
+                            let accepting =
+                                accept::accept(socket, ctx.clone(), door.clone(), permits.clone());
                             doors.push(tokio::task::spawn_local(accepting));
                         }
                         Err(error) => drop(done.try_send(error)),
@@ -215,6 +216,8 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
             Command::Retire => ctx.retiring.set(true),
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(JoinTask::abort);
+                // Whoever connects is refused once the tasks are gone too.
+                listeners.clear();
                 closing::stop(&ctx, spread, deadline).await;
                 return;
             }

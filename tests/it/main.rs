@@ -11,6 +11,7 @@
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands
+//! | `upgrade` | another process takes over |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -38,3 +39,4 @@ mod requests;
 mod sessions;
 mod support;
 mod tunnel;
+mod upgrade;

@@ -99,7 +99,7 @@ pub(super) struct Desk {
     /// What it would hand over.
     pub(super) estate: Arc<Estate>,
     /// How it was started.
-    pub(super) started: Started,
+    pub(super) how: Started,
     /// What it counts.
     pub(super) scrape: Scrape,
     /// The thread that shows metrics.
@@ -174,10 +174,9 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
         (
             _,
-            "/v1/status" | "/v1/metrics" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/upgrade" | "/v1/farewell",
-        ) => {
-            Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned()))
-        }
+            "/v1/status" | "/v1/metrics" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/upgrade"
+            | "/v1/farewell",
+        ) => Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned())),
         _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),
     };
     answered.unwrap_or_else(|(status, error)| json(status, &api::Problem { error }))

@@ -44,7 +44,12 @@ impl View {
             now: clock::epoch_seconds(),
             ready: self.ready.load(Ordering::Relaxed),
             lingers: self.lingers(&generation),
-            elders: self.elders.all().into_iter().map(|elder| api::Elder { pid: elder.pid, socket: elder.socket }).collect(),
+            elders: self
+                .elders
+                .all()
+                .into_iter()
+                .map(|elder| api::Elder { pid: elder.pid, socket: elder.socket })
+                .collect(),
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
             metrics: self.metrics.clone(),

@@ -23,7 +23,8 @@ pub(super) fn upgrade(desk: &Desk, question: &api::Upgrade) -> Result<api::Upgra
         &desk.estate,
         &desk.administrator.orders,
         &view.elders,
-        &desk.started,
+        &desk.how,
+        &view.ready,
         question.binary.as_deref(),
         Duration::from_millis(question.within),
     );

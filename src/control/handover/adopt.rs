@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::HANDOVER;
 use super::channel::Channel;
 use super::wire::{
-    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, METRICS, With, decode,
+    Answered, Elder, Hello, Instance, Life, METRICS, Member, Offered, Resting, Sid, VERSION, With, decode,
     encode, of_metrics,
 };
 use crate::affinity::sid::table::Secret;
@@ -57,10 +57,13 @@ impl Adoption {
     pub fn from_environment() -> io::Result<Option<Self>> {
         let Some(version) = std::env::var_os(HANDOVER) else { return Ok(None) };
         if version.to_str() != Some(&VERSION.to_string()) {
-            return Err(io::Error::other(format!("{HANDOVER} says {version:?}, which this version does not know")));
+            return Err(io::Error::other(format!(
+                "{HANDOVER} says {version:?}, which this version does not know"
+            )));
         }
         let channel = Channel::of(io::stdin().as_fd().try_clone_to_owned()?);
-        let channel = channel.map_err(|_| io::Error::other(format!("{HANDOVER} is set, and nobody hands over")))?;
+        let channel =
+            channel.map_err(|_| io::Error::other(format!("{HANDOVER} is set, and nobody hands over")))?;
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         channel.within(PATIENCE)?;
         match Self::begin(&channel) {
@@ -162,7 +165,11 @@ impl Adoption {
     ///
     /// # Errors
     /// When it is not to.
-    pub(in crate::control) fn be_ready(&mut self, shared: &Shared, publisher: &Arc<Publisher>) -> io::Result<()> {
+    pub(in crate::control) fn be_ready(
+        &mut self,
+        shared: &Shared,
+        publisher: &Arc<Publisher>,
+    ) -> io::Result<()> {
         while !self.take_in(shared, publisher, &Offered::All)? {}
         if let Some(later) = self.later.take() {
             let (shared, publisher) = (shared.clone(), publisher.clone());
@@ -291,7 +298,11 @@ fn members(all: &[Member], upstream: &str) -> Members {
 }
 
 /// Instances by their names.
-fn find<'g>(generation: &'g Generation, upstream: &str, instance: &str) -> Option<&'g Arc<upstream::Instance>> {
+fn find<'g>(
+    generation: &'g Generation,
+    upstream: &str,
+    instance: &str,
+) -> Option<&'g Arc<upstream::Instance>> {
     let upstream = generation.upstreams.iter().find(|known| known.config.name == upstream)?;
     upstream.named().iter().find(|known| known.name == instance)
 }

@@ -83,9 +83,13 @@ impl Channel {
         let mut bytes = vec![0; LARGEST + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = retried(|| {
-            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-        })?;
+        let mut receive =
+            || recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received = match retried(&mut receive) {
+            // The other end was closed before it had read everything. That is said once, and what it said last comes behind.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => retried(&mut receive)?,
+            other => other?,
+        };
         let mut descriptors = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(passed) = message {
@@ -146,6 +150,18 @@ mod tests {
         drop(ours);
         assert!(theirs.receive().unwrap().is_none());
         assert!(theirs.send(b"nobody", &[]).is_err());
+    }
+
+    /// The regression: whoever gave up early was not heard.
+    #[test]
+    fn last_words_of_one_that_has_not_read_everything() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        ours.send(b"unread", &[]).unwrap();
+        theirs.send(b"farewell", &[]).unwrap();
+        drop(theirs);
+        assert!(ours.send(b"more", &[]).is_err());
+        assert_eq!(ours.receive().unwrap().unwrap().bytes, b"farewell");
+        assert!(ours.receive().unwrap().is_none());
     }
 
     #[test]

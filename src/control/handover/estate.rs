@@ -68,6 +68,11 @@ impl Estate {
         self.goods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nobody accepts any more.
+    pub(in crate::control) fn close(&self) {
+        self.goods().listeners.clear();
+    }
+
     /// It belongs to another process from now on.
     pub(in crate::control) fn give_up(&self) {
         drop(std::mem::take(&mut *self.goods()));
@@ -207,4 +212,3 @@ pub(in crate::control) fn open(doors: &[Arc<crate::http::Door>]) -> u64 {
 pub(super) fn left(until: crate::local::clock::Moment) -> Duration {
     until.since(crate::local::clock::now())
 }
-

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command as Program};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,7 +87,8 @@ impl Started {
     }
 }
 
-/// Hands over to `binary`, or the one that this process was started from. `within`: the new process has so long to be ready.
+/// Hands over to `binary`, or the one that this process was started from. `within`: the new process has so long to be ready. `ready`:
+/// this process is not about to stop.
 ///
 /// # Errors
 /// Why not; nothing has changed.
@@ -95,6 +97,7 @@ pub(in crate::control) fn hand_over(
     orders: &Orders,
     elders: &Elders,
     started: &Started,
+    ready: &AtomicBool,
     binary: Option<&Path>,
     within: Duration,
 ) -> Result<(Handed, Child, Open), Refused> {
@@ -104,7 +107,7 @@ pub(in crate::control) fn hand_over(
     let binary = binary.unwrap_or(&started.binary);
     let mut heir = Heir::start(binary, &started.arguments)?;
     let mut paused = false;
-    let handed = give(&mut heir, estate, orders, elders, until, &mut paused);
+    let handed = give(&mut heir, estate, orders, elders, ready, until, &mut paused);
     let error = match handed {
         Ok(handed) => return Ok((handed, heir.child, Open(heir.channel))),
         Err(error) => error,
@@ -128,6 +131,7 @@ fn give(
     estate: &Estate,
     orders: &Orders,
     elders: &Elders,
+    ready: &AtomicBool,
     until: Moment,
     paused: &mut bool,
 ) -> Result<Handed, Wrong> {
@@ -162,6 +166,9 @@ fn give(
     in_pieces(estate.instances(), Offered::Instances, |piece| heir.say(piece))?;
     if let Some(admin) = estate.admin() {
         admin.step_aside()?;
+    }
+    if !ready.load(Ordering::Relaxed) {
+        return Err(Wrong::Other("this process is stopping".to_owned()));
     }
     heir.say(&Offered::Go)?;
     heir.hear(&Answered::Serving)?;
@@ -223,7 +230,10 @@ fn passes_on(later: &Channel, known: &Known<Place<'_>>) -> bool {
 #[derive(Debug)]
 enum Wrong {
     /// It said so.
-    Failed { code: u8, why: String },
+    Failed {
+        code: u8,
+        why: String,
+    },
     /// It ended.
     Ended,
     Late,
@@ -259,9 +269,9 @@ impl Heir {
             program.env_remove(variable);
         }
         program.stdin(theirs.into_descriptor()).stderr(std::process::Stdio::piped());
-        let child = program.spawn().map_err(|error| {
-            Refused::Otherwise(format!("cannot start {}: {error}", binary.display()))
-        });
+        let child = program
+            .spawn()
+            .map_err(|error| Refused::Otherwise(format!("cannot start {}: {error}", binary.display())));
         let mut child = child?;
         tracing::info!(binary = %binary.display(), pid = child.id(), "the new process is started");
         let lines: Arc<Mutex<VecDeque<String>>> = Arc::default();

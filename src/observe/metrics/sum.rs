@@ -22,11 +22,16 @@ const SUMMED: [&str; 9] = [
 /// [`super::render()`] made; what they have and `own` does not know is left out.
 pub fn with(own: &str, present: &[&str], departed: &[&str]) -> String {
     let mut sums: HashMap<&str, Sums<'_>> = HashMap::new();
-    for (text, departed) in present.iter().map(|text| (text, false)).chain(departed.iter().map(|text| (text, true))) {
+    for (text, departed) in
+        present.iter().map(|text| (text, false)).chain(departed.iter().map(|text| (text, true)))
+    {
         let mut family = None;
         for line in text.lines() {
             if let Some(of) = line.strip_prefix("# TYPE ") {
-                family = of.split_once(' ').filter(|(name, kind)| counts(name, kind, departed)).map(|(name, _)| name);
+                family = of
+                    .split_once(' ')
+                    .filter(|(name, kind)| counts(name, kind, departed))
+                    .map(|(name, _)| name);
             } else if let (Some(family), false) = (family, line.starts_with('#')) {
                 sums.entry(family).or_default().add(line);
             }
@@ -40,7 +45,9 @@ pub fn with(own: &str, present: &[&str], departed: &[&str]) -> String {
             family = None;
         } else if let Some(of) = line.strip_prefix("# TYPE ") {
             family = of.split_once(' ').map(|(name, _)| name);
-        } else if let Some(more) = family.and_then(|family| sums.get_mut(family)).and_then(|sums| sums.take(line)) {
+        } else if let Some(more) =
+            family.and_then(|family| sums.get_mut(family)).and_then(|sums| sums.take(line))
+        {
             out.push_str(&more);
             continue;
         }
@@ -127,23 +134,36 @@ mod tests {
     fn counters_add_up_and_so_do_some_gauges() {
         let check = |text: &str, tunnels: &str, of_a: &str| {
             let lines: Vec<&str> = text.lines().collect();
-            for line in ["a_total{i=\"two\"} 0.5", "up{i=\"one\"} 1", tunnels, of_a, "a_total{i=\"gone\"} 2"] {
+            for line in ["a_total{i=\"two\"} 0.5", "up{i=\"one\"} 1", tunnels, of_a, "a_total{i=\"gone\"} 2"]
+            {
                 assert_eq!(lines.iter().filter(|known| **known == line).count(), 1, "{line} in {text}");
             }
             assert!(!text.contains("old_total"), "{text}");
-            assert!(text.ends_with("s_bucket{le=\"1\"} 5\ns_bucket{le=\"+Inf\"} 6\ns_sum 4.25\ns_count 6\n"), "{text}");
+            assert!(
+                text.ends_with("s_bucket{le=\"1\"} 5\ns_bucket{le=\"+Inf\"} 6\ns_sum 4.25\ns_count 6\n"),
+                "{text}"
+            );
             // A series of another stands with its family.
             assert!(text.contains("0.5\na_total{i=\"gone\"} 2\n# HELP up"), "{text}");
         };
         check(&with(OWN, &[OTHER], &[]), "stickyd_tunnels_open{i=\"one\"} 7", "a_total{i=\"one\"} 12");
         check(&with(OWN, &[], &[OTHER]), "stickyd_tunnels_open{i=\"one\"} 3", "a_total{i=\"one\"} 12");
         let twice = with(OTHER, &[], &[OTHER]);
-        assert!(twice.contains("stickyd_tunnels_open{i=\"one\"} 4\n") && twice.contains("a_total{i=\"gone\"} 4\n"));
+        assert!(
+            twice.contains("stickyd_tunnels_open{i=\"one\"} 4\n")
+                && twice.contains("a_total{i=\"gone\"} 4\n")
+        );
     }
 
     #[test]
     fn what_is_no_text_of_ours_changes_nothing() {
-        for other in ["", "\n\n", "# TYPE a_total counter\na_total{i=\"one\"} many\na_total\n", "# TYPE\n# HELP", "a_total 5"] {
+        for other in [
+            "",
+            "\n\n",
+            "# TYPE a_total counter\na_total{i=\"one\"} many\na_total\n",
+            "# TYPE\n# HELP",
+            "a_total 5",
+        ] {
             assert_eq!(with(OWN, &[other], &[other]), OWN, "{other:?}");
         }
     }
