@@ -271,7 +271,10 @@ fn errors(site: &Site, tally: &Tally) {
 }
 
 /// Looks until it is so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> io::Result<bool>) -> io::Result<()> {
+pub(crate) async fn eventually(
+    what: &str,
+    mut is_so: impl AsyncFnMut() -> io::Result<bool>,
+) -> io::Result<()> {
     let begin = Instant::now();
     while !is_so().await? {
         if begin.elapsed() > Duration::from_mins(1) {
