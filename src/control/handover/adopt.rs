@@ -58,7 +58,8 @@ impl Adoption {
         let Some(version) = std::env::var_os(HANDOVER) else { return Ok(None) };
         if version.to_str() != Some(&VERSION.to_string()) {
             return Err(io::Error::other(format!(
-                "{HANDOVER} says {version:?}, which this version does not know"
+                "{HANDOVER} says {}, which this version does not know",
+                version.display()
             )));
         }
         let channel = Channel::of(io::stdin().as_fd().try_clone_to_owned()?);

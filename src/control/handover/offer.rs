@@ -327,8 +327,8 @@ impl Heir {
         // What it wrote last may be on its way.
         std::thread::sleep(Duration::from_millis(20));
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let said: String = lines.iter().map(|line| format!("\n  {line}")).collect();
-        let said = if said.is_empty() { said } else { format!("; it said:{said}") };
+        let said = lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n  ");
+        let said = if said.is_empty() { said } else { format!("; it said:\n  {said}") };
         let who = binary.display();
         let why = match wrong {
             Wrong::Failed { code: 78, why } => return Refused::Configuration(why),
