@@ -22,6 +22,11 @@ need_instances() {
   need npm npm
 }
 
+# What judges the units.
+need_systemd() {
+  need systemd-analyze systemd
+}
+
 # The clients of the end-to-end tests: a browser, Python with venv, and what rust_socketio is built with.
 need_clients() {
   need chromium chromium

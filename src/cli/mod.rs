@@ -4,6 +4,7 @@
 
 mod explain;
 mod family;
+mod generate;
 mod reach;
 mod reload;
 mod run;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::model::InstanceState;
 use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
+use generate::GenerateArgs;
 use reload::{DiffArgs, ReloadArgs};
 use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
@@ -93,6 +95,7 @@ enum Command {
     /// New clients at these instances again
     #[command(after_help = state::RESUME)]
     Resume(ResumeArgs),
+    Generate(GenerateArgs),
 }
 
 const LISTEN: &str =
@@ -200,6 +203,7 @@ impl Cli {
             Command::Drain(args) => state::empty(InstanceState::Drain, &args),
             Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
             Command::Resume(args) => state::resume(&args),
+            Command::Generate(args) => generate::run(&args),
         }
     }
 }
@@ -243,6 +247,7 @@ mod tests {
             "stickyd status --json --socket /run/x.sock",
             "stickyd reload --dry-run --yes -c x.toml",
             "stickyd diff",
+            "stickyd generate unit",
             "stickyd diff x.toml --json",
             "stickyd upgrade",
             "stickyd upgrade --binary ./stickyd --timeout 10s --json",
@@ -266,6 +271,8 @@ mod tests {
             "stickyd explain --ip 192.0.2.1 --header anna",
             "stickyd explain --ip 192.0.2.1 --header :anna",
             "stickyd drain",
+            "stickyd generate",
+            "stickyd generate nginx",
             "stickyd drain a/b --timeout 90s",
             "stickyd cordon a/b --wait",
             "stickyd resume a/b --force",

@@ -107,7 +107,6 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
         "limits.origins",
         "limits.tunnels_per_ip",
         "limits.upgrades_per_ip",
-        "listen.address",
         "listen.proxy_protocol",
         "listen.redirect",
         "listen.tls",

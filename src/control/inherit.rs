@@ -1,4 +1,4 @@
-//! Sockets of the service manager (sd_listen_fds(3)): taken over once, before anything else happens, and the variables that tell of
+//! Sockets of the service manager (`sd_listen_fds(3)`): taken over once, before anything else happens, and the variables that tell of
 //! them are gone then, so that no child takes them for its own.
 
 use std::env;

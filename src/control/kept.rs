@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::model::InstanceState;
 use crate::generation::Generation;
+use crate::observe::owner;
 use crate::upstream::{Instance, Upstream};
 
 /// Bytes of the file that are read; 100 000 instances fit.
@@ -69,8 +70,8 @@ impl Kept {
         let kept = match read(path) {
             Ok(kept) => kept,
             Err(error) => {
-                let path = path.display();
-                tracing::warn!(%path, %error, "what was wanted of instances is not known: all are as the file says");
+                let error = owner::explained(&error, path);
+                tracing::warn!(error, "what was wanted of instances is not known: all are as the file says");
                 return;
             }
         };
@@ -116,8 +117,8 @@ impl Kept {
         match write(path, &wanted) {
             Ok(()) => *written = wanted,
             Err(error) => {
-                let path = path.display();
-                tracing::warn!(%path, %error, "what is wanted of instances is forgotten at a restart");
+                let error = owner::explained(&error, path);
+                tracing::warn!(error, "what is wanted of instances is forgotten at a restart");
             }
         }
     }
@@ -174,6 +175,7 @@ fn write(path: &Path, wanted: &[Wanted]) -> io::Result<()> {
         .mode(0o644)
         .custom_flags(nofollow)
         .open(&temporary)?;
+    owner::follows_its_directory(&file, &temporary);
     file.write_all(&serde_json::to_vec_pretty(wanted)?)?;
     file.sync_all()?;
     fs::rename(&temporary, path)

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)): datagrams of lines, to the socket that `NOTIFY_SOCKET` names.
+//! What the service manager is told (`sd_notify(3)`): datagrams of lines, to the socket that `NOTIFY_SOCKET` names.
 //!
 //! Knows the protocol; [`herald`] knows what is so and when. Must not: read the environment later than at the start.
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::affinity::cookie::Keys;
 use crate::config::model::SecretSource;
+use crate::observe::owner;
 
 /// Name of the file in the state directory.
 const FILE: &str = "cookie.secret";
@@ -20,7 +21,10 @@ pub(super) fn load(source: &SecretSource, state: Option<&Path>) -> Result<Keys, 
         SecretSource::File(path) => read(path),
         SecretSource::Auto => match state {
             Some(state) => made_once(&state.join(FILE)).or_else(|error| {
-                tracing::warn!(%error, "the cookie's secret cannot be kept: after a restart clients are bound anew");
+                tracing::warn!(
+                    error,
+                    "the cookie's secret cannot be kept: after a restart clients are bound anew"
+                );
                 Ok(fresh())
             }),
             None => Ok(fresh()),
@@ -45,8 +49,8 @@ pub(super) fn existing(source: &SecretSource, state: Option<&Path>) -> Result<Op
 /// # Errors
 /// What is wrong with the file, never what is in it.
 pub(crate) fn read(path: &Path) -> Result<Keys, String> {
-    let content =
-        fs::read_to_string(path).map_err(|error| format!("secret_file {}: {error}", path.display()))?;
+    let content = fs::read_to_string(path)
+        .map_err(|error| format!("secret_file {}", owner::explained(&error, path)))?;
     Keys::parse(&content).map_err(|error| format!("secret_file {}: {error}", path.display()))
 }
 
@@ -57,9 +61,7 @@ fn made_once(path: &Path) -> Result<Keys, String> {
     }
     match write_new(path, &Keys::generate()) {
         // Another process was quicker: its secret is as good.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(format!("{}: {error}", path.display()))
-        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(owner::explained(&error, path)),
         _ => read(path),
     }
 }
@@ -69,7 +71,10 @@ fn write_new(path: &Path, content: &str) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(directory)?;
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    // What a crash left there.
+    let _ = fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    owner::follows_its_directory(&file, &temporary);
     let written = file.write_all(content.as_bytes()).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| fs::hard_link(&temporary, path));
     fs::remove_file(&temporary)?;

@@ -71,6 +71,8 @@ const PURE: &[&str] = &[
     "affinity/",
     "codec/",
     "config/diff",
+    "control/notify/watchdog.rs",
+    "control/notify/words.rs",
     "control/rebalance/allot.rs",
     "control/watch/still.rs",
     "worker/closing/pace.rs",

@@ -12,6 +12,9 @@
 //! | `life` | the process: limits, locks, signals |
 //! | `commands` | a running process, asked and told by its commands
 //! | `upgrade` | another process takes over |
+//! | `manager` | what the service manager hears, and what it hands over |
+//! | `owner` | as a user of its own, also after root has run it |
+//! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -34,9 +37,12 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod manager;
 mod names;
+mod owner;
 mod requests;
 mod sessions;
 mod support;
+mod systemd;
 mod tunnel;
 mod upgrade;

@@ -98,7 +98,7 @@ async fn reloads(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::R
     .await?;
     let mut clients = JoinSet::new();
     for number in 0..options.tunnels {
-        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), true));
+        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), 1));
     }
     clients.spawn_local(tally.clone().watch_lateness());
     for number in 0..12 {

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Tunnels that stay, all of the first process
     #[arg(long, default_value_t = 4_000)]
     tunnels: u64,
+    /// Those speak so many times less often than ten times in eight seconds
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    slower: u64,
     /// Tunnels that come and go
     #[arg(long, default_value_t = 400)]
     others: u64,
@@ -56,9 +59,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> ExitCode {
     println!(
-        "soak upgrades --upgrades {} --tunnels {} --others {} --sessions {} --flood {} --seed {} --pace {}",
+        "soak upgrades --upgrades {} --tunnels {} --slower {} --others {} --sessions {} --flood {} --seed {} --pace {}",
         options.upgrades,
         options.tunnels,
+        options.slower,
         options.others,
         options.sessions,
         options.flood,
@@ -97,11 +101,11 @@ async fn upgrades(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::
     let mut clients = JoinSet::new();
     clients.spawn_local(tally.clone().watch_lateness());
     for number in 0..options.tunnels {
-        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), true));
+        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), options.slower));
     }
     eventually("all tunnels are open", async || Ok(tally.open.get() == options.tunnels)).await?;
     for number in 0..options.others {
-        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "other", number), false));
+        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "other", number), 0));
     }
     for number in 0..options.sessions {
         clients.spawn_local(polling::keep(Client::new(tally, site.address, "session", number)));

@@ -11,6 +11,7 @@ use super::Manager;
 use super::watchdog::Watchdog;
 use super::words::Standing;
 use crate::control::publisher::Publisher;
+use crate::control::watch::Digest;
 use crate::local::clock;
 use crate::worker::Pulse;
 
@@ -91,7 +92,7 @@ fn standing(publisher: &Publisher) -> Standing {
         up: instances().filter(|instance| instance.vitals.passes()).count(),
         instances: instances().count(),
         tunnels: tunnels.map(|instance| u64::from(instance.load.tunnels())).sum(),
-        config: last.digest.map(|digest| digest.short()),
+        config: last.digest.map(Digest::short),
         loaded: last.loaded,
         refusal: last.refusal.map(|why| (last.at, why)),
     }

@@ -19,7 +19,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// `within`: a sign has to come within this, each time; it is given at half of it, as sd_watchdog_enabled(3) has it.
+    /// `within`: a sign has to come within this, each time; it is given at half of it, as `sd_watchdog_enabled(3)` has it.
     pub(super) fn new(pulses: &[Arc<Pulse>], within: Duration, now: Duration) -> Self {
         let pulses = pulses.iter().map(|pulse| (pulse.clone(), pulse.beats())).collect();
         Watchdog { pulses, each: within / 2, last: now }
@@ -47,7 +47,9 @@ mod tests {
         let at = Duration::from_secs;
         let mut watchdog = Watchdog::new(&pulses, at(10), at(100));
         let mut check = |beating: &[usize], now: u64, expected: bool| {
-            beating.iter().for_each(|index| pulses[*index].beat());
+            for index in beating {
+                pulses[*index].beat();
+            }
             assert_eq!(watchdog.is_due(at(now)), expected, "at {now}");
         };
         check(&[0, 1, 2], 104, false);

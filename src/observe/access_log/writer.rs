@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::queue::Queue;
+use crate::observe::owner;
 
 /// Lines are gathered for this long before they are written: one write for many lines, and at most 50 wake-ups a second.
 pub(super) const BATCH: Duration = Duration::from_millis(20);
@@ -38,8 +39,18 @@ impl Target {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o640);
+    let file = match options.clone().create_new(true).open(path) {
+        Ok(made) => {
+            owner::follows_its_directory(&made, path);
+            return Ok(made);
+        }
+        // Also where a link leads to what is not there yet.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.create(true).open(path),
+        Err(error) => Err(error),
+    };
+    file.map_err(|error| io::Error::new(error.kind(), owner::explained(&error, path)))
 }
 
 /// Writes until the queue is closed.

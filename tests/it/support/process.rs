@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -28,15 +31,26 @@ pub(crate) struct Process {
 
 /// Directories of a machine that several processes live on.
 #[derive(Clone, Debug)]
-pub(crate) struct Home(std::sync::Arc<TempDir>);
+pub(crate) struct Home(std::sync::Arc<TempDir>, PathBuf);
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Home(std::sync::Arc::new(tempfile::tempdir().unwrap()))
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        Home(std::sync::Arc::new(directory), path)
+    }
+
+    /// Not directly in the folder that all share, where only what is the process's own is trusted.
+    pub(crate) fn below() -> Self {
+        let Home(directory, path) = Home::new();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = path.join("home");
+        fs::create_dir(&path).unwrap();
+        Home(directory, path)
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
+        self.1.join(name).display().to_string()
     }
 
     /// A file in it, and its path.
@@ -51,7 +65,7 @@ impl Home {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{before} exec \"$0\" \"$@\"")).arg(BINARY).args(arguments);
         command.env_clear();
-        command.env("RUNTIME_DIRECTORY", self.0.path()).env("STATE_DIRECTORY", self.0.path());
+        command.env("RUNTIME_DIRECTORY", &self.1).env("STATE_DIRECTORY", &self.1);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -61,7 +75,23 @@ impl Home {
     }
 
     pub(crate) fn start_after(&self, before: &str, arguments: &[&str]) -> Process {
-        let mut child = self.command(before, arguments).spawn().unwrap();
+        self.spawn(self.command(before, arguments))
+    }
+
+    /// As a service manager does that hands over two descriptors (`sd_listen_fds(3)`) under these names.
+    pub(crate) fn start_with(&self, names: &str, two: [OwnedFd; 2], arguments: &[&str]) -> Process {
+        let [first, second] = two;
+        // A command has room for two besides standard error.
+        let before = format!(
+            "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names};"
+        );
+        let mut command = self.command(&before, arguments);
+        command.stdin(first).stdout(second);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Process {
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let log = BufReader::new(child.stderr.take().unwrap());
         // Ends with the process, which closes its end.
