@@ -109,6 +109,9 @@ fn screen(status: &api::Status, lingering: &[api::Status]) -> String {
     if let Some(metrics) = &status.metrics {
         let _ = writeln!(text, "metrics  http://{metrics}/metrics");
     }
+    if let Some(page) = &status.page {
+        let _ = writeln!(text, "page     http://{page}/");
+    }
     let _ =
         writeln!(text, "clients  {} of {} connections", status.connections.open, status.connections.limit);
     for one in lingering {

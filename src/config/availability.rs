@@ -54,7 +54,6 @@ pub(super) const LATER: &[Later] = &[
     row("limits.mode", Only("enforce"), "limits are enforced"),
     row("limits.message", Only("off"), "messages of any size pass"),
     row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
-    row("admin.address", Only("off"), "there is no status page: `stickyd status` shows the same"),
 ];
 
 /// What in `value`, rightly written under the key `schema`, is not available yet. `name` and `key`: the key as the

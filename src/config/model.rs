@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use admin::{Admin, AdminSocket, GROUP};
+pub use admin::{Admin, AdminPage, AdminSocket, GROUP};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};

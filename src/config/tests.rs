@@ -22,13 +22,12 @@ fn bad(top: &str, rest: &str) -> String {
 
 #[test]
 fn the_defaults_are_those_of_the_schema() {
-    let config = parse(
-        "listen = \":80\"\n[upstream.socketio]\ninstances = [\"instance-1:3000\", \"[::1]:3001\"]\n",
-        "file.toml",
-    )
-    .unwrap();
+    let text = "listen = \":80\"\n[upstream.socketio]\ninstances = [\"instance-1:3000\", \"[::1]:3001\"]\n";
+    let config = parse(text, "file.toml").unwrap();
     assert!(config.warnings.is_empty());
     let s = Duration::from_secs;
+    let (socket, page) = (AdminSocket::Auto, AdminPage::Usual);
+    let admin = Admin { socket, mode: 0o660, group: "stickyd".into(), page };
     let timeouts = Timeouts {
         first_byte: s(10),
         request_head: s(10),
@@ -108,7 +107,7 @@ fn the_defaults_are_those_of_the_schema() {
             headers: 128,
             body: Some(10 << 20),
         },
-        admin: Admin { socket: AdminSocket::Auto, mode: 0o660, group: "stickyd".into() },
+        admin,
         metrics: Some("127.0.0.1:9117".parse().unwrap()),
         log: Log {
             level: "info".into(),
@@ -153,7 +152,7 @@ fn what_is_written_is_what_runs() {
          [upstream.socketio.timeouts]\nconnect = \"500ms\"\n\
          [timeouts]\nconnect = \"1s\"\nupgrade = \"7s\"\nkeep_alive = \"2m\"\ntunnel_idle = \"2d\"\n\
          [limits]\nsids = 5000\nmax_connections = 500\nheader = \"64k\"\nheaders = 64\nbody = \"off\"\n\
-         [admin]\nsocket = \"/run/s/a.sock\"\nmode = \"0600\"\ngroup = \"ops\"\n[metrics]\naddress = \"[::1]:9000\"\n\
+         [admin]\nsocket = \"/run/s/a.sock\"\nmode = \"0600\"\ngroup = \"ops\"\naddress = \"[::1]:7000\"\n[metrics]\naddress = \"[::1]:9000\"\n\
          [log]\nlevel = \"info,stickyd::tunnel=debug\"\nformat = \"json\"\naccess = \"/var/log/a.log\"\n\
          access_format = \"combined\"\n\
          [reload]\nwatch = false\nmax_removed = \"0%\"\n\
@@ -204,7 +203,12 @@ fn what_is_written_is_what_runs() {
     let limits = Limits { sids: 5000, max_connections: Some(500), header: 64 << 10, headers: 64, body: None };
     assert_eq!(config.limits, limits);
     assert_eq!(config.routes[0].body, None);
-    let admin = Admin { socket: AdminSocket::Path("/run/s/a.sock".into()), mode: 0o600, group: "ops".into() };
+    let admin = Admin {
+        socket: AdminSocket::Path("/run/s/a.sock".into()),
+        mode: 0o600,
+        group: "ops".into(),
+        page: AdminPage::At("[::1]:7000".parse().unwrap()),
+    };
     assert_eq!(config.admin, admin);
     assert_eq!(config.metrics, Some("[::1]:9000".parse().unwrap()));
     let log = Log {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -37,12 +37,28 @@ pub(super) struct Kept {
 struct Wanted {
     upstream: String,
     instance: String,
+    /// `HOST:PORT`; empty: written before this was.
+    #[serde(default)]
+    address: String,
     state: InstanceState,
     /// What the configuration wanted of it then.
     configured: InstanceState,
 }
 
 impl Wanted {
+    /// The instance that it is of: by its name, or if nobody has that any more by its address, as a reload has it. `all`: those that
+    /// are wanted beside it.
+    fn find<'u>(&self, upstream: &'u Upstream, all: &[Wanted]) -> Option<&'u Arc<Instance>> {
+        let is_another = |known: &Instance| {
+            all.iter().any(|one| one.upstream == self.upstream && one.instance == known.name)
+        };
+        let by_name = upstream.named().iter().find(|known| known.name == self.instance);
+        by_name.or_else(|| {
+            let mut others = upstream.named().iter().filter(|known| known.config.address() == self.address);
+            others.find(|known| !is_another(known))
+        })
+    }
+
     /// It is of one of the instances of a name of which there has been no answer yet.
     fn waits_in(&self, generation: &Generation) -> bool {
         let file = generation.config.upstreams.iter().find(|file| file.name == self.upstream);
@@ -83,14 +99,15 @@ impl Kept {
     /// Wants again what was wanted before, where the configuration's word is the same, of those that `are_new`: instances by their
     /// upstream.
     pub(super) fn recall(&self, generation: &Generation, are_new: impl Fn(&Upstream, &Instance) -> bool) {
-        for wanted in &*self.written() {
+        let written = self.written();
+        for wanted in &*written {
             let Some(upstream) =
                 generation.upstreams.iter().find(|known| known.config.name == wanted.upstream)
             else {
                 continue;
             };
-            let instance = upstream.named().iter().find(|known| known.name == wanted.instance);
-            let instance = instance.filter(|known| known.config.state == wanted.configured);
+            let instance =
+                wanted.find(upstream, &written).filter(|known| known.config.state == wanted.configured);
             if let Some(instance) = instance.filter(|instance| are_new(upstream, instance)) {
                 let Wanted { upstream, instance: name, state, .. } = wanted;
                 tracing::info!(upstream, instance = name, ?state, "wanted so before the restart");
@@ -139,6 +156,7 @@ fn wanted(generation: &Generation) -> Vec<Wanted> {
                 found.push(Wanted {
                     upstream: upstream.config.name.clone(),
                     instance: instance.name.clone(),
+                    address: instance.config.address(),
                     state,
                     configured,
                 });
@@ -183,8 +201,6 @@ fn write(path: &Path, wanted: &[Wanted]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::config;
     use crate::upstream::expand::{Member, Members, Presence};
@@ -228,6 +244,36 @@ mod tests {
         let generation = generation("");
         other.restore(&generation);
         assert_eq!(states(&generation), [Ready, Ready]);
+    }
+
+    #[test]
+    fn one_that_was_renamed_while_nothing_ran_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = |instances: &str| {
+            let text = format!("listen = \":80\"\n[upstream.app]\ninstances = [{instances}]\n");
+            let config = config::parse(&text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+            let upstreams = vec![Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1))];
+            let generation = Generation { config, upstreams, leaving: vec![] };
+            let kept = Kept::of(Some(directory.path()), Some("x.toml"));
+            kept.restore(&generation);
+            (kept, generation)
+        };
+        let wants = |[a, b]: [InstanceState; 2]| {
+            let (kept, first) = start("\"a:1\", \"b:1\"");
+            first.upstreams[0].instances[0].lifecycle.wants(a);
+            first.upstreams[0].instances[1].lifecycle.wants(b);
+            kept.keep(&first);
+        };
+        wants([Maintain, Cordon]);
+        assert_eq!(
+            states(&start("{ address = \"b:1\", name = \"a:1\" }").1),
+            [Maintain],
+            "names count first"
+        );
+        wants([Maintain, Ready]);
+        assert_eq!(states(&start("{ address = \"a:1\", name = \"blue\" }, \"b:1\"").1), [Maintain, Ready]);
+        assert_eq!(states(&start("{ address = \"c:1\", name = \"blue\" }, \"a:1\"").1), [Maintain, Ready]);
+        assert_eq!(states(&start("\"a:1\", \"b:1\"").1), [Ready, Ready]);
     }
 
     /// Who keeps, and the generation after a start; `members`: those of the name `app`, one of two that are expanded.

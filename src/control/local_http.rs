@@ -4,8 +4,10 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,6 +19,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -126,6 +130,55 @@ pub(super) async fn serve<A, F, W>(
         }
     }
     connections.shutdown().await;
+}
+
+/// A thread that serves an address.
+#[derive(Debug)]
+pub(super) struct Serving {
+    /// Where.
+    pub(super) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Serves on a thread of its own: nobody who looks waits for traffic, nor traffic for who looks. `called`: the thread, and in
+    /// the log.
+    ///
+    /// # Errors
+    /// When the system has no thread or no descriptor left.
+    pub(super) fn start<F, W>(
+        bounds: Bounds,
+        called: &'static str,
+        socket: std::net::TcpListener,
+        answer: F,
+    ) -> io::Result<Self>
+    where
+        F: Fn(Request<Incoming>) -> W + Send + Sync + 'static,
+        W: Future<Output = Answer> + Send + 'static,
+    {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let live = move || {
+            runtime.block_on(async move {
+                match TcpListener::from_std(socket) {
+                    Ok(socket) => serve(bounds, called, socket, answer, async { drop(stopped.await) }).await,
+                    Err(error) => tracing::error!(%error, "the {called} listener cannot serve"),
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name(called.to_owned()).spawn(live)?;
+        Ok(Serving { address, stop, thread })
+    }
+
+    /// Ends it.
+    pub(super) fn stop(self) {
+        // Whoever no longer listens has ended.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
 }
 
 /// Whatever ends it, a time-out or the client, there is nobody to tell.

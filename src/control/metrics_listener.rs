@@ -2,45 +2,30 @@
 //!
 //! No body of a request is read.
 
-use std::future::{Future, ready};
+use std::future::{Ready, ready};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use tokio::net::TcpListener;
 
-use super::local_http::{self, Answer, Bounds, page};
+use super::local_http::{Answer, Bounds, page};
 use crate::observe::metrics;
 
-const BOUNDS: Bounds = Bounds {
+pub(super) const BOUNDS: Bounds = Bounds {
     connections_max: 32,
     head: Duration::from_secs(5),
     life: Duration::from_mins(1),
     rest: Duration::from_secs(10),
 };
 
-/// Serves until `shutdown` is ready, then cuts what is open and returns. `render` gives the text of a scrape, `is_ready` says
-/// whether traffic is served.
-pub async fn serve(
-    listener: TcpListener,
+/// Answers a request. `render` gives the text of a scrape, `is_ready` says whether traffic is served.
+pub(super) fn answers(
     render: impl Fn() -> String + Send + Sync + 'static,
     is_ready: impl Fn() -> bool + Send + Sync + 'static,
-    shutdown: impl Future<Output = ()>,
-) {
-    serve_within(BOUNDS, listener, render, is_ready, shutdown).await;
-}
-
-async fn serve_within(
-    bounds: Bounds,
-    listener: TcpListener,
-    render: impl Fn() -> String + Send + Sync + 'static,
-    is_ready: impl Fn() -> bool + Send + Sync + 'static,
-    shutdown: impl Future<Output = ()>,
-) {
+) -> impl Fn(Request<Incoming>) -> Ready<Answer> + Send + Sync + 'static {
     let pages = Pages { render, ready: is_ready };
-    let answer = move |request| ready(pages.answer(&request));
-    local_http::serve(bounds, "metrics", listener, answer, shutdown).await;
+    move |request| ready(pages.answer(&request))
 }
 
 /// What can be asked.

@@ -3,12 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::control::local_http;
 
 /// Long enough for a loaded machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,7 +33,8 @@ async fn start(bounds: Bounds, body: impl Fn() -> String + Send + Sync + 'static
     };
     let shutdown = async { stopped.await.unwrap_or_default() };
     #[expect(clippy::disallowed_methods, reason = "the test joins it")]
-    let task = tokio::spawn(serve_within(bounds, listener, body, is_ready, shutdown));
+    let task =
+        tokio::spawn(local_http::serve(bounds, "metrics", listener, answers(body, is_ready), shutdown));
     Server { address, ready, stop, task }
 }
 

@@ -18,6 +18,7 @@ mod local_http;
 mod lock;
 pub mod metrics_listener;
 mod notify;
+mod pages;
 mod plan;
 mod publisher;
 mod rebalance;

@@ -76,6 +76,9 @@ fn announce(running: &Running) {
     if let Some(address) = running.metrics() {
         tracing::info!("metrics on http://{address}/metrics");
     }
+    if let Some(address) = running.page() {
+        tracing::info!("status page on http://{address}/");
+    }
 }
 
 /// What a signal asks for.

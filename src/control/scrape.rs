@@ -1,14 +1,12 @@
-//! What a scrape of `/metrics` shows, and the thread that shows it.
+//! What a scrape of `/metrics` shows.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
-
 use super::handover::Elders;
+use super::local_http::Serving;
 use super::metrics_listener;
 use super::publisher::Publisher;
 use super::start::{StartError, unavailable};
@@ -49,58 +47,23 @@ impl Scrape {
     }
 }
 
-/// The thread that shows metrics.
-#[derive(Debug)]
-pub(super) struct Metrics {
-    pub(super) address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Metrics {
-    /// Ends it.
-    pub(super) fn stop(self) {
-        // Whoever no longer listens has ended.
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
-    }
-}
-
 /// Binds `[metrics] address`.
 ///
 /// # Errors
 /// When it cannot be had.
-pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    let listener = std::net::TcpListener::bind(address)
-        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))?;
-    listener.set_nonblocking(true).map_err(unavailable)?;
-    Ok(listener)
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))
 }
 
-/// Shows metrics on a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
+/// Shows metrics.
 pub(super) fn serve(
-    socket: std::net::TcpListener,
+    socket: TcpListener,
     scrape: Scrape,
     ready: Arc<AtomicBool>,
-) -> Result<Metrics, StartError> {
-    let address = socket.local_addr().map_err(unavailable)?;
-    let (stop, stopped) = oneshot::channel();
-    let render = move || scrape.all();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
-    let serve = move || {
-        runtime.block_on(async move {
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    let stopped = async move { drop(stopped.await) };
-                    metrics_listener::serve(socket, render, move || ready.load(Ordering::Relaxed), stopped)
-                        .await;
-                }
-                Err(error) => tracing::error!(%error, "metrics cannot be shown"),
-            }
-        });
-    };
-    let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(serve).map_err(unavailable)?;
-    Ok(Metrics { address, stop, thread })
+) -> Result<Serving, StartError> {
+    let answers = metrics_listener::answers(move || scrape.all(), move || ready.load(Ordering::Relaxed));
+    Serving::start(metrics_listener::BOUNDS, "metrics", socket, answers).map_err(unavailable)
 }
 
 /// The text of a scrape.

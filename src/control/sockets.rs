@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::handover::{Adoption, Listens};
-use super::scrape;
 use super::start::{StartError, unavailable};
+use super::{admin, scrape};
 use crate::config::Config;
 use crate::http::Door;
 use crate::listener::bind::{self, Bound, Listening};
@@ -75,21 +75,42 @@ pub(super) fn listen(
     Ok(listeners)
 }
 
-/// The metrics listener: its own, and a descriptor for whoever takes over.
-pub(super) type MetricsSocket = (TcpListener, Option<(SocketAddr, OwnedFd)>);
+/// A socket at which something is shown, and what another process is told of it.
+pub(super) type ForPage = (String, TcpListener);
 
-/// Listens at `[metrics] address`.
+/// Listens at `[metrics] address`; `None`: there is none.
 ///
 /// # Errors
 /// When it cannot be had.
 pub(super) fn metrics(
-    address: SocketAddr,
+    config: &Config,
     adoption: Option<&mut Adoption>,
-) -> Result<MetricsSocket, StartError> {
-    let adopted = adoption.and_then(|adoption| adoption.metrics(address));
-    let socket = adopted.map_or_else(|| scrape::bind(address), Ok)?;
-    let other = socket.as_fd().try_clone_to_owned().map_err(unavailable)?;
-    Ok((socket, Some((address, other))))
+) -> Result<Option<ForPage>, StartError> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let called = format!("metrics {address}");
+    let adopted = adoption.and_then(|adoption| adoption.page(&called));
+    Ok(Some((called, adopted.map_or_else(|| scrape::bind(address), Ok)?)))
+}
+
+/// Listens at `[admin] address`; `None`: there is none.
+///
+/// # Errors
+/// When it cannot be had.
+pub(super) fn page(config: &Config, adoption: Option<&mut Adoption>) -> Result<Option<ForPage>, StartError> {
+    let Some(address) = config.admin.page.address() else { return Ok(None) };
+    let called = format!("status {address}");
+    let adopted = adoption.and_then(|adoption| adoption.page(&called));
+    let bound = adopted.map_or_else(|| admin::page::bind(config.admin.page), |socket| Ok(Some(socket)))?;
+    Ok(bound.map(|socket| (called, socket)))
+}
+
+/// Descriptors of them, for whoever takes over.
+///
+/// # Errors
+/// When there is none left.
+pub(super) fn for_later(pages: [Option<&ForPage>; 2]) -> Result<Vec<(String, OwnedFd)>, StartError> {
+    let descriptor = |(called, socket): &ForPage| Ok((called.clone(), socket.as_fd().try_clone_to_owned()?));
+    pages.into_iter().flatten().map(descriptor).collect::<std::io::Result<_>>().map_err(unavailable)
 }
 
 /// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.

@@ -1,10 +1,10 @@
 //! From a configuration to running workers.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::admin::{self, Admin, Desk, View};
@@ -14,9 +14,10 @@ use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
 use super::notify::herald::{self, Herald};
+use super::pages::{Page, Pages};
 use super::publisher::Publisher;
 use super::reload::Reloader;
-use super::scrape::{self, Metrics, Scrape};
+use super::scrape::{self, Scrape};
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
 use super::{assemble, files, handover, lifecycle, lock, sockets};
@@ -60,7 +61,8 @@ pub struct Running {
     workers: Vec<Worker>,
     supervisor: Option<Supervisor>,
     pub(super) publisher: Arc<Publisher>,
-    metrics: Arc<Mutex<Option<Metrics>>>,
+    /// Where metrics and the status page are shown, and by whom.
+    pages: Pages,
     admin: Option<Admin>,
     kept: Arc<Kept>,
     followed: Option<Followed>,
@@ -90,6 +92,9 @@ pub struct Origin {
     /// The file that is followed; `None`: there is none.
     pub file: Option<File>,
 }
+
+/// What is bound besides listeners: of metrics, of the status page, of commands.
+type Open = (Option<sockets::ForPage>, Option<sockets::ForPage>, Option<admin::Socket>);
 
 /// Starts to serve. `origin`: `None` takes no lock, keeps nothing and follows no file.
 ///
@@ -139,8 +144,9 @@ pub(super) fn start_with(
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
-    let metrics = config.metrics.map(|address| sockets::metrics(address, adoption.as_mut())).transpose()?;
-    let (metrics_socket, metrics_for_later) = metrics.unzip();
+    let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
+    let page_socket = sockets::page(&config, adoption.as_mut())?;
+    let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
@@ -149,14 +155,14 @@ pub(super) fn start_with(
     let shared = Shared::new(generation, access_log, adoption.as_ref().map(Adoption::secret));
     let publisher = Arc::new(Publisher::new(shared.published.clone()));
     let elders = Arc::new(Elders::of(adoption.as_ref().map(Adoption::elders).unwrap_or_default()));
-    let goods = Goods { listeners: listeners.all, metrics: metrics_for_later.flatten(), lock };
+    let goods = Goods { listeners: listeners.all, pages: pages_for_later, lock };
     let mut running = Running {
         workers: Vec::new(),
         supervisor: None,
         estate: Arc::new(Estate::new(goods, shared.clone(), publisher.clone(), kept.clone())),
         publisher,
         surroundings: surroundings.clone(),
-        metrics: Arc::default(),
+        pages: Pages::default(),
         admin: None,
         kept,
         followed: None,
@@ -191,7 +197,7 @@ pub(super) fn start_with(
     }
     // Until it is the main process nobody would hear it.
     running.surroundings.manager.be_silent(adoption.is_some());
-    running.begin(origin, metrics_socket, commands, adoption.as_ref())?;
+    running.begin(origin, (metrics_socket, page_socket, commands), adoption.as_ref())?;
     running.orders().settle(Command::Accept).map_err(unavailable)?;
     let served = adoption.map(Adoption::serves);
     running.surroundings.manager.be_silent(false);
@@ -211,8 +217,7 @@ impl Running {
     fn begin(
         &mut self,
         origin: Option<Origin>,
-        metrics_socket: Option<TcpListener>,
-        commands: Option<admin::Socket>,
+        (metrics_socket, page_socket, commands): Open,
         adoption: Option<&Adoption>,
     ) -> Result<(), StartError> {
         self.kept.restore(&self.generation());
@@ -223,13 +228,15 @@ impl Running {
         let pulse = self.pulses[self.pulses.len() - 1].clone();
         let supervisor = health::supervise(self.administrator(), resolver, pulse);
         self.supervisor = Some(supervisor.map_err(unavailable)?);
-        if let Some(socket) = metrics_socket {
-            let metrics = scrape::serve(socket, self.scrape(), self.ready.clone())?;
-            *self.metrics_thread() = Some(metrics);
+        if let Some((_, socket)) = metrics_socket {
+            self.pages.serves(scrape::serve(socket, self.scrape(), self.ready.clone())?, Page::Metrics);
         }
         let file = origin.and_then(|origin| origin.file);
         self.followed = file.map(|file| Followed::new(file, self.reloader()));
         self.watcher = self.followed.as_ref().and_then(Followed::watch);
+        if let Some((_, socket)) = page_socket {
+            self.pages.serves(admin::page::serve(socket, self.view())?, Page::Status);
+        }
         if let Some(socket) = commands {
             let place = socket.place.clone();
             self.admin = Some(admin::serve(socket, self.desk()).map_err(unavailable)?);
@@ -252,11 +259,7 @@ impl Running {
 
     /// Where it shows metrics.
     pub fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics_thread().as_ref().map(|metrics| metrics.address)
-    }
-
-    fn metrics_thread(&self) -> MutexGuard<'_, Option<Metrics>> {
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.address(Page::Metrics)
     }
 
     fn scrape(&self) -> Scrape {
@@ -273,6 +276,11 @@ impl Running {
     /// Waits until this process has lingered to its end; for ever if it does not linger.
     pub(super) async fn is_over(&self) {
         self.lingering.over().await;
+    }
+
+    /// Where the status page is.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.pages.address(Page::Status)
     }
 
     /// What is in force.
@@ -324,26 +332,30 @@ impl Running {
         Administrator { publisher, orders: self.orders(), kept }
     }
 
-    fn desk(&self) -> Desk {
-        let view = View {
+    fn view(&self) -> View {
+        View {
             publisher: self.publisher.clone(),
             doors: self.doors.clone(),
             metrics: self.metrics().map(|address| address.to_string()),
+            page: self.page().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
             ready: self.ready.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
             lingering: self.lingering.clone(),
             elders: self.elders.clone(),
-        };
+        }
+    }
+
+    fn desk(&self) -> Desk {
         Desk {
-            view,
+            view: self.view(),
             administrator: self.administrator(),
             followed: self.followed.clone(),
             estate: self.estate.clone(),
             how: Started::as_it_was(),
             scrape: self.scrape(),
-            metrics: self.metrics.clone(),
+            pages: self.pages.clone(),
             manager: self.surroundings.manager.clone(),
         }
     }
@@ -367,9 +379,10 @@ impl Running {
         Orders::to(&self.workers)
     }
 
-    /// Opens the access log's file anew.
+    /// Opens the access log's file anew; those that linger do too.
     pub fn reopen_logs(&self) {
         self.shared.access_log.reopen();
+        self.elders.reopen_logs();
     }
 
     /// Stops as `[shutdown]` says, and returns when everything has ended.
@@ -398,9 +411,7 @@ impl Running {
         if lingers && let Some(place) = self.estate.admin() {
             handover::say_farewell(&place.serves_now(), self.scrape().own());
         }
-        if let Some(metrics) = self.metrics_thread().take() {
-            metrics.stop();
-        }
+        self.pages.stop();
         if let Some(admin) = self.admin {
             admin.stop();
         }

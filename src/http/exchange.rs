@@ -12,6 +12,7 @@
 //!
 //! Failures become answers in `respond`, and nowhere else.
 
+use super::Context;
 use super::connection::{Connection, Then};
 use super::forward::{Answer, Broken, Transfer};
 use super::join::Joined;
@@ -21,7 +22,8 @@ use super::request::{Intake, Request};
 use super::respond::{self, Failure};
 use crate::codec::Version;
 use crate::codec::body::Framing;
-use crate::observe::metrics::Kind;
+use crate::observe::metrics::{ConnectError, Kind};
+use crate::routing::pick::Need;
 use crate::upstream::load::Home;
 
 /// Serves one head.
@@ -49,16 +51,26 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
 async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let ctx = connection.ctx.clone();
     let mut fresh = request.handshake.is_some();
+    let mut left: Option<Box<Left>> = None;
     loop {
-        let mut lease = match Box::pin(lease::lease(&ctx, &request, connection.wire.stream(), fresh)).await {
+        let at = left.as_ref().map(|left| left.lease.index);
+        let leased = lease::lease(&ctx, &request, connection.wire.stream(), fresh, at);
+        let mut lease = match Box::pin(leased).await {
             Ok(lease) => lease,
-            Err(failure) => return Box::pin(give_up(connection, &request, None, failure)).await,
+            Err(failure) => {
+                // If there was nowhere else, what came of the first one is the reason.
+                let failure = left.as_ref().map_or(failure, |left| left.failure);
+                let lease = left.as_ref().map(|left| (&left.lease, (0, 0)));
+                return Box::pin(give_up(connection, &request, lease, failure)).await;
+            }
         };
         if !lease.reused && connection.wire.stream().is_read_closed() {
             // It left while we connected: what it wanted is not done any more.
             return Box::pin(give_up(connection, &request, None, Failure::ClientGone)).await;
         }
-        let may_retry = lease.reused && request.retryable;
+        let may_leave = left.is_none() && request.placing.need == Need::Start;
+        let reused = lease.reused;
+        let may_retry = request.retryable && (reused || may_leave);
         let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
         let mut open = Open::begin(&lease.instance, ctx.worker, request.kind);
         let mut transfer =
@@ -66,8 +78,15 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
             // The instance was ending a connection that had served before: it cannot have acted on this request.
-            Err(Broken { unanswered: true, .. }) if may_retry => {
+            Err(Broken { answered: false, failure: Failure::InstanceClosed, .. }) if may_retry && reused => {
                 fresh = true;
+                continue;
+            }
+            // A session that began there in spite of this is nobody's; whoever starts one finds another instance once.
+            Err(Broken { answered: false, failure, .. }) if may_retry && may_leave && failure.leaves() => {
+                drop(transfer);
+                fresh = true;
+                left = Some(Box::new(Left::new(&ctx, lease, failure)));
                 continue;
             }
             Err(broken) => {
@@ -99,6 +118,26 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
             }
             Err(broken) => Box::pin(fail(connection, &request, &lease, &broken, (up, down))).await,
         };
+    }
+}
+
+/// The instance that a session start had to leave.
+#[derive(Debug)]
+struct Left {
+    lease: Lease,
+    /// Why.
+    failure: Failure,
+}
+
+impl Left {
+    fn new(ctx: &Context, mut lease: Lease, failure: Failure) -> Self {
+        if failure.blames_the_instance() {
+            lease.instance.counters(ctx.worker).connect_error(ConnectError::Reset);
+            lease.instance.vitals.suspect();
+        }
+        lease.handshake = None;
+        lease.wire.stream().end();
+        Left { lease, failure }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
+use crate::routing::pick::Need;
 use crate::tunnel::{Reason, Seat, Sort};
 use crate::upstream::Upstream;
 use crate::upstream::load::Handshake as Turn;
@@ -57,8 +58,8 @@ pub(super) struct Broken {
     pub(super) failure: Failure,
     /// The status of an answer whose head has gone to the client: there is no other answer to give.
     pub(super) begun: Option<u16>,
-    /// The instance ended the connection and no byte of an answer came.
-    pub(super) unanswered: bool,
+    /// A byte of an answer came.
+    pub(super) answered: bool,
 }
 
 /// One request on its way to one instance, and the answer on its way back.
@@ -96,7 +97,11 @@ impl<'x> Transfer<'x> {
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
-        let sort = if request.kind == Kind::Poll { Sort::Poll } else { Sort::Exchange };
+        let sort = match (request.kind, request.placing.need) {
+            (Kind::Poll, _) => Sort::Poll,
+            (_, Need::Start) => Sort::Start,
+            _ => Sort::Exchange,
+        };
         // Other exchanges may come to their end.
         let standing = ctx.standing_order().filter(|_| sort == Sort::Poll);
         let seat = ctx.leased.seat(lease.instance.id, sort, standing);
@@ -140,11 +145,7 @@ impl<'x> Transfer<'x> {
     /// Waits for the head of the answer; interim ones are passed on.
     pub(super) async fn answer(&mut self) -> Result<Answer, Broken> {
         let answer = poll_fn(|cx| self.poll_answer(cx)).await;
-        answer.map_err(|failure| Broken {
-            failure,
-            begun: None,
-            unanswered: failure == Failure::InstanceClosed && !self.answered,
-        })
+        answer.map_err(|failure| Broken { failure, begun: None, answered: self.answered })
     }
 
     /// Passes the answer on, head first; how many bytes of body the client got, and whether the instance's
@@ -153,6 +154,8 @@ impl<'x> Transfer<'x> {
         let head = std::mem::take(&mut answer.head);
         if answer.stream {
             self.seat.becomes(Sort::Stream);
+        } else if self.request.placing.need == Need::Start {
+            self.seat.becomes(Sort::Exchange);
         }
         let client_chunked = self.request.version == Version::Http11
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
@@ -164,7 +167,7 @@ impl<'x> Transfer<'x> {
         let result = match delivered {
             Ok(()) => Ok(reusable),
             Err(failure) => {
-                Err(Broken { failure, begun: down.has_begun().then_some(answer.status), unanswered: false })
+                Err(Broken { failure, begun: down.has_begun().then_some(answer.status), answered: true })
             }
         };
         (down.bytes(), result)

@@ -1,23 +1,31 @@
-//! The process that takes over from this one: it is told of sessions that begin here meanwhile, before their clients can ask it.
+//! The process that takes over from this one: it is told of sessions that begin here meanwhile, before their clients can ask it, and
+//! asked for those that began there, when their clients come here once more.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::affinity::sid::table::Known;
+use crate::affinity::sid::table::{Known, SidKey};
+use crate::upstream::load::Home;
 use crate::upstream::{Instance, Upstream};
 
 /// Where a session that has begun lives.
 pub type Place<'s> = (&'s Upstream, &'s Arc<Instance>);
 
-/// Hears of a session; `false`: it wants to hear of no more.
-type Hears = dyn FnMut(&Known<Place<'_>>) -> bool + Send;
+/// The way to it. Both are called on the threads that serve: they may wait for a moment.
+pub trait Successor: Send {
+    /// A session has begun here; `false`: it wants to hear of no more.
+    fn hears(&mut self, known: &Known<Place<'_>>) -> bool;
+
+    /// What it knows of a session that is not known here; `None`: nothing.
+    fn knows(&mut self, key: SidKey) -> Option<Known<Home>>;
+}
 
 /// Whoever takes over, if anybody does. Nearly always nobody does: that is one look at a flag for each session that begins.
 #[derive(Default)]
 pub struct Heir {
     listens: AtomicBool,
-    hears: Mutex<Option<Box<Hears>>>,
+    successor: Mutex<Option<Box<dyn Successor>>>,
 }
 
 impl fmt::Debug for Heir {
@@ -27,9 +35,9 @@ impl fmt::Debug for Heir {
 }
 
 impl Heir {
-    /// From now on `hears` is told of each session that begins, by the thread on which it does: that may wait for a moment.
-    pub fn listens(&self, hears: impl FnMut(&Known<Place<'_>>) -> bool + Send + 'static) {
-        *self.lock() = Some(Box::new(hears));
+    /// From now on `successor` is told of each session that begins.
+    pub fn is(&self, successor: impl Successor + 'static) {
+        *self.lock() = Some(Box::new(successor));
         self.listens.store(true, Ordering::SeqCst);
     }
 
@@ -40,20 +48,25 @@ impl Heir {
     }
 
     /// Whether anybody wants to hear.
-    pub(super) fn is_there(&self) -> bool {
+    pub fn is_there(&self) -> bool {
         self.listens.load(Ordering::SeqCst)
     }
 
     /// A session has begun; the client has not heard of it.
-    pub(super) fn tell(&self, known: &Known<Place<'_>>) {
-        let mut hears = self.lock();
-        if !hears.as_mut().is_some_and(|hears| hears(known)) {
+    pub fn tell(&self, known: &Known<Place<'_>>) {
+        let mut successor = self.lock();
+        if !successor.as_mut().is_some_and(|successor| successor.hears(known)) {
             self.listens.store(false, Ordering::SeqCst);
-            *hears = None;
+            *successor = None;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Box<Hears>>> {
-        self.hears.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it knows of a session that is not known here.
+    pub(super) fn ask(&self, key: SidKey) -> Option<Known<Home>> {
+        self.lock().as_mut()?.knows(key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Successor>>> {
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

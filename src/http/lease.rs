@@ -49,19 +49,20 @@ enum Tried {
 }
 
 /// Connects to the instance that the client belongs to, or to the next best while that fails. `fresh`: on no connection
-/// that has served before.
+/// that has served before. `left`: the place of an instance that has failed this exchange already.
 pub(super) async fn lease(
     ctx: &Context,
     request: &Request,
     client: &Stream,
     fresh: bool,
+    left: Option<usize>,
 ) -> Result<Lease, Failure> {
     let upstream = &request.upstream;
     let began = clock::coarse();
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
     let is_patient = || clock::coarse().since(began) <= patience;
     let fails = upstream.config.sticky.on_down == OnDown::Fail;
-    let mut tried = Vec::new();
+    let mut tried: Vec<_> = left.into_iter().map(|index| (index, Tried::Unreachable)).collect();
     let mut failure = Failure::NoInstance;
     loop {
         let choice = match choose(ctx, request, &tried) {

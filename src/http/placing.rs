@@ -171,7 +171,16 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
         let dismissed = home.instance().lifecycle.has_dismissed(key.spread(), now);
         (upstream.index(home.instance()).filter(|_| !dismissed), home.has_left())
     };
-    match ctx.sids.hold(key, now, read) {
+    let mut held = ctx.sids.hold(key, now, read);
+    if held.is_none()
+        && ctx.heir.is_there()
+        && let Some(known) = ctx.heir.ask(key)
+    {
+        // It began at the process that has taken over, and its client still has a connection to this one.
+        ctx.sids.take_over(known, now);
+        held = ctx.sids.hold(key, now, read);
+    }
+    match held {
         None => (Sid::Unknown, None),
         Some((held, (index, had_left))) => {
             if had_left {

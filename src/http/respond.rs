@@ -159,6 +159,11 @@ impl Failure {
         )
     }
 
+    /// Another instance may do better: this one ended the connection, or was found dead or too busy to answer.
+    pub(super) fn leaves(self) -> bool {
+        matches!(self, Failure::InstanceClosed | Failure::Closed(Reason::Down))
+    }
+
     /// Nobody could be chosen: because all are full, or for what was found out before.
     pub(super) fn or_full(self, upstream: &Upstream) -> Self {
         let full =

@@ -30,6 +30,8 @@ pub enum Sort {
     Poll,
     /// An answer without an end in sight.
     Stream,
+    /// A session start that waits for its answer.
+    Start,
     /// Any other exchange.
     Exchange,
 }

@@ -67,6 +67,8 @@ pub struct Change {
     pub evidence: String,
     /// When the first check of those that failed last began.
     pub since: Duration,
+    /// It has not answered in time: whoever waits for it now may wait for long.
+    pub silent: bool,
 }
 
 /// What is known of one instance.
@@ -173,6 +175,7 @@ impl Health {
                 if matches!(event, Event::Late | Event::Busy) { self.rules.timeout } else { Duration::ZERO };
             self.failing_since = now.saturating_sub(waited);
         }
+        let silent = matches!(event, Event::Late | Event::Busy);
         let change = match event {
             Event::Void => None,
             Event::Passed => self.passed(check, now),
@@ -187,7 +190,7 @@ impl Health {
         if self.is_undecided() {
             self.due = self.due.min(self.soonest(now));
         }
-        change
+        change.map(|change| Change { silent, ..change })
     }
 
     /// Something was seen of it that a check should look into.
@@ -305,7 +308,7 @@ impl Health {
 
     fn become_of(&mut self, to: State, evidence: String) -> Option<Change> {
         let from = std::mem::replace(&mut self.state, to);
-        (from != to).then_some(Change { from, to, evidence, since: self.failing_since })
+        (from != to).then_some(Change { from, to, evidence, since: self.failing_since, silent: false })
     }
 
     /// What was heard points to another state than the present one.

@@ -39,6 +39,8 @@ pub enum Which {
     Tunnels,
     /// Exchanges, polls and streams.
     Exchanges,
+    /// Session starts that wait for their answer.
+    Starts,
     /// What waits for news without an end in sight: tunnels and polls.
     Waiting,
     /// The same, and streams.
@@ -68,7 +70,8 @@ impl Which {
             Which::Tunnels => sort == Sort::Tunnel,
             Which::Exchanges => sort != Sort::Tunnel,
             Which::Waiting => matches!(sort, Sort::Tunnel | Sort::Poll),
-            Which::Endless => sort != Sort::Exchange,
+            Which::Starts => sort == Sort::Start,
+            Which::Endless => matches!(sort, Sort::Tunnel | Sort::Poll | Sort::Stream),
             Which::All => true,
         }
     }

@@ -10,11 +10,12 @@
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
-//! | `commands` | a running process, asked and told by its commands
 //! | `upgrade` | another process takes over |
 //! | `manager` | what the service manager hears, and what it hands over |
 //! | `owner` | as a user of its own, also after root has run it |
 //! | `systemd` | the units and what goes with them |
+//! | `commands` | a running process, asked and told by its commands |
+//! | `page` | the status page |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -40,6 +41,7 @@ mod lifecycle;
 mod manager;
 mod names;
 mod owner;
+mod page;
 mod requests;
 mod sessions;
 mod support;

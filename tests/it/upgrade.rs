@@ -50,7 +50,7 @@ impl Site {
         let file = home.write("config.toml", toml);
         let mut process = home.start(&["run", "--config", &file]);
         process.address();
-        let pids = vec![process.pid() as i32];
+        let pids = vec![process.pid().cast_signed()];
         Site { home, file, process, pids }
     }
 
@@ -205,12 +205,20 @@ fn sessions_are_known_to_the_new_process() {
         let (sid, instance, _) = begin(&mut site.process.connect());
         sessions.push((sid, instance));
     }
-    let mut kept: Vec<Socket> = (0..4).map(|_| site.process.connect()).collect();
+    let mut kept: Vec<Socket> = (0..6).map(|_| site.process.connect()).collect();
     for client in &mut kept {
         client.send("GET /x HTTP/1.1\r\nHost: app\r\n\r\n");
         client.answer();
     }
     assert_eq!(site.upgrade()["sids"], 10);
+    // One that begins at the new process, and then comes by a connection that it has kept.
+    for mut client in kept.split_off(4) {
+        let (sid, instance, _) = begin(&mut site.process.connect());
+        client.send(engine_io::poll(&sid, ""));
+        let answer = client.answer();
+        assert_eq!((answer.status(), instance_of(&answer)), (200, instance), "{sid}");
+        client.ends();
+    }
     // What begins at the one that lingers.
     for mut client in kept {
         let (sid, instance, connection) = begin(&mut client);
@@ -232,7 +240,7 @@ fn sessions_are_known_to_the_new_process() {
     }
     // And to the one after it.
     let upgraded = site.upgrade();
-    assert_eq!(upgraded["sids"], 14);
+    assert_eq!(upgraded["sids"], 16);
     let mut client = site.process.connect();
     client.send(engine_io::poll(&sessions[12].0, ""));
     assert_eq!(client.answer().status(), 200);

@@ -42,7 +42,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         upstreams: _,
         routes: _,
         limits: Limits { sids, max_connections, header, headers, body },
-        admin: Admin { socket, mode, group },
+        admin: Admin { socket, mode, group, page },
         metrics,
         log: Log { level, format, access, access_format },
         reload: Reload { watch, max_removed },
@@ -80,6 +80,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         ),
         ("admin.mode", quoted(&format!("{mode:04o}"))),
         ("admin.group", quoted(group)),
+        ("admin.address", or_off(page.address().map(|address| quoted(&address.to_string())))),
         ("metrics.address", or_off(metrics.map(|address| quoted(&address.to_string())))),
         ("log.level", quoted(level)),
         (

@@ -192,6 +192,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("limits.header = \"8k\"", "limits.header", "now"),
     ("limits.headers = 64", "limits.headers", "now"),
     ("limits.body = \"off\"", "limits.body", "now"),
+    ("admin.address = \"off\"", "admin.address", "later"),
     ("metrics.address = \"off\"", "metrics.address", "later"),
     ("log.level = \"warn\"", "log.level", "later"),
     ("log.format = \"json\"", "log.format", "later"),

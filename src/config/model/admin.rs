@@ -1,8 +1,9 @@
-//! `[admin]`: where commands reach the running process.
+//! `[admin]`: where commands reach the running process, and where people look at it.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
-/// The socket of commands.
+/// The socket of commands, and the status page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Where it is.
@@ -11,6 +12,8 @@ pub struct Admin {
     pub mode: u32,
     /// Its group. [`GROUP`] need not exist, and the process need not be able to give the socket to it.
     pub group: String,
+    /// Where the status page is.
+    pub page: AdminPage,
 }
 
 /// The group where the file names none: the package makes it.
@@ -25,4 +28,29 @@ pub enum AdminSocket {
     Path(PathBuf),
     /// Nowhere: signals and the file are the only ways to change anything.
     Off,
+}
+
+/// Where the status page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminPage {
+    /// At [`AdminPage::USUAL`], if nobody else listens there.
+    Usual,
+    /// Here, or the process does not start.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+impl AdminPage {
+    /// Where it is when the file does not say.
+    pub const USUAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7080));
+
+    /// The address that it asks for; `None`: it is off.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            AdminPage::Usual => Some(Self::USUAL),
+            AdminPage::At(address) => Some(address),
+            AdminPage::Off => None,
+        }
+    }
 }

@@ -1,19 +1,24 @@
-//! `[admin]`: the socket of commands.
+//! `[admin]`: the socket of commands, and the status page.
 
-use super::super::model::{Admin, AdminSocket, GROUP};
+use super::super::model::{Admin, AdminPage, AdminSocket, GROUP};
 use super::super::raw::{Table, Wrong, off_or, text};
 use super::{address, names};
 
 pub(super) fn read(top: &mut Table<'_>) -> Admin {
     let mut table = top.table_or_off("admin", Some("{ socket = \"off\" }"));
+    let page = table.get("address", Some(AdminPage::Usual), off_or(text(page)));
     let admin = Admin {
         socket: table.get("socket", AdminSocket::Auto, text(socket)),
         mode: table.get("mode", 0o660, text(mode)),
         group: table.get("group", GROUP.to_owned(), text(names::name)),
+        page: page.unwrap_or(AdminPage::Off),
     };
-    table.get("address", Some(([127, 0, 0, 1], 7080).into()), off_or(text(address::socket)));
     table.finish();
     admin
+}
+
+fn page(text: &str) -> Result<AdminPage, Wrong> {
+    address::socket(text).map(AdminPage::At)
 }
 
 /// The longest path that a socket can have (unix(7)), in bytes, less what a name beside it takes until it is ready.

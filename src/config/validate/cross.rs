@@ -20,6 +20,9 @@ const NODE_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The idle time-out of AWS's load balancers, by default.
 const BALANCER_IDLE: Duration = Duration::from_mins(1);
 
+/// The sections that may have an `address` of their own.
+type Pages = [(&'static str, Option<SocketAddr>); 2];
+
 pub(super) fn check(
     document: &Table<'_>,
     general: &top::General,
@@ -27,10 +30,10 @@ pub(super) fn check(
     base: &timeouts::Read,
     upstreams: &[upstream::Read],
     routes: &[Spanned<Route>],
-    metrics: Option<SocketAddr>,
+    pages: Pages,
 ) {
     let note = Note(document);
-    twin_listeners(&note, listeners, metrics);
+    twin_listeners(&note, listeners, pages);
     loops(&note, listeners, upstreams);
     proxies(&note, general, base);
     health_path(&note, general, upstreams);
@@ -71,7 +74,7 @@ fn clash(a: &ListenAddress, b: &ListenAddress) -> bool {
     }
 }
 
-fn twin_listeners(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], metrics: Option<SocketAddr>) {
+fn twin_listeners(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], pages: Pages) {
     for (index, listener) in listeners.iter().enumerate() {
         let address = &listener.get_ref().address;
         if let Some(first) = listeners[..index].iter().find(|first| clash(&first.get_ref().address, address))
@@ -79,21 +82,25 @@ fn twin_listeners(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], metrics:
             let label = format!("the listener in line {} covers it: take one out", note.line(&first.span()));
             note.error(listener.span(), "two listeners on the same address", label);
         }
-        // The metrics listener shares its port with nobody, not even beside a wildcard.
-        let taken = metrics.is_some_and(|metrics| match address {
-            _ if metrics.port() == 0 => false,
-            ListenAddress::Any(port) => *port == metrics.port(),
-            ListenAddress::Ip(ip) => {
-                let all = ip.ip().is_unspecified() || metrics.ip().is_unspecified();
-                ip.port() == metrics.port() && (all || ip.ip() == metrics.ip())
-            }
-            ListenAddress::Unix(_) | ListenAddress::Fd(_) => false,
-        });
-        if let (true, Some(metrics)) = (taken, metrics) {
-            let title = format!("this listener and `metrics.address` ({metrics}) want the same port");
-            let label = "change one; [metrics] address = \"off\" turns metrics off";
+        for (section, page) in pages {
+            let Some(page) = page.filter(|page| shares_port(address, *page)) else { continue };
+            let title = format!("this listener and `{section}.address` ({page}) want the same port");
+            let label = format!("change one; [{section}] address = \"off\" does without");
             note.error(listener.span(), title, label);
         }
+    }
+}
+
+/// A page shares its port with nobody, not even beside a wildcard.
+fn shares_port(address: &ListenAddress, page: SocketAddr) -> bool {
+    match address {
+        _ if page.port() == 0 => false,
+        ListenAddress::Any(port) => *port == page.port(),
+        ListenAddress::Ip(ip) => {
+            let all = ip.ip().is_unspecified() || page.ip().is_unspecified();
+            ip.port() == page.port() && (all || ip.ip() == page.ip())
+        }
+        ListenAddress::Unix(_) | ListenAddress::Fd(_) => false,
     }
 }
 

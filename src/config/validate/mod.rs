@@ -19,7 +19,9 @@ mod timeouts;
 mod top;
 mod upstream;
 
-use super::model::Config;
+use std::net::SocketAddr;
+
+use super::model::{Admin, AdminPage, Config};
 use super::raw::Table;
 
 /// The model of a document.
@@ -36,7 +38,8 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
     let reload = top::reload(&mut top);
     let shutdown = top::shutdown(&mut top, &general);
     let upgrade = top::upgrade(&mut top);
-    cross::check(&top, &general, &listeners, &timeouts, &upstreams, &routes, metrics);
+    let pages = [("metrics", metrics), ("admin", named_page(&admin))];
+    cross::check(&top, &general, &listeners, &timeouts, &upstreams, &routes, pages);
     top.finish();
     Config {
         workers: general.workers,
@@ -56,4 +59,9 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
         upgrade,
         timeouts: timeouts.timeouts,
     }
+}
+
+/// The usual place of the status page is given up to whoever wants it.
+fn named_page(admin: &Admin) -> Option<SocketAddr> {
+    if let AdminPage::At(address) = admin.page { Some(address) } else { None }
 }

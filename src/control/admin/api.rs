@@ -7,6 +7,7 @@
 //! | `POST /v1/diff` | [`Diff`] | [`Reloaded`]; 422: would be refused |
 //! | `POST /v1/upgrade` | [`Upgrade`] | [`Upgraded`]; 422: the new process does not take the configuration; 409: it is not ready, and this one serves on |
 //! | `GET /v1/metrics` | | text: what this process alone counts, and those that have ended |
+//! | `POST /v1/reopen` | `{}` | [`Done`]: the access log's file is opened anew |
 //! | `POST /v1/farewell` | [`Farewell`] | [`Done`] |
 //! | `POST /v1/state` | [`Want`] | [`Wanted`]; 404: no such instance; 409: refused, nothing has changed |
 //!
@@ -115,6 +116,8 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// Where metrics are, as an address.
     pub metrics: Option<String>,
+    /// Where the status page is, as an address.
+    pub page: Option<String>,
     /// Client connections.
     pub connections: Connections,
     /// In the order of the file; those that it no longer names at the end.

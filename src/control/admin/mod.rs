@@ -5,6 +5,7 @@
 
 pub mod api;
 mod client;
+pub(super) mod page;
 mod socket;
 mod status;
 mod upgrade;
@@ -12,8 +13,8 @@ mod upgrade;
 use std::fmt::{Debug, Display};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -30,8 +31,9 @@ use super::handover::{Estate, Started};
 use super::lifecycle::{Administrator, Refusal};
 use super::local_http::{self, Answer, Bounds, Peer, page};
 use super::notify::Manager;
+use super::pages::Pages;
 use super::reload::Caution;
-use super::scrape::{Metrics, Scrape};
+use super::scrape::Scrape;
 use crate::config;
 use crate::observe::metrics;
 use crate::worker::Command;
@@ -102,8 +104,8 @@ pub(super) struct Desk {
     pub(super) how: Started,
     /// What it counts.
     pub(super) scrape: Scrape,
-    /// The thread that shows metrics.
-    pub(super) metrics: Arc<Mutex<Option<Metrics>>>,
+    /// Who shows metrics and the status page.
+    pub(super) pages: Pages,
     /// Tells the service manager.
     pub(super) manager: Manager,
 }
@@ -114,9 +116,7 @@ impl Desk {
         let (orders, publisher) = (self.administrator.orders.clone(), self.view.publisher.clone());
         orders.send_blocking(Command::Linger);
         self.estate.give_up();
-        if let Some(metrics) = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            metrics.stop();
-        }
+        self.pages.stop();
         self.view.lingering.begin(heir, publisher, orders, self.view.doors.clone());
     }
 }
@@ -168,6 +168,7 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (Method::GET, "/v1/status") => Ok(json(StatusCode::OK, &desk.view.status())),
         (Method::GET, "/v1/metrics") => Ok(page(StatusCode::OK, metrics::CONTENT_TYPE, desk.scrape.own())),
         (Method::POST, "/v1/upgrade") => command(&jobs, request, COMMAND_MAX, upgrade::upgrade).await,
+        (Method::POST, "/v1/reopen") => command(&jobs, request, COMMAND_MAX, upgrade::reopen).await,
         (Method::POST, "/v1/farewell") => command(&jobs, request, BODY_MAX, upgrade::farewell).await,
         (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
         (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
@@ -175,7 +176,7 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (
             _,
             "/v1/status" | "/v1/metrics" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/upgrade"
-            | "/v1/farewell",
+            | "/v1/farewell" | "/v1/reopen",
         ) => Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned())),
         _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),
     };

@@ -22,6 +22,7 @@ pub(in crate::control) struct View {
     pub(in crate::control) publisher: Arc<Publisher>,
     pub(in crate::control) doors: Vec<Arc<Door>>,
     pub(in crate::control) metrics: Option<String>,
+    pub(in crate::control) page: Option<String>,
     pub(in crate::control) connections_limit: usize,
     pub(in crate::control) ready: Arc<AtomicBool>,
     /// Seconds since the epoch.
@@ -53,6 +54,7 @@ impl View {
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
             metrics: self.metrics.clone(),
+            page: self.page.clone(),
             connections: api::Connections {
                 open: handover::open(&self.doors),
                 limit: self.connections_limit as u64,

@@ -57,3 +57,9 @@ pub(super) fn farewell(desk: &Desk, question: &api::Farewell) -> Result<api::Don
     desk.view.elders.departs(question.pid, question.metrics.clone());
     Ok(api::Done {})
 }
+
+#[expect(clippy::unnecessary_wraps, clippy::trivially_copy_pass_by_ref, reason = "as all commands")]
+pub(super) fn reopen(desk: &Desk, _: &api::Done) -> Result<api::Done, Wrong> {
+    desk.scrape.access_log.reopen();
+    Ok(api::Done {})
+}

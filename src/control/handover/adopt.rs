@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::HANDOVER;
 use super::channel::Channel;
+use super::estate::find;
 use super::wire::{
-    Answered, Elder, Hello, Instance, Life, METRICS, Member, Offered, Resting, Sid, VERSION, With, decode,
-    encode, of_metrics,
+    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, With, decode, encode,
 };
-use crate::affinity::sid::table::Secret;
+use crate::affinity::sid::table::{Secret, SidKey};
 use crate::config::model;
 use crate::control::admin::api::Health;
 use crate::control::lifecycle;
@@ -27,7 +27,7 @@ use crate::listener::inherited::Inherited;
 use crate::local::clock;
 use crate::upstream::expand::{self, Members, Presence};
 use crate::upstream::health::State;
-use crate::upstream::load::{self, Home};
+use crate::upstream::load::Home;
 use crate::upstream::{self, Upstream};
 use crate::worker::Command;
 
@@ -45,6 +45,7 @@ pub struct Adoption {
     lock: Option<OwnedFd>,
     hello: Hello,
     sockets: Vec<Passed>,
+    pages: Vec<(String, OwnedFd)>,
     instances: HashMap<(String, String), Instance>,
 }
 
@@ -68,9 +69,9 @@ impl Adoption {
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         channel.within(PATIENCE)?;
         match Self::begin(&channel) {
-            Ok((hello, later, lock, sockets)) => {
+            Ok((hello, (later, lock), sockets, pages)) => {
                 let instances = HashMap::new();
-                Ok(Some(Adoption { channel, later, lock, hello, sockets, instances }))
+                Ok(Some(Adoption { channel, later, lock, hello, sockets, pages, instances }))
             }
             Err(error) => {
                 failed(&channel, 1, error.to_string());
@@ -93,14 +94,17 @@ impl Adoption {
                 With::Lock => lock = Some(descriptor),
             }
         }
-        let mut sockets: Vec<Passed> = Vec::new();
+        let (mut sockets, mut pages): (Vec<Passed>, Vec<_>) = (Vec::new(), Vec::new());
         loop {
             match next(channel)? {
                 (Offered::Sockets(some), descriptors) => match sockets.last_mut() {
                     Some(last) if !some.first => last.sockets.extend(descriptors),
                     _ => sockets.push(Passed { of: some.of, kept: some.kept, sockets: descriptors }),
                 },
-                (Offered::All, _) => return Ok((hello, later, lock, sockets)),
+                (Offered::Page(called), mut descriptors) => {
+                    pages.extend(descriptors.pop().map(|descriptor| (called, descriptor)));
+                }
+                (Offered::All, _) => return Ok((hello, (later, lock), sockets, pages)),
                 (other, _) => return Err(unexpected(&other)),
             }
         }
@@ -132,20 +136,18 @@ impl Adoption {
         self.lock.take().map(Lock::taken_over)
     }
 
-    /// All listening sockets but that of the metrics.
+    /// All sockets of listeners.
     pub(in crate::control) fn listeners(&mut self) -> Vec<Inherited> {
-        let is_metrics = |some: &Passed| some.of.starts_with(METRICS);
-        let listeners = self.sockets.extract_if(.., |some| !is_metrics(some));
         let each = |Passed { of, kept, sockets }: Passed| {
             sockets.into_iter().map(move |socket| Inherited { name: of.clone(), socket, kept })
         };
-        listeners.flat_map(each).collect()
+        std::mem::take(&mut self.sockets).into_iter().flat_map(each).collect()
     }
 
-    /// The metrics listener at this address, if there is one.
-    pub(in crate::control) fn metrics(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let place = self.sockets.iter().position(|some| some.of == of_metrics(address))?;
-        self.sockets.remove(place).sockets.pop().map(TcpListener::from)
+    /// The listener of metrics or of the status page that is called so, if there is one.
+    pub(in crate::control) fn page(&mut self, called: &str) -> Option<TcpListener> {
+        let place = self.pages.iter().position(|(known, _)| known == called)?;
+        Some(TcpListener::from(self.pages.swap_remove(place).1))
     }
 
     /// The same generation, with the members that its names have.
@@ -239,7 +241,7 @@ fn failed(channel: &Channel, code: u8, why: String) {
 }
 
 /// What comes first.
-type Begun = (Hello, Option<Channel>, Option<OwnedFd>, Vec<Passed>);
+type Begun = (Hello, (Option<Channel>, Option<OwnedFd>), Vec<Passed>, Vec<(String, OwnedFd)>);
 
 /// The sockets of a listener.
 #[derive(Debug)]
@@ -298,27 +300,12 @@ fn members(all: &[Member], upstream: &str) -> Members {
     by_name.into_iter().fold(Members::default(), |members, (name, some)| members.with(name, some))
 }
 
-/// Instances by their names.
-fn find<'g>(
-    generation: &'g Generation,
-    upstream: &str,
-    instance: &str,
-) -> Option<&'g Arc<upstream::Instance>> {
-    let upstream = generation.upstreams.iter().find(|known| known.config.name == upstream)?;
-    upstream.named().iter().find(|known| known.name == instance)
-}
-
 fn learn(sids: Vec<Sid>, shared: &Shared, generation: &Generation) {
     let now = clock::coarse().since_boot();
     for sid in sids {
         // At one that the file no longer names it has nowhere to go.
         let Some(instance) = find(generation, &sid.upstream, &sid.instance) else { continue };
-        let life = match sid.by {
-            Life::Polling => load::Life::Polling,
-            Life::Left => load::Life::Left,
-            Life::Tunnel => load::Life::Tunnel,
-        };
-        let home = Home::living(instance.clone(), life);
+        let home = Home::living(instance.clone(), sid.by.into());
         shared.sids.take_over(sid.known(home), now);
     }
 }
@@ -341,13 +328,45 @@ fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
             Ok(None) => return,
             Err(error) => return tracing::warn!(%error, "the process that lingers is not heard any more"),
         };
-        match decode(&received.bytes) {
-            Ok(Offered::Sids(some)) => learn(some, shared, &publisher.current()),
-            Ok(other) => tracing::warn!("{}", unexpected(&other)),
-            Err(error) => tracing::warn!(error, "of the process that lingers"),
-        }
-        if later.send(&encode(&Answered::Heard), &[]).is_err() {
+        let answer = match decode(&received.bytes) {
+            Ok(Offered::Sids(some)) => {
+                pass_on(&some, shared, &publisher.current());
+                learn(some, shared, &publisher.current());
+                Answered::Heard
+            }
+            Ok(Offered::Ask(key)) => {
+                let sid = known(SidKey::of(key), shared, &publisher.current());
+                Answered::Known { of: key, sid: sid.map(Box::new) }
+            }
+            Ok(other) => {
+                tracing::warn!("{}", unexpected(&other));
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(error, "of the process that lingers");
+                continue;
+            }
+        };
+        if later.send(&encode(&answer), &[]).is_err() {
             return;
         }
     }
+}
+
+/// Another process may have taken over from this one too.
+fn pass_on(some: &[Sid], shared: &Shared, generation: &Generation) {
+    for sid in some.iter().filter(|_| shared.heir.is_there()) {
+        let upstream = generation.upstreams.iter().find(|known| known.config.name == sid.upstream);
+        let instance = find(generation, &sid.upstream, &sid.instance);
+        if let (Some(upstream), Some(instance)) = (upstream, instance) {
+            shared.heir.tell(&sid.clone().known((upstream, instance)));
+        }
+    }
+}
+
+fn known(key: SidKey, shared: &Shared, generation: &Generation) -> Option<Sid> {
+    let known = shared.sids.known(key, |home| (home.instance().clone(), Life::from(home.life())))?;
+    let (instance, life) = &known.home;
+    let upstream = generation.upstreams.iter().find(|upstream| upstream.index(instance).is_some())?;
+    Some(Sid::of(&known, &upstream.config.name, &instance.name, *life))
 }

@@ -1,7 +1,6 @@
 //! What a process has to hand over to the one that takes over from it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,8 +36,8 @@ pub(in crate::control) struct Listens {
 #[derive(Debug, Default)]
 pub(in crate::control) struct Goods {
     pub(in crate::control) listeners: Vec<Listens>,
-    /// As the file has its address.
-    pub(in crate::control) metrics: Option<(SocketAddr, OwnedFd)>,
+    /// Of metrics and of the status page, by what `wire` calls them.
+    pub(in crate::control) pages: Vec<(String, OwnedFd)>,
     pub(in crate::control) lock: Option<Lock>,
 }
 
@@ -135,7 +134,7 @@ impl Estate {
         let names = Names::of(&self.publisher.current());
         let (mut place, mut count) = (Some(Place::default()), 0);
         while let Some(from) = place {
-            let of = |home: &load::Home| (home.instance().id, life(home.life()));
+            let of = |home: &load::Home| (home.instance().id, Life::from(home.life()));
             let (known, next) = self.shared.sids.list(from, AT_ONCE, of);
             let sids: Vec<Sid> = known.iter().filter_map(|known| names.sid(known)).collect();
             count += sids.len() as u64;
@@ -176,12 +175,34 @@ impl Names {
     }
 }
 
-fn life(of: load::Life) -> Life {
-    match of {
-        load::Life::Polling => Life::Polling,
-        load::Life::Left => Life::Left,
-        load::Life::Tunnel => Life::Tunnel,
+impl From<load::Life> for Life {
+    fn from(of: load::Life) -> Self {
+        match of {
+            load::Life::Polling => Life::Polling,
+            load::Life::Left => Life::Left,
+            load::Life::Tunnel => Life::Tunnel,
+        }
     }
+}
+
+impl From<Life> for load::Life {
+    fn from(of: Life) -> Self {
+        match of {
+            Life::Polling => load::Life::Polling,
+            Life::Left => load::Life::Left,
+            Life::Tunnel => load::Life::Tunnel,
+        }
+    }
+}
+
+/// An instance by its names.
+pub(super) fn find<'g>(
+    generation: &'g Generation,
+    upstream: &str,
+    instance: &str,
+) -> Option<&'g Arc<upstream::Instance>> {
+    let upstream = generation.upstreams.iter().find(|known| known.config.name == upstream)?;
+    upstream.named().iter().find(|known| known.name == instance)
 }
 
 fn instance(upstream: &str, of: &upstream::Instance) -> Instance {

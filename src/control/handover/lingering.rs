@@ -170,6 +170,16 @@ impl Elders {
         scraped.at = None;
     }
 
+    /// They open their access logs anew.
+    pub(in crate::control) fn reopen_logs(&self) {
+        let question = Question { method: "POST", path: "/v1/reopen", body: b"{}", within: PATIENCE };
+        for Elder { pid, socket } in self.all() {
+            if let Err(error) = ask(&socket, question) {
+                tracing::warn!(pid, %error, "a process that lingers does not open its access log anew");
+            }
+        }
+    }
+
     /// The metrics of this process, and of those that have ended.
     pub(in crate::control) fn with_departed(&self, own: String) -> String {
         match &self.scraped().departed {

@@ -14,15 +14,17 @@ use std::time::Duration;
 
 use super::HANDOVER;
 use super::channel::Channel;
-use super::estate::{Estate, descriptors, left};
+use super::estate::{Estate, descriptors, find, left};
 use super::lingering::Elders;
 use super::wire::{
     Answered, DESCRIPTORS, Elder, Hello, Life, Offered, Sid, Sockets, VERSION, With, decode, encode,
-    in_pieces, of_metrics,
+    in_pieces,
 };
-use crate::affinity::sid::table::Known;
-use crate::http::heir::Place;
+use crate::affinity::sid::table::{Known, SidKey};
+use crate::control::publisher::Publisher;
+use crate::http::heir::{Place, Successor};
 use crate::local::clock::{self, Moment};
+use crate::upstream::load::Home;
 use crate::worker::{Command, Orders};
 
 /// A session that begins here is passed on only when the new process knows it; but no worker waits longer for that.
@@ -141,13 +143,8 @@ fn give(
     greet(heir, estate, elders, theirs)?;
     let mut begun = Vec::new();
     let since = Arc::new(Mutex::new(Vec::new()));
-    let (keeps, most) = (since.clone(), estate.shared.sids.capacity());
     // What is learned while the table is read, which takes its time.
-    estate.shared.heir.listens(move |known| {
-        let mut since = keeps.lock().unwrap_or_else(PoisonError::into_inner);
-        since.push(named(known));
-        since.len() < most
-    });
+    estate.shared.heir.is(Notes { since: since.clone(), most: estate.shared.sids.capacity() });
     in_pieces(estate.instances(), Offered::Instances, |piece| heir.say(piece))?;
     let mut sids = estate.sids(|piece| in_pieces(piece, Offered::Sids, |piece| heir.say(piece)))?;
     in_pieces(estate.resting(), Offered::Resting, |piece| heir.say(piece))?;
@@ -159,7 +156,7 @@ fn give(
     *paused = true;
     orders.settle(Command::Pause)?;
     // Whatever is learned from now on it hears at once.
-    estate.shared.heir.listens(move |known| passes_on(&later, known));
+    estate.shared.heir.is(Line { later, publisher: estate.publisher.clone() });
     begun.append(&mut *since.lock().unwrap_or_else(PoisonError::into_inner));
     sids += begun.len() as u64;
     in_pieces(begun, Offered::Sids, |piece| heir.say(piece))?;
@@ -202,9 +199,8 @@ fn greet(heir: &Heir, estate: &Estate, elders: &Elders, later: Channel) -> Resul
             heir.give(&Offered::Sockets(sockets), some)?;
         }
     }
-    if let Some((address, socket)) = &goods.metrics {
-        let sockets = Sockets { of: of_metrics(*address), first: true, kept: false };
-        heir.give(&Offered::Sockets(sockets), &[socket.as_fd()])?;
+    for (called, socket) in &goods.pages {
+        heir.give(&Offered::Page(called.clone()), &[socket.as_fd()])?;
     }
     heir.say(&Offered::All)
 }
@@ -214,15 +210,63 @@ fn named(known: &Known<Place<'_>>) -> Sid {
     Sid::of(known, &upstream.config.name, &instance.name, Life::Polling)
 }
 
-/// Tells of a session, and waits until that is known; `false`: whoever would hear of it has ended.
-fn passes_on(later: &Channel, known: &Known<Place<'_>>) -> bool {
-    let message = Offered::Sids(vec![named(known)]);
-    let heard = later.send(&encode(&message), &[]).and_then(|()| later.receive());
-    match heard {
-        Ok(Some(_)) => true,
-        // The next one is told all the same. (Its answer may come before ours: then it is known too.)
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => true,
-        Ok(None) | Err(_) => false,
+/// Writes down what has begun.
+struct Notes {
+    since: Arc<Mutex<Vec<Sid>>>,
+    most: usize,
+}
+
+impl Successor for Notes {
+    fn hears(&mut self, known: &Known<Place<'_>>) -> bool {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.push(named(known));
+        since.len() < self.most
+    }
+
+    fn knows(&mut self, _: SidKey) -> Option<Known<Home>> {
+        None
+    }
+}
+
+/// The way to the process that serves.
+struct Line {
+    later: Channel,
+    publisher: Arc<Publisher>,
+}
+
+impl Line {
+    /// Says something, and waits for an answer for which `of` gives something. Those that were late before are passed over.
+    fn asks<T>(&self, message: &Offered, of: impl Fn(Answered) -> Option<T>) -> io::Result<T> {
+        self.later.send(&encode(message), &[])?;
+        loop {
+            let received = self.later.receive()?.ok_or(io::ErrorKind::BrokenPipe)?;
+            if let Ok(answer) = decode(&received.bytes)
+                && let Some(of) = of(answer)
+            {
+                return Ok(of);
+            }
+        }
+    }
+}
+
+impl Successor for Line {
+    fn hears(&mut self, known: &Known<Place<'_>>) -> bool {
+        let heard =
+            self.asks(&Offered::Sids(vec![named(known)]), |answer| (answer == Answered::Heard).then_some(()));
+        // One that is late is told of the next all the same. One that has ended is not.
+        heard.map_or_else(|error| error.kind() == io::ErrorKind::TimedOut, |()| true)
+    }
+
+    fn knows(&mut self, key: SidKey) -> Option<Known<Home>> {
+        let answered = self.asks(&Offered::Ask(key.number()), |answer| match answer {
+            Answered::Known { of, sid } if of == key.number() => Some(sid),
+            _ => None,
+        });
+        let sid = *answered.ok()??;
+        let generation = self.publisher.current();
+        let instance = find(&generation, &sid.upstream, &sid.instance)?.clone();
+        let home = Home::living(instance, sid.by.into());
+        Some(sid.known(home))
     }
 }
 

@@ -4,6 +4,7 @@
 //! old                                                   new
 //! Hello      who it is; standard error, the lock   -->
 //! Sockets    of one listener                       -->
+//! Page       the listener of metrics, for example  -->
 //! All                                              -->
 //!                                                       (loads its configuration)
 //! Instances  their health, what is wanted of them  -->
@@ -16,7 +17,8 @@
 //!                                                  <--  Serving
 //! ```
 //!
-//! At any time `Failed`, or the end of the channel, and everything is as it was. Fields may be added; an unknown one is ignored, an
+//! Sessions that begin at the old process later are told over a channel of their own, `Sids` and `Heard`, and those that it does not know
+//! asked for, `Ask` and `Known`. At any time `Failed`, or the end of the channel, and everything is as it was. Fields may be added; an unknown one is ignored, an
 //! unknown message is an error, and with it the upgrade fails.
 //!
 //! Pure. Must not: know sockets.
@@ -55,6 +57,8 @@ const FULL: usize = 24 << 10;
 pub(super) enum Offered {
     Hello(Hello),
     Sockets(Sockets),
+    /// The descriptor of the metrics listener, or of the status page's: what it is, and its address as the file has it.
+    Page(String),
     Instances(Vec<Instance>),
     Sids(Vec<Sid>),
     Resting(Vec<Resting>),
@@ -62,6 +66,8 @@ pub(super) enum Offered {
     All,
     /// It is to accept.
     Go,
+    /// Whether it knows the session of this key.
+    Ask(u64),
 }
 
 /// What the new process says.
@@ -73,6 +79,8 @@ pub(super) enum Answered {
     Serving,
     /// It knows the session that it was told of last.
     Heard,
+    /// What it knows of the session that it was asked for.
+    Known { of: u64, sid: Option<Box<Sid>> },
     /// It gives up, with this exit code; why.
     Failed { code: u8, why: String },
 }
@@ -126,20 +134,12 @@ pub(super) struct Member {
 /// The descriptors of one listener; more of the same may come in the next message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sockets {
-    /// Its address as the file has it, or [`of_metrics`].
+    /// Its address as the file has it.
     pub(super) of: String,
     /// It begins: otherwise these belong to the one before.
     pub(super) first: bool,
     /// The service manager keeps it too.
     pub(super) kept: bool,
-}
-
-/// How [`of_metrics`] begins, and no address does.
-pub(super) const METRICS: &str = "metrics ";
-
-/// What the metrics listener at an address is called.
-pub(super) fn of_metrics(address: std::net::SocketAddr) -> String {
-    format!("{METRICS}{address}")
 }
 
 /// How an instance is.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{tunnel, upstream};
-use crate::support::{Instance, Proxy, Socket, ws};
+use crate::support::{Instance, Proxy, Socket, engine_io, ws};
 
 /// Both ends of so many tunnels.
 fn ends(proxy: &Proxy, instance: &Instance, count: usize) -> (Vec<Socket>, Vec<Socket>) {
@@ -110,6 +110,58 @@ mod hung {
         proxy.counts("stickyd_requests_open", &[("instance", &green.to_string())], 2);
         let failed = clients.iter_mut().map(|client| usize::from(client.has_at_once(12))).sum::<usize>();
         assert_eq!(failed, 2);
+    }
+
+    /// Whoever starts a session is served by another instance, and hears of no failure. `blue` is found to be so.
+    fn starts_go_elsewhere(blue: &Checked, proxy: &Proxy, fails: impl FnOnce(), becomes: (u64, u64)) {
+        blue.clients(Does::Hangs);
+        let mut clients: Vec<_> = (0..6)
+            .map(|_| {
+                let mut client = proxy.connect();
+                client.send(engine_io::start(""));
+                client
+            })
+            .collect();
+        let waits = [("instance", &*blue.to_string())].map(|(key, value)| (key, value.to_owned()));
+        let waits = [(waits[0].0, waits[0].1.as_str())];
+        proxy.counts_at_least("stickyd_requests_open", &waits, 2);
+        fails();
+        is(proxy, blue, becomes);
+        for client in &mut clients {
+            assert_eq!(client.answer().status(), 200);
+        }
+        proxy.counts("stickyd_requests_open", &waits, 0);
+        assert_eq!(proxy.count("stickyd_requests_total", &[("origin", "proxy")]), 0);
+    }
+
+    #[test]
+    fn session_starts_that_wait_for_it_go_elsewhere() {
+        let (blue, green) = (Checked::start("blue"), Checked::start("green"));
+        let proxy = before(&blue, &green, "");
+        starts_go_elsewhere(&blue, &proxy, || blue.checks(Does::Hangs), DOWN);
+    }
+
+    /// The regression: whoever had come a moment before waited for 20 s, for the instance was not down.
+    #[test]
+    fn session_starts_that_wait_for_one_that_is_too_busy_go_elsewhere() {
+        let (blue, green) = (Checked::start("blue"), Checked::start("green"));
+        let proxy = before(&blue, &green, "");
+        // Later than the checks' time-out.
+        starts_go_elsewhere(&blue, &proxy, || blue.checks(Does::Slowly(300)), crate::health::DEGRADED);
+    }
+
+    /// The regression: of two that hung the second was found when too few passed to believe the checks, and held its new clients.
+    #[test]
+    fn session_starts_leave_the_second_one_that_hangs_too() {
+        let all @ [blue, green, red] = &["blue", "green", "red"].map(Checked::start);
+        let health = FAST.replace("\"2s\"", "\"150ms\"").replace("\"0%\"", "\"50%\"");
+        let proxy = Proxy::start(&upstream(&[blue, green, red], &format!("health = {{ {health} }}")));
+        for one in all {
+            is(&proxy, one, crate::health::UP);
+        }
+        blue.hangs();
+        is(&proxy, blue, DOWN);
+        starts_go_elsewhere(green, &proxy, || green.checks(Does::Hangs), DOWN);
     }
 
     /// To wait for it is better than to knock in vain.

@@ -2,7 +2,8 @@
 
 use super::{get, ok, trio};
 use crate::support::instance::Refusing;
-use crate::support::{Answering, Proxy, Socket, engine_io};
+use crate::support::ws::{self, Frame, TEXT};
+use crate::support::{Answering, Instance, Proxy, Socket, engine_io, eventually};
 
 fn two(first: &impl std::fmt::Display, second: &impl std::fmt::Display) -> Proxy {
     Proxy::start(&format!(
@@ -145,6 +146,58 @@ fn a_new_connection_that_ends_without_an_answer_is_a_502() {
         instance.saw_nothing();
         proxy.counts("stickyd_requests_total", &[("origin", "proxy"), ("code", "5xx")], 1);
     }
+}
+
+/// A request to the one that it comes to of two, which does `leave`; then to the other one.
+fn left(instances: [&Instance; 2], request: &str, leave: fn(Socket)) -> Socket {
+    let (mut far, first) = eventually("a request", || {
+        (0..2).find_map(|index| instances[index].try_accept().map(|far| (far, index)))
+    });
+    assert_eq!(far.request().line(), request.lines().next().unwrap());
+    leave(far);
+    let mut far = instances[1 - first].accept();
+    assert_eq!(far.request().line(), request.lines().next().unwrap());
+    far
+}
+
+#[test]
+fn a_session_start_whose_instance_breaks_off_finds_another_one() {
+    let (one, other) = (Instance::start(), Instance::start());
+    let proxy = two(&one, &other);
+    for (count, leave) in (1..).zip([Socket::close, Socket::reset]) {
+        let start = engine_io::start("");
+        let mut client = proxy.connect();
+        client.send(&start);
+        left([&one, &other], &start, leave).send(ok("started"));
+        assert_eq!(client.answer().text(), "started");
+        let handshake = ws::handshake("/ws", "");
+        let mut client = proxy.connect();
+        client.send(&handshake);
+        let mut far = left([&one, &other], &handshake, leave);
+        far.send(ws::switch(""));
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        far.send(Frame::new(TEXT, "down").bytes());
+        assert_eq!(Frame::read(&mut client).payload, b"down");
+        proxy.counts("stickyd_connect_errors_total", &[("kind", "reset")], 2 * count);
+    }
+    assert_eq!(proxy.count("stickyd_requests_total", &[("origin", "proxy")]), 0);
+    // Once is enough: one that kills whoever reads it must not kill them all.
+    let handshake = ws::handshake("/ws", "");
+    let mut client = proxy.connect();
+    client.send(&handshake);
+    left([&one, &other], &handshake, Socket::close).close();
+    assert_eq!(client.answer().status(), 502);
+    // Nor is anything sent twice that has a body, or starts no session.
+    for request in [get("/"), engine_io::start("").replace("GET", "POST")] {
+        let mut client = proxy.connect();
+        client.send(&request);
+        let mut far = eventually("a request", || one.try_accept().or_else(|| other.try_accept()));
+        far.request();
+        far.close();
+        assert_eq!(client.answer().status(), 502, "{request}");
+    }
+    one.saw_nothing();
+    other.saw_nothing();
 }
 
 /// Answers that are not clean HTTP.

@@ -102,6 +102,11 @@ impl<H> Table<H> {
         (known, (next.shard < self.shards.len()).then_some(next))
     }
 
+    /// What is known of the session of `key`, for another table. `of` is as in [`Table::list`].
+    pub fn known<T>(&self, key: SidKey, of: impl FnOnce(&H) -> T) -> Option<Known<T>> {
+        self.shard(key).known_by(key, of)
+    }
+
     /// Learns a session that another table with the same secret knows. Its lifetime begins anew at `now`.
     pub fn take_over(&self, known: Known<H>, now: Duration) {
         let Known { key, client, home, cors, lifetime, used } = known;
@@ -152,6 +157,9 @@ mod tests {
             assert_eq!(home, number);
             assert_eq!(held.cors().is_some(), number % 2 == 0);
         }
+        let key = after.key("app", &7_u32.to_be_bytes());
+        assert_eq!(after.known(key, |home| *home).unwrap().home, 7);
+        assert!(after.known(after.key("app", b"nobody's"), |_| ()).is_none());
         let (known, _) = after.list(Place::default(), usize::MAX, |_| ());
         assert!(known.iter().all(|one| one.used && one.lifetime == lifetime && one.client == client));
     }

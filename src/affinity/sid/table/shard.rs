@@ -188,16 +188,25 @@ impl<H> Shard<H> {
             if session.pins == 0 && self.classes.is_expired(session.class, session.used_at, self.clock) {
                 continue;
             }
-            known.push(Known {
-                key: session.key,
-                client: self.addresses.client(session.address),
-                home: of(&session.home),
-                cors: self.cors.get(session.cors).cloned(),
-                lifetime: Duration::from_millis(self.classes.lifetime(session.class)),
-                used: session.used,
-            });
+            known.push(self.known(session, &mut *of));
         }
         (end < last).then_some(end)
+    }
+
+    /// What is known of one session; expired or not.
+    pub(super) fn known_by<T>(&self, key: SidKey, of: impl FnOnce(&H) -> T) -> Option<Known<T>> {
+        Some(self.known(&self.sessions[self.find(key)? as usize], of))
+    }
+
+    fn known<T>(&self, session: &Session<H>, of: impl FnOnce(&H) -> T) -> Known<T> {
+        Known {
+            key: session.key,
+            client: self.addresses.client(session.address),
+            home: of(&session.home),
+            cors: self.cors.get(session.cors).cloned(),
+            lifetime: Duration::from_millis(self.classes.lifetime(session.class)),
+            used: session.used,
+        }
     }
 
     /// It was used, before it was learned here.
