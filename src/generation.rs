@@ -18,7 +18,29 @@ pub struct Generation {
     pub leaving: Vec<Arc<Upstream>>,
 }
 
+/// What is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// Tunnels.
+    pub tunnels: u32,
+    /// Engine.IO sessions that poll.
+    pub sessions: u32,
+    /// Requests, polls and streams included.
+    pub requests: u32,
+}
+
 impl Generation {
+    /// What is open at all of its instances.
+    pub fn open(&self) -> Open {
+        let mut open = Open::default();
+        for instance in self.all().flat_map(|upstream| &upstream.instances) {
+            open.tunnels = open.tunnels.saturating_add(instance.load.tunnels());
+            open.sessions = open.sessions.saturating_add(instance.load.sessions());
+            open.requests = open.requests.saturating_add(instance.requests());
+        }
+        open
+    }
+
     /// Its upstreams, those that are leaving too.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.iter().chain(&self.leaving)

@@ -16,6 +16,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct ClientKey(pub(crate) IpAddr);
 
 impl ClientKey {
+    /// The address, its bits behind the prefix zero.
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
+
     /// The key of `address` under the prefixes of `sticky.ip_hash` (0 to 32, 0 to 128; more counts as all bits).
     pub fn of(address: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> Self {
         Self(match address.to_canonical() {

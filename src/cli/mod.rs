@@ -2,11 +2,16 @@
 //!
 //! Owns arguments, help, exit codes and what is printed. What commands do is elsewhere.
 
+mod close;
+mod events;
 mod explain;
 mod family;
 mod generate;
+mod healthcheck;
+mod lists;
 mod reach;
 mod reload;
+mod retire;
 mod run;
 mod state;
 mod status;
@@ -23,8 +28,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::model::InstanceState;
 use crate::config::{Report, Style};
 use crate::control::explain::{Field, Url};
+use close::CloseArgs;
+use events::EventsArgs;
 use generate::GenerateArgs;
+use healthcheck::HealthcheckArgs;
+use lists::{SessionsArgs, TunnelsArgs};
 use reload::{DiffArgs, ReloadArgs};
+use retire::RetireArgs;
 use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
 use upgrade::UpgradeArgs;
@@ -53,6 +63,8 @@ Examples:
       Hand over to the new binary; nothing is dropped.
   stickyd drain socketio/blue-1 --wait
       Empty an instance at a pace, before it is replaced.
+  stickyd tunnels --client 203.0.113.9
+      Say what this client has open; `stickyd close` closes it.
 
 The smallest file:
   listen = \":80\"
@@ -95,6 +107,12 @@ enum Command {
     /// New clients at these instances again
     #[command(after_help = state::RESUME)]
     Resume(ResumeArgs),
+    Tunnels(TunnelsArgs),
+    Sessions(SessionsArgs),
+    Close(CloseArgs),
+    Retire(RetireArgs),
+    Events(EventsArgs),
+    Healthcheck(HealthcheckArgs),
     Generate(GenerateArgs),
 }
 
@@ -158,16 +176,20 @@ Examples:
   stickyd explain --ip 2001:db8::7 --sid lv_VI97HAXpY6yYWAAAB --json
   stickyd explain --ip 203.0.113.9 --header 'X-User: anna'
 
-Asks the file, by the code that places clients; the instances are taken to be up. Shows neither secrets nor what was given.
-Exit codes: 0 explained, 2 wrong usage, 78 the configuration cannot be used.";
+Asks the running process, which knows health, sessions and who rests; nothing is changed by it. With --config it asks that file, by the
+same code: the instances are taken to be up, no session is known. Shows neither secrets nor what was given.
+Exit codes: 0 explained, 2 wrong usage, 69 not running, 78 the configuration cannot be used.";
 
 /// Show where a client goes, and why: what each key of `sticky.by` says of it
 #[derive(Debug, Args)]
 #[command(after_help = EXPLAIN_EXAMPLES)]
 pub struct ExplainArgs {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
-    config: PathBuf,
+    /// Explain by this configuration alone, and ask no process
+    #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// The admin socket of the process
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]
     ip: IpAddr,
@@ -203,6 +225,12 @@ impl Cli {
             Command::Drain(args) => state::empty(InstanceState::Drain, &args),
             Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
             Command::Resume(args) => state::resume(&args),
+            Command::Tunnels(args) => lists::tunnels(&args),
+            Command::Sessions(args) => lists::sessions(&args),
+            Command::Close(args) => close::run(&args),
+            Command::Retire(args) => retire::run(&args),
+            Command::Events(args) => events::run(&args),
+            Command::Healthcheck(args) => healthcheck::run(&args),
             Command::Generate(args) => generate::run(&args),
         }
     }
@@ -254,6 +282,16 @@ mod tests {
             "stickyd drain a/b --wait --timeout 90s --force",
             "stickyd cordon a/b c/d",
             "stickyd resume blue-1 --json",
+            "stickyd tunnels",
+            "stickyd tunnels --upstream a --instance a/b --client 192.0.2.0/24 --limit 0 --sort bytes --json",
+            "stickyd sessions --client ::1 --limit 100000 -c x.toml",
+            "stickyd close 3k7q2m 8p0d1x --code 4001",
+            "stickyd close --client 192.0.2.1 --instance a/b --reason x --yes --json",
+            "stickyd retire --wait --timeout 30s",
+            "stickyd retire --undo --json",
+            "stickyd events --since 1h -f --upstream app --json",
+            "stickyd healthcheck --timeout 2s -c x.toml",
+            "stickyd explain --ip ::1 --socket /run/x.sock",
         ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
         }
@@ -278,6 +316,18 @@ mod tests {
             "stickyd resume a/b --force",
             "stickyd drain a/b --wait --timeout 90",
             "stickyd status --socket /run/x.sock --config x.toml",
+            "stickyd tunnels --sort name",
+            "stickyd tunnels --limit 100001",
+            "stickyd tunnels --client app.example.com",
+            "stickyd tunnels --client 192.0.2.1/24",
+            "stickyd close",
+            "stickyd close --code 1012",
+            "stickyd close 3k7q2m --client 192.0.2.1",
+            "stickyd close 3k7q2m --code 99",
+            "stickyd retire --undo --wait",
+            "stickyd retire --timeout 3s",
+            "stickyd events --since 1",
+            "stickyd explain --ip ::1 --socket /run/x.sock -c x.toml",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use crate::config::{self, locate};
 use crate::control::admin::{Client, Failure, api};
 
 /// The process cannot be reached (`EX_UNAVAILABLE` of sysexits.h).
-const UNREACHABLE: u8 = 69;
+pub(super) const UNREACHABLE: u8 = 69;
 
 /// Which process is meant
 #[derive(Debug, Args)]
@@ -27,6 +28,27 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// By this socket; without one, where a process usually has it.
+    pub(super) fn by_socket(socket: Option<PathBuf>) -> Self {
+        Reach { socket, config: None }
+    }
+
+    /// Where to ask for `/-/ready` of a process that has no admin socket: what the configuration says. `None`: it says nothing, or
+    /// there is a socket, and whoever is behind it has to answer.
+    pub(super) fn metrics_instead(&self) -> Option<SocketAddr> {
+        if self.socket.is_some() {
+            return None;
+        }
+        let file = self.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
+        let socket = socket_of(file);
+        let there =
+            || Client::new(socket.as_deref().and_then(path_of)).is_ok_and(|client| client.path().exists());
+        if socket.as_deref() != Some("off") && there() {
+            return None;
+        }
+        config::load(file).ok()?.config.metrics
+    }
+
     /// The way there. Where a configuration is named, whoever answers there runs with it: several processes may share a machine.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let reach = |socket| Client::new(socket).map_err(|error| Failure::Unreachable(error.to_string()));

@@ -77,10 +77,10 @@ pub(super) struct Named {
 pub(super) struct Waiting {
     /// Return when it is done, and show how far it is
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// Wait no longer than this, for example 90s or 5m; what was begun goes on
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration, requires = "wait")]
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
 }
 
 /// Even the last
@@ -119,7 +119,7 @@ pub(super) struct ResumeArgs {
 }
 
 /// How often the process is asked how far it is.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// How often a line is printed where nobody looks at a terminal.
 const LINE: Duration = Duration::from_secs(5);
@@ -190,7 +190,7 @@ impl Wait {
         let mut instances = wanted.instances;
         let state = self.state;
         while !instances.iter().all(|instance| is_done(state, instance)) {
-            progress.show(&instances);
+            progress.show(|| remaining(&instances));
             if self.left().is_some_and(|left| left.is_zero()) {
                 progress.end();
                 let left = instances.iter().filter(|instance| !is_done(state, instance));
@@ -313,31 +313,30 @@ pub(super) fn left(instance: &api::Instance, drain: Option<&api::Drain>) -> Stri
     format!("{open} of {} at its begin{begins}{ends}", drain.began_with)
 }
 
-fn seconds(millis: u64) -> String {
+pub(super) fn seconds(millis: u64) -> String {
     time(millis.div_ceil(1000))
 }
 
 /// How far it is, on one line that changes, or by a line now and then.
-struct Progress {
+pub(super) struct Progress {
     terminal: bool,
     silent: bool,
     last: Option<Instant>,
 }
 
 impl Progress {
-    fn new(silent: bool) -> Self {
+    pub(super) fn new(silent: bool) -> Self {
         Progress { terminal: std::io::stderr().is_terminal(), silent, last: None }
     }
 
-    fn show(&mut self, instances: &[api::Instance]) {
+    pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
         let now = clock::instant();
         let due = self.terminal || self.last.is_none_or(|last| now.duration_since(last) >= LINE);
         if self.silent || !due {
             return;
         }
         self.last = Some(now);
-        let lines: Vec<String> = instances.iter().filter(|instance| !instance.empty).map(line).collect();
-        let text = lines.join(" | ");
+        let text = text();
         let mut stderr = std::io::stderr().lock();
         // Nobody is left to tell when standard error is closed.
         let _ = if self.terminal {
@@ -347,11 +346,17 @@ impl Progress {
         };
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.terminal && self.last.is_some() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
+}
+
+/// Those that are not empty.
+fn remaining(instances: &[api::Instance]) -> String {
+    let lines: Vec<String> = instances.iter().filter(|instance| !instance.empty).map(line).collect();
+    lines.join(" | ")
 }
 
 /// A line that is longer would leave its begin behind each time.

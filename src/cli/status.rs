@@ -89,7 +89,11 @@ impl Process {
 fn screen(status: &api::Status, lingering: &[api::Status]) -> String {
     let mut text = String::new();
     let ago = |moment: u64| time(status.now.saturating_sub(moment));
-    let ready = if status.ready { "" } else { ", STOPPING" };
+    let ready = match (status.ready, status.retired) {
+        (false, _) => ", STOPPING".to_owned(),
+        (true, Some(since)) => format!(", RETIRED {} ago", ago(since)),
+        (true, None) => String::new(),
+    };
     let _ =
         writeln!(text, "stickyd {}, pid {}, up {}{ready}", status.version, status.pid, ago(status.started));
     let config = &status.config;

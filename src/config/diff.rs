@@ -100,6 +100,7 @@ const AT_START: &[&str] = &[
     "admin.socket",
     "admin.mode",
     "admin.group",
+    "admin.address",
     "metrics.address",
     "log.level",
     "log.format",

@@ -23,6 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustix::fs::OFlags;
 use toml::de::DeTable;
 
@@ -123,6 +124,14 @@ fn schema() -> BTreeSet<String> {
     let walk = Walk::new(text, damage, false);
     validate::config(Table::top(&walk, &tree));
     walk.into_known()
+}
+
+/// A network or one address, as the file has them: `"10.0.0.0/16"`, `"10.1.2.3"`.
+///
+/// # Errors
+/// What is wrong, and what to type.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    validate::parse_network(text).map_err(|wrong| format!("{}: {}", wrong.what, wrong.write))
 }
 
 /// A duration as the file has them: `"90s"`, `"1h30m"`.

@@ -29,6 +29,7 @@ use super::surroundings::Resolver;
 use crate::config::model;
 use crate::generation::Generation;
 use crate::local::{clock, random, timer};
+use crate::observe::events;
 use crate::upstream::expand::Presence::{self, Present};
 use crate::upstream::expand::{self, Member, Members, Rules};
 
@@ -284,19 +285,19 @@ impl Words {
         let Key { upstream, name } = &self.key;
         if !std::mem::replace(&mut self.fails, true) {
             let what = if known { "its instances are kept" } else { "it has no instances yet" };
-            tracing::warn!(upstream, name, error, "a name cannot be looked up: {what}");
+            tracing::warn!(target: events::NAME, upstream, name, error, "a name cannot be looked up: {what}");
         }
     }
 
     fn answered(&mut self, left_out: usize) {
         let Key { upstream, name } = &self.key;
         if std::mem::replace(&mut self.fails, false) {
-            tracing::info!(upstream, name, "a name can be looked up");
+            tracing::info!(target: events::NAME, upstream, name, "a name can be looked up");
         }
         if std::mem::replace(&mut self.left_out, left_out) == 0 && left_out > 0 {
             let most = expand::INSTANCES_MAX;
             tracing::warn!(
-                upstream,
+                target: events::NAME, upstream,
                 name,
                 left_out,
                 most,
@@ -319,11 +320,11 @@ fn changed(key: &Key, before: &[Member], after: &[Member]) {
         (!changed.is_empty()).then(|| list(&changed))
     };
     if let Some(addresses) = those(after, |was, _| was.is_none()) {
-        tracing::info!(upstream, name, addresses, "a name has other addresses: instances are added");
+        tracing::info!(target: events::NAME, upstream, name, addresses, "a name has other addresses: instances are added");
     }
     if let Some(addresses) = those(after, |was, is| was == Some(Present) && is != Some(Present)) {
         tracing::warn!(
-            upstream,
+            target: events::NAME, upstream,
             name,
             addresses,
             "a name lacks addresses: their instances take no new clients"
@@ -332,11 +333,11 @@ fn changed(key: &Key, before: &[Member], after: &[Member]) {
     if let Some(addresses) =
         those(after, |was, is| was.is_some_and(|was| was != Present) && is == Some(Present))
     {
-        tracing::info!(upstream, name, addresses, "a name has addresses again");
+        tracing::info!(target: events::NAME, upstream, name, addresses, "a name has addresses again");
     }
     if let Some(addresses) = those(before, |_, is| is.is_none()) {
         tracing::warn!(
-            upstream,
+            target: events::NAME, upstream,
             name,
             addresses,
             "a name has lacked addresses for too long: their instances are removed"

@@ -1,8 +1,12 @@
 //! `stickyd explain`: where a client goes, and why. The question is written out as a request and read as the data path reads it; route,
 //! cookie, keys and choice are found by the same code.
 //!
+//! Either of the running process, which knows health, sessions and who rests from where, or of a configuration alone. They differ in
+//! what is [known](known::Known), and in nothing else.
+//!
 //! Says neither secrets nor what clients sent as such: cookies, sids, values of headers and queries.
 
+mod known;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -12,24 +16,30 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Surroundings, secrets};
+use super::Surroundings;
 use crate::affinity::cookie::{self, Binding, Keys, Rejected};
 use crate::affinity::engine_io;
-use crate::affinity::ip_hash::InstanceHash;
+use crate::affinity::rest::Rest;
+use crate::affinity::sid::table::Table;
 use crate::affinity::value_hash::ValueKey;
 use crate::codec::request::{self as head, RequestHead};
 use crate::codec::{HeadLimits, Parsed, header_slots};
 use crate::config::model::{Config, StickyKey, Upstream};
+use crate::generation::Generation;
 use crate::local::clock;
 use crate::routing::explain::{Explained, explain as ask};
-use crate::routing::pick::{Candidate, Client, Cookie, Need, Policy, Sid};
+use crate::routing::pick::{Client, Cookie, Need, Policy};
 use crate::routing::route;
+use crate::upstream::load::Home;
+use known::{Known, Source};
 
 pub use request::{Field, Question, Url};
 
 /// Where a client goes, and why: for people as text ([`std::fmt::Display`]), for scripts as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
+    /// Who was asked: `process` (how everything is now) or `file` (as if everything were well).
+    pub source: &'static str,
     /// The client's address.
     pub client: IpAddr,
     /// The host that it asks.
@@ -44,7 +54,7 @@ pub struct Explanation {
     pub route: Option<RouteTaken>,
     /// The route's upstream.
     pub upstream: Option<String>,
-    /// The upstream's instances, as the file has them.
+    /// The upstream's instances, as the file has them, and of a process as they are.
     pub instances: Vec<Member>,
     /// What each key of `sticky.by` says, in their order.
     pub keys: Vec<KeySays>,
@@ -80,6 +90,24 @@ pub struct Member {
     pub weight: u32,
     /// Takes clients only when no other can.
     pub backup: bool,
+    /// How it is; `None`: only the running process knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<MemberNow>,
+}
+
+/// How an instance is, as placement sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberNow {
+    /// `up`, `degraded`, `down`; as far as its checks are believed.
+    pub health: &'static str,
+    /// Why, and since when; empty: nothing is known.
+    pub evidence: String,
+    /// Its share of new clients in percent: below 100 while it is in its slow start.
+    pub share: u8,
+    /// It has as many tunnels as it may.
+    pub full: bool,
+    /// The client was moved away from it, and rests.
+    pub away: bool,
 }
 
 /// What one key says.
@@ -154,6 +182,10 @@ enum Carried {
 /// What is known about a request of one upstream.
 struct Facts<'c> {
     upstream: &'c Upstream,
+    /// Names of its instances, those that are leaving too.
+    names: Vec<String>,
+    /// A running process was asked.
+    live: bool,
     need: Need,
     address: IpAddr,
     path: &'c str,
@@ -173,10 +205,28 @@ pub fn explain(
     question: &Question,
     surroundings: &Surroundings,
 ) -> Result<Explanation, String> {
+    by(config, question, &Source::File(config, surroundings))
+}
+
+/// Answers `question` as the process would place that client now. Nothing is changed by it: no session is used, no turn taken.
+///
+/// # Errors
+/// When a question has no end, which would be a bug.
+pub(super) fn explain_live(
+    generation: &Generation,
+    sids: &Table<Home>,
+    rest: &Rest,
+    question: &Question,
+) -> Result<Explanation, String> {
+    by(&generation.config, question, &Source::Process { generation, sids, rest })
+}
+
+fn by(config: &Config, question: &Question, source: &Source<'_>) -> Result<Explanation, String> {
     let written = request::write(config, question);
     let mut slots = header_slots();
     let limits = HeadLimits { bytes: config.limits.header, headers: config.limits.headers };
     let mut explanation = Explanation {
+        source: source.name(),
         client: question.address,
         host: written.host,
         host_is_assumed: written.host_is_assumed,
@@ -208,49 +258,51 @@ pub fn explain(
         return Ok(explanation);
     };
     explanation.route = Some(words::route(&config.routes, index));
-    let upstream = &config.upstreams[config.routes[index].upstream];
-    of_upstream(&mut explanation, upstream, question, &head, written.upgrades, surroundings)?;
+    let known = source.of_upstream(config.routes[index].upstream);
+    of_upstream(&mut explanation, &known, question, &head, written.upgrades)?;
     Ok(explanation)
 }
 
 fn of_upstream(
     explanation: &mut Explanation,
-    upstream: &Upstream,
+    known: &Known<'_>,
     question: &Question,
     head: &RequestHead<'_, '_>,
     upgrades: bool,
-    surroundings: &Surroundings,
 ) -> Result<(), String> {
     let now = clock::epoch_seconds();
+    let upstream = known.upstream();
     let query = engine_io::Query::of(head.target, &upstream.engine_io_paths);
     let polls = query.as_ref().is_some_and(|query| query.polling);
-    let sid = query.as_ref().is_some_and(|query| query.sid.is_some());
-    let need = Need::of(sid.then_some(Sid::Unknown), upgrades, polls);
+    let sid = query.as_ref().and_then(|query| query.sid.as_deref());
+    let need = Need::of(sid.map(|sid| known.session(sid)), upgrades, polls);
     explanation.wants = match need {
         Need::Start => "start",
         Need::Plain => "plain",
         Need::Session(_) => "session",
     };
     explanation.upstream = Some(upstream.name.clone());
-    explanation.instances = upstream.instances.iter().map(words::member).collect();
-    if let Some(name) = upstream.expanded().next() {
-        explanation.result = words::unknown(&name.host);
+    if let Some(name) = known.has_unknown() {
+        explanation.instances = known.members(&[]);
+        explanation.result = words::unknown(name);
         return Ok(());
     }
-    let carried = carried(upstream, question, head, now, surroundings)?;
-    let cookie = match &carried {
-        Carried::Bound { instance: Some(instance), .. } => Cookie::To(*instance),
-        Carried::Bound { instance: None, .. } => Cookie::Removed,
-        Carried::Nothing | Carried::NoSecret | Carried::Ignored { .. } => Cookie::None,
+    let carried = carried(known, question, head, now)?;
+    let (cookie, binding) = match &carried {
+        Carried::Bound { binding, instance: Some(instance) } => (Cookie::To(*instance), Some(binding.id)),
+        Carried::Bound { binding, instance: None } => (Cookie::Removed, Some(binding.id)),
+        Carried::Nothing | Carried::NoSecret | Carried::Ignored { .. } => (Cookie::None, None),
     };
     let values = ValueKey::of_request(&upstream.sticky.by, head.target, |name| head.header(name));
     let client = Client { need, address: question.address, cookie, values: &values };
-    let candidates: Vec<Candidate> = candidates(upstream).collect();
     let policy = Policy::of(upstream);
+    let candidates = known.candidates(policy.looks_at_loads(need), client, binding);
     let Explained { keys, result, if_down } = ask(policy, client, &candidates);
 
     let facts = Facts {
         upstream,
+        names: known.names(),
+        live: known.is_live(),
         need,
         address: question.address,
         path: head.path(),
@@ -259,31 +311,22 @@ fn of_upstream(
         cookie,
         now,
     };
+    explanation.instances = known.members(&candidates);
     explanation.keys = upstream.sticky.by.iter().zip(keys).map(|(key, said)| facts.key(key, &said)).collect();
     explanation.result = facts.placed(&result);
     explanation.if_down = if_down.map(|placed| facts.placed(&placed));
-    explanation.assumed = facts.assumed();
+    explanation.assumed = if known.is_live() { Vec::new() } else { facts.assumed() };
     Ok(())
-}
-
-/// The instances, as a proxy sees them that has just begun and found everything well.
-fn candidates(upstream: &Upstream) -> impl Iterator<Item = Candidate> {
-    upstream.instances.iter().map(|instance| Candidate {
-        backup: instance.backup,
-        state: instance.state,
-        ..Candidate::ready(InstanceHash::of(&upstream.name, &instance.name), instance.weight)
-    })
 }
 
 /// Opens the cookies that came.
 fn carried(
-    upstream: &Upstream,
+    known: &Known<'_>,
     question: &Question,
     head: &RequestHead<'_, '_>,
     now: u64,
-    surroundings: &Surroundings,
 ) -> Result<Carried, String> {
-    let sticky = &upstream.sticky;
+    let sticky = &known.upstream().sticky;
     let name = &sticky.cookie.name;
     let given = question.cookie.as_ref().map(|cookie| {
         // A sealed value has no `=`.
@@ -296,24 +339,18 @@ fn carried(
     if values.is_empty() || !sticky.by.contains(&StickyKey::Cookie) {
         return Ok(Carried::Nothing);
     }
-    let keys = secrets::existing(&sticky.secret, surroundings.state.as_deref())
-        .map_err(|problem| format!("`upstream.{}.sticky`: {problem}", upstream.name))?;
-    let Some(keys) = keys else { return Ok(Carried::NoSecret) };
-    Ok(open(upstream, &keys, &values, now))
+    let Some(keys) = known.keys()? else { return Ok(Carried::NoSecret) };
+    Ok(open(known, &keys, &values, now))
 }
 
-fn open(upstream: &Upstream, keys: &Keys, values: &[&[u8]], now: u64) -> Carried {
+fn open(known: &Known<'_>, keys: &Keys, values: &[&[u8]], now: u64) -> Carried {
+    let upstream = known.upstream();
     let ttl = upstream.sticky.cookie.ttl.as_secs();
     let mut carried = Carried::Nothing;
     for value in values {
         carried = match keys.open(&upstream.name, value, now, ttl) {
             Ok(binding) => {
-                let tokens: Vec<_> = upstream
-                    .instances
-                    .iter()
-                    .map(|instance| keys.instance_tokens(&upstream.name, &instance.name))
-                    .collect();
-                let instance = binding.instance_of(tokens.iter().map(Vec::as_slice));
+                let instance = known.bound(&binding, keys);
                 return Carried::Bound { binding, instance };
             }
             Err(why) => {
@@ -329,4 +366,13 @@ fn open(upstream: &Upstream, keys: &Keys, values: &[&[u8]], now: u64) -> Carried
         };
     }
     carried
+}
+
+impl Explanation {
+    /// For scripts, with the same for people as `text`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut json = serde_json::to_value(self).expect("it has nothing but text and numbers");
+        json["text"] = self.to_string().into();
+        json
+    }
 }

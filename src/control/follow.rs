@@ -4,10 +4,12 @@
 
 use std::path::PathBuf;
 
+use super::by::By;
 use super::plan::Plan;
 use super::reload::{Caution, Reloader};
 use super::watch::{self, Digest, Watcher};
 use crate::config::{self, Report};
+use crate::observe::events;
 
 /// The file that a process began with.
 #[derive(Clone, Debug)]
@@ -43,15 +45,15 @@ impl Followed {
     /// Reads it anew, because somebody asked for it.
     pub(super) fn again(&self) {
         // The log has it.
-        let _ = self.reload(Caution::Asked);
+        let _ = self.reload(Caution::Asked, By::Hup);
     }
 
     /// The same, and says what it did.
     ///
     /// # Errors
     /// Why it is refused: what runs stays.
-    pub(super) fn reload(&self, caution: Caution) -> Result<Understood, String> {
-        self.apply(config::read(&self.file.path), caution)
+    pub(super) fn reload(&self, caution: Caution, by: By) -> Result<Understood, String> {
+        self.apply(config::read(&self.file.path), caution, by)
     }
 
     /// What a reload of `content` would do; `None`: of what is in the file.
@@ -91,14 +93,19 @@ impl Followed {
         let changed = move |content| {
             if followed.reloader.watches() {
                 // The log has it.
-                let _ = followed.apply(Ok(content), Caution::Watched);
+                let _ = followed.apply(Ok(content), Caution::Watched, By::Watch);
             }
         };
         let watcher = watch::watch(path, self.file.digest, changed);
         watcher.inspect_err(|error| tracing::warn!(%error, "the configuration is not watched")).ok()
     }
 
-    fn apply(&self, content: Result<Vec<u8>, Report>, caution: Caution) -> Result<Understood, String> {
+    fn apply(
+        &self,
+        content: Result<Vec<u8>, Report>,
+        caution: Caution,
+        by: By,
+    ) -> Result<Understood, String> {
         let _reloading = self.reloader.manager().reloading();
         let file = self.file.path.display();
         let digest = content.as_deref().ok().map(Digest::of);
@@ -106,7 +113,7 @@ impl Followed {
         let loaded = match parsed {
             Ok(loaded) => loaded,
             Err(report) => {
-                tracing::error!("the configuration is refused, what runs stays:\n{report}");
+                tracing::error!(target: events::REFUSAL, %file, %by, "the configuration is refused, what runs stays:\n{report}");
                 self.reloader.refused(report.to_string());
                 return Err(report.to_string());
             }
@@ -120,10 +127,14 @@ impl Followed {
         }
         match &plan {
             Ok(plan) if plan.difference.is_empty() => {
-                tracing::info!(%file, "the configuration is loaded: nothing has changed");
+                tracing::info!(target: events::RELOAD, %file, %by, "the configuration is loaded: nothing has changed");
             }
-            Ok(plan) => tracing::info!(%file, "the configuration is loaded:\n{plan}"),
-            Err(why) => tracing::error!(%file, "the configuration is refused, what runs stays: {why}"),
+            Ok(plan) => {
+                tracing::info!(target: events::RELOAD, %file, %by, "the configuration is loaded:\n{plan}");
+            }
+            Err(why) => {
+                tracing::error!(target: events::REFUSAL, %file, %by, "the configuration is refused, what runs stays: {why}");
+            }
         }
         Ok(Understood { plan: plan?, warnings: loaded.warnings.to_string() })
     }

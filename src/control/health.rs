@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::expand::Names;
+use super::gather::Gatherer;
 use super::lifecycle::Administrator;
 use super::rebalance;
 use super::surroundings::Resolver;
@@ -119,6 +120,7 @@ async fn supervise_all(
     driver.spawn_local(rebalance::run(publisher.clone(), administrator.orders.clone()));
     let mut watchers = Watchers::new(administrator.orders.clone());
     let mut names = Names::new(administrator, resolver);
+    let mut gatherer = Gatherer::default();
     loop {
         let generation = publisher.current();
         watchers.follow(&generation);
@@ -130,7 +132,11 @@ async fn supervise_all(
                 // An error: whoever could have said so is gone.
                 _ = &mut stopped => return,
                 () = publisher.changed() => break,
-                () = tokio::time::sleep(REAP) => publisher.reap(),
+                () = tokio::time::sleep(REAP) => {
+                    // Before those are forgotten that have left.
+                    gatherer.look(&publisher.current(), clock::coarse());
+                    publisher.reap();
+                }
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::by::By;
 use super::kept::Kept;
 use super::publisher::Publisher;
 use crate::config::model::InstanceState;
 use crate::generation::Generation;
 use crate::local::clock;
+use crate::observe::events;
 use crate::tunnel::{Order, Reason};
 use crate::upstream::health::State;
 use crate::upstream::lifecycle::Emptying;
@@ -18,13 +20,14 @@ use crate::worker::{Command, Drain, Orders};
 const SHOWN: usize = 8;
 
 /// Wants `state` of an instance from now on, and says what the workers have to do for it; `None`: nothing else than before.
-/// `reason`: why it is emptied, if it is.
+/// `reason`: why it is emptied, if it is; `by`: who wants it.
 #[must_use = "the workers must hear of it"]
 pub(super) fn want(
     upstream: &Upstream,
     instance: &Instance,
     state: InstanceState,
     reason: Reason,
+    by: By,
 ) -> Option<Command> {
     let before = instance.lifecycle.state();
     if !empties(state) {
@@ -33,11 +36,14 @@ pub(super) fn want(
             instance.vitals.forget();
         }
         tracing::info!(
+            target: events::STATE,
             upstream = upstream.config.name,
             instance = instance.name,
-            ?before,
-            ?state,
-            "instance"
+            before = before.as_str(),
+            state = state.as_str(),
+            %by,
+            "wanted is {}",
+            state.as_str()
         );
         return Some(Command::Keep(instance.id));
     }
@@ -57,14 +63,17 @@ pub(super) fn want(
     };
     instance.lifecycle.empties(state, emptying);
     tracing::info!(
+        target: events::STATE,
         upstream = upstream.config.name,
         instance = instance.name,
-        ?before,
-        ?state,
+        before = before.as_str(),
+        state = state.as_str(),
         tunnels = instance.load.tunnels(),
         grace = ?rules.grace,
         spread = ?rules.spread,
-        "instance is emptied"
+        %by,
+        "wanted is {}: it is emptied",
+        state.as_str()
     );
     Some(Command::Drain(Drain {
         instance: instance.id,
@@ -97,7 +106,7 @@ pub(super) fn go_on(
 /// What the workers have to do for an instance that is new, or was wanted so before the process began.
 pub(super) fn begin(upstream: &Upstream, instance: &Instance) -> Option<Command> {
     let state = instance.lifecycle.state();
-    if empties(state) { want(upstream, instance, state, Reason::Drained) } else { None }
+    if empties(state) { want(upstream, instance, state, Reason::Drained, By::File) } else { None }
 }
 
 /// What is open at an instance in this state is closed.
@@ -142,6 +151,7 @@ impl Administrator {
         names: &[String],
         state: InstanceState,
         even_the_last: bool,
+        by: By,
     ) -> Result<Vec<Member>, Refusal> {
         let _one = self.publisher.alone();
         let generation = self.publisher.current();
@@ -166,7 +176,7 @@ impl Administrator {
         }
         let other = found.iter().filter(|(_, instance)| instance.lifecycle.state() != state);
         let commands: Vec<Command> = other
-            .filter_map(|(upstream, instance)| want(upstream, instance, state, Reason::Drained))
+            .filter_map(|(upstream, instance)| want(upstream, instance, state, Reason::Drained, by))
             .collect();
         // First: whoever sees it done may rely on it.
         self.kept.keep(&generation);

@@ -5,15 +5,18 @@
 
 pub mod admin;
 mod assemble;
+mod by;
 mod expand;
 pub mod explain;
 pub mod files;
 mod follow;
+mod gather;
 mod handover;
 mod health;
 mod inherit;
 mod kept;
 mod lifecycle;
+mod lists;
 mod local_http;
 mod lock;
 pub mod metrics_listener;
@@ -23,12 +26,14 @@ mod plan;
 mod publisher;
 mod rebalance;
 mod reload;
+mod retire;
 mod run;
 mod scrape;
 pub(crate) mod secrets;
 mod sockets;
 mod start;
 mod surroundings;
+mod terminal;
 pub mod watch;
 
 pub use follow::File;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::publisher::Publisher;
+use crate::observe::events;
 use crate::tunnel::{Order, Reason};
 use crate::upstream::skew;
 use crate::upstream::{Instance, Upstream};
@@ -86,6 +87,7 @@ impl Progress {
         match (self.runs, left) {
             (false, 1..) => {
                 tracing::info!(
+                    target: events::REBALANCE,
                     upstream = name,
                     tunnels = left,
                     "clients are moved to instances that carry less"
@@ -94,7 +96,7 @@ impl Progress {
             }
             // While some are on their way the last word is not said.
             (true, 0) if away == 0 => {
-                tracing::info!(upstream = name, moved = self.moved, "no more clients are moved");
+                tracing::info!(target: events::REBALANCE, upstream = name, moved = self.moved, "no more clients are moved");
                 *self = Progress { allowance: self.allowance, ..Progress::default() };
             }
             _ => {}

@@ -1,5 +1,6 @@
 //! A changed file comes into force: one generation follows another, and what is the same in both goes on untouched.
 
+use super::by::By;
 use super::lifecycle::Administrator;
 use super::notify::Manager;
 use super::plan::Plan;
@@ -138,7 +139,8 @@ fn commands(before: &Generation, next: &Generation) -> Vec<Command> {
             // The file's word wins over a command's, when it has changed; or it is named again before it had left.
             if was.config.state != instance.config.state || instance.lifecycle.is_removed() {
                 instance.lifecycle.removed(false);
-                commands.extend(lifecycle::want(upstream, instance, instance.config.state, Reason::Drained));
+                let state = instance.config.state;
+                commands.extend(lifecycle::want(upstream, instance, state, Reason::Drained, By::File));
             }
         }
         commands.extend(upstream.leaving().iter().filter_map(|instance| leaves(upstream, instance)));
@@ -155,5 +157,5 @@ fn leaves(upstream: &Upstream, instance: &Instance) -> Option<Command> {
         return None;
     }
     instance.lifecycle.removed(true);
-    lifecycle::want(upstream, instance, InstanceState::Drain, Reason::Removed)
+    lifecycle::want(upstream, instance, InstanceState::Drain, Reason::Removed, By::File)
 }

@@ -6,9 +6,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::{Origin, start_with};
-use super::{Adoption, Running, StartError, Surroundings, inherit};
+use super::{Adoption, Running, StartError, Surroundings, inherit, terminal};
 use crate::config::Config;
-use crate::observe::{logging, panics};
+use crate::local::clock;
+use crate::observe::{events, logging, panics};
 
 /// Serves until a signal says otherwise.
 /// `adoption`: what another process hands over to this one; it is told when that fails.
@@ -21,7 +22,7 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = logging::init(&config.log) {
+    if let Err(error) = logging::init(&config.log, clock::wall) {
         eprintln!("stickyd: [log]: {error}");
         if let Some(adoption) = adoption {
             adoption.failed(78, format!("[log]: {error}"));
@@ -57,13 +58,23 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
     announce(&running);
     running.tell_ready();
     let signal = signals.wait(&running);
-    tracing::info!(signal, "stopping");
-    running.stop();
-    tracing::info!("stopped");
+    let (generation, how) = (running.generation(), running.generation().config.shutdown);
+    let (open, delay) = (generation.open(), running.rotation.is_left_of(how.ready_delay));
+    drop(generation);
+    let (tunnels, requests) = (open.tunnels, open.requests);
+    tracing::info!(target: events::STOP, signal, tunnels, requests, "{}", terminal::stopping(signal, open, &how, delay));
+    let cut = running.stop();
+    tracing::info!("{}", terminal::stopped(cut, &how));
     ExitCode::SUCCESS
 }
 
 fn announce(running: &Running) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(target: events::START, version, pid = std::process::id(), "started");
+    terminal::greet(running);
+    if terminal::has_the_log() {
+        return;
+    }
     let generation = running.generation();
     for (name, _) in running.listeners() {
         tracing::info!(address = name, "listening");

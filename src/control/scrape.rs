@@ -9,6 +9,7 @@ use super::handover::Elders;
 use super::local_http::Serving;
 use super::metrics_listener;
 use super::publisher::Publisher;
+use super::retire::Rotation;
 use super::start::{StartError, unavailable};
 use crate::config::model::InstanceState;
 use crate::http::Door;
@@ -61,8 +62,10 @@ pub(super) fn serve(
     socket: TcpListener,
     scrape: Scrape,
     ready: Arc<AtomicBool>,
+    rotation: Arc<Rotation>,
 ) -> Result<Serving, StartError> {
-    let answers = metrics_listener::answers(move || scrape.all(), move || ready.load(Ordering::Relaxed));
+    let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
+    let answers = metrics_listener::answers(move || scrape.all(), is_ready);
     Serving::start(metrics_listener::BOUNDS, "metrics", socket, answers).map_err(unavailable)
 }
 

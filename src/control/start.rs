@@ -8,29 +8,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::admin::{self, Admin, Desk, View};
+use super::by::By;
 use super::follow::{File, Followed};
 use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
+use super::lists::Lists;
 use super::notify::herald::{self, Herald};
 use super::pages::{Page, Pages};
 use super::publisher::Publisher;
 use super::reload::Reloader;
+use super::retire::Rotation;
 use super::scrape::{self, Scrape};
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
 use super::{assemble, files, handover, lifecycle, lock, sockets};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
-use crate::generation::Generation;
+use crate::generation::{Generation, Open};
 use crate::http::{Door, Shared};
 use crate::listener::inherited::Inherited;
 use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::tunnel::{Order, Reason};
-use crate::worker::{Closing, Command, Orders, Parts, Pulse, Which, Worker};
+use crate::worker::{Closing, Command, Left, Orders, Parts, Pulse, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -64,6 +67,7 @@ pub struct Running {
     /// Where metrics and the status page are shown, and by whom.
     pages: Pages,
     admin: Option<Admin>,
+    pub(super) admin_socket: Option<PathBuf>,
     kept: Arc<Kept>,
     followed: Option<Followed>,
     watcher: Option<Watcher>,
@@ -82,6 +86,7 @@ pub struct Running {
     lingering: Arc<Lingering>,
     /// Signs of life of the workers, and at the end of the thread that checks.
     pulses: Vec<Arc<Pulse>>,
+    pub(super) rotation: Arc<Rotation>,
 }
 
 /// Where a configuration comes from.
@@ -94,7 +99,7 @@ pub struct Origin {
 }
 
 /// What is bound besides listeners: of metrics, of the status page, of commands.
-type Open = (Option<sockets::ForPage>, Option<sockets::ForPage>, Option<admin::Socket>);
+type Others = (Option<sockets::ForPage>, Option<sockets::ForPage>, Option<admin::Socket>);
 
 /// Starts to serve. `origin`: `None` takes no lock, keeps nothing and follows no file.
 ///
@@ -164,6 +169,7 @@ pub(super) fn start_with(
         surroundings: surroundings.clone(),
         pages: Pages::default(),
         admin: None,
+        admin_socket: None,
         kept,
         followed: None,
         watcher: None,
@@ -178,6 +184,7 @@ pub(super) fn start_with(
         started: clock::wall(),
         elders,
         lingering: Arc::default(),
+        rotation: Arc::default(),
     };
     let permits = Permits::new(limit);
     for (number, listeners) in listeners.of_workers.into_iter().enumerate() {
@@ -217,7 +224,7 @@ impl Running {
     fn begin(
         &mut self,
         origin: Option<Origin>,
-        (metrics_socket, page_socket, commands): Open,
+        (metrics_socket, page_socket, commands): Others,
         adoption: Option<&Adoption>,
     ) -> Result<(), StartError> {
         self.kept.restore(&self.generation());
@@ -229,7 +236,10 @@ impl Running {
         let supervisor = health::supervise(self.administrator(), resolver, pulse);
         self.supervisor = Some(supervisor.map_err(unavailable)?);
         if let Some((_, socket)) = metrics_socket {
-            self.pages.serves(scrape::serve(socket, self.scrape(), self.ready.clone())?, Page::Metrics);
+            self.pages.serves(
+                scrape::serve(socket, self.scrape(), self.ready.clone(), self.rotation.clone())?,
+                Page::Metrics,
+            );
         }
         let file = origin.and_then(|origin| origin.file);
         self.followed = file.map(|file| Followed::new(file, self.reloader()));
@@ -242,6 +252,7 @@ impl Running {
             self.admin = Some(admin::serve(socket, self.desk()).map_err(unavailable)?);
             place.put().map_err(unavailable)?;
             tracing::info!(socket = %place.path().display(), "commands");
+            self.admin_socket = Some(place.path());
             self.estate.commands_are_taken(place);
         }
         let manager = self.surroundings.manager.clone();
@@ -318,7 +329,8 @@ impl Running {
     /// # Errors
     /// When there is no such instance, or the file itself wants something else; which.
     pub fn want(&self, upstream: &str, instance: &str, state: InstanceState) -> Result<(), String> {
-        let wanted = self.administrator().want(&[format!("{upstream}/{instance}")], state, true);
+        let wanted =
+            self.administrator().want(&[format!("{upstream}/{instance}")], state, true, By::Command(None));
         match wanted {
             Ok(_) => Ok(()),
             Err(Refusal::Unknown(why)) => Err(why),
@@ -340,6 +352,7 @@ impl Running {
             page: self.page().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
             ready: self.ready.clone(),
+            rotation: self.rotation.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
             lingering: self.lingering.clone(),
@@ -348,10 +361,15 @@ impl Running {
     }
 
     fn desk(&self) -> Desk {
+        let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
+        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
         Desk {
             view: self.view(),
             administrator: self.administrator(),
             followed: self.followed.clone(),
+            lists,
+            sids,
+            rest,
             estate: self.estate.clone(),
             how: Started::as_it_was(),
             scrape: self.scrape(),
@@ -385,8 +403,8 @@ impl Running {
         self.elders.reopen_logs();
     }
 
-    /// Stops as `[shutdown]` says, and returns when everything has ended.
-    pub fn stop(mut self) {
+    /// Stops as `[shutdown]` says, and returns when everything has ended; what was left at the deadline, and was cut.
+    pub fn stop(mut self) -> Open {
         let lingers = self.lingering.begun().is_some();
         let mut rules = self.generation().config.shutdown;
         if self.lingering.is_over() {
@@ -401,10 +419,15 @@ impl Running {
         self.ready.store(false, Ordering::Relaxed);
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
-        std::thread::sleep(ready_delay);
+        std::thread::sleep(self.rotation.is_left_of(ready_delay));
         self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
-        std::mem::take(&mut self.workers).into_iter().for_each(Worker::join);
+        let mut cut = Open::default();
+        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(Worker::join) {
+            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
+            cut.requests = cut.requests.saturating_add(number(exchanges));
+        }
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
@@ -422,5 +445,6 @@ impl Running {
         if !lingers {
             sockets::remove_unix(&self.leaves);
         }
+        cut
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::config;
 use crate::local::clock;
+use crate::observe::events;
 
 pub use still::Digest;
 use still::{Event, Stamp, Watch};
@@ -51,9 +52,9 @@ pub fn watch(
             match look(&path, &mut watch, clock::now().since_boot()) {
                 Some(Event::Changed(content)) => changed(content),
                 Some(Event::Lost(error)) => {
-                    tracing::warn!(%file, error, "the configuration cannot be read: what runs stays");
+                    tracing::warn!(target: events::REFUSAL, %file, error, "the configuration cannot be read: what runs stays");
                 }
-                Some(Event::Back) => tracing::info!(%file, "the configuration can be read again"),
+                Some(Event::Back) => tracing::info!(target: events::RELOAD, %file, "the configuration can be read again"),
                 None => {}
             }
         }

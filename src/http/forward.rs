@@ -214,6 +214,9 @@ impl<'x> Transfer<'x> {
     /// Ends when it is told to. An answer to a poll that has `begun` has packets that nobody else has: it is cut only with its
     /// instance.
     fn obey(&self, cx: &Poller<'_>, begun: bool) -> Result<(), Failure> {
+        if let Some(place) = self.seat.is_asked() {
+            self.ctx.census.exchange(place, self.lease.instance.id, self.request.client);
+        }
         let spared = |reason| begun && self.request.kind == Kind::Poll && reason != Reason::Down;
         match self.seat.order(cx) {
             Some(order) if !spared(order.reason) => Err(Failure::Closed(order.reason)),

@@ -10,7 +10,15 @@ use crate::upstream::load::Home;
 use crate::upstream::{Instance, Upstream};
 
 /// Where a session that has begun lives.
-pub type Place<'s> = (&'s Upstream, &'s Arc<Instance>);
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'s> {
+    /// Its upstream.
+    pub upstream: &'s Upstream,
+    /// Its instance.
+    pub instance: &'s Arc<Instance>,
+    /// What the access log shows of its sid.
+    pub sid_hash: u64,
+}
 
 /// The way to it. Both are called on the threads that serve: they may wait for a moment.
 pub trait Successor: Send {

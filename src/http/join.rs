@@ -17,7 +17,8 @@ use super::upgrade;
 use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
-use crate::tunnel::{Limits, Owner, Reason, Sort, Tunnel, Way};
+use crate::routing::pick::By;
+use crate::tunnel::{Limits, Owner, Place, Reason, Sort, Told, Tunnel, Way};
 use crate::upstream::load::{Handshake, OpenTunnel};
 use crate::upstream::{Instance, Upstream};
 
@@ -30,6 +31,7 @@ pub(super) struct Joined {
     opaque: bool,
     request: Request,
     leased: Arc<Instance>,
+    by: By,
     known_as: KnownAs,
     /// Counts until the tunnel does.
     handshake: Option<Box<Handshake>>,
@@ -40,9 +42,9 @@ impl Joined {
     pub(super) fn new(request: Request, lease: Lease, stamped: Option<[u8; 8]>) -> Self {
         let opaque = request.handshake.as_deref().is_some_and(upgrade::Handshake::is_opaque);
         let known_as = KnownAs::of(&request, stamped);
-        let Lease { instance: leased, wire, handshake, .. } = lease;
+        let Lease { instance: leased, by, wire, handshake, .. } = lease;
         let (instance, early) = wire.into_parts();
-        Joined { instance, early, opaque, request, leased, known_as, handshake }
+        Joined { instance, early, opaque, request, leased, by, known_as, handshake }
     }
 }
 
@@ -73,6 +75,8 @@ pub(super) struct Life {
     pub(super) upstream: Arc<Upstream>,
     pub(super) instance: OpenTunnel,
     pub(super) known_as: KnownAs,
+    /// The key that brought it.
+    pub(super) by: By,
     pub(super) notes: Option<Box<Notes>>,
     /// Its end is on record. Here, where there is room for it, and not in its task.
     recorded: Cell<bool>,
@@ -85,6 +89,10 @@ pub(super) struct Life {
 impl Owner for Life {
     fn limits(&self) -> &Limits {
         &self.upstream.tunnel_limits
+    }
+
+    fn tells(&self, place: Place, told: &Told) {
+        self.ctx.census.tunnel(self, place, told);
     }
 
     fn may_be_moved(&self) -> bool {
@@ -126,7 +134,7 @@ impl Owner for Life {
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
 pub(super) fn join(connection: Connection, joined: Joined) {
     let Connection { ctx, arrival, wire, .. } = connection;
-    let Joined { instance, early, opaque, request, leased, known_as, handshake } = joined;
+    let Joined { instance, early, opaque, request, leased, by, known_as, handshake } = joined;
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
     let moved = lease::rests(&ctx, &request);
@@ -138,6 +146,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         upstream: request.upstream,
         instance: OpenTunnel::begin(leased),
         known_as,
+        by,
         notes: request.notes,
         recorded: Cell::new(false),
         broken: Cell::new(false),
@@ -216,6 +225,7 @@ mod tests {
             upstream: upstream.clone(),
             instance: OpenTunnel::begin(upstream.instances[0].clone()),
             known_as: KnownAs { address: IpAddr::from([127, 0, 0, 1]), binding: None, shows_it: false },
+            by: By::Balance,
             notes: None,
             recorded: Cell::new(false),
             broken: Cell::new(false),

@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Context;
+use super::heir::Place;
 use super::lease::Lease;
+use super::placing::sid_hash;
 use super::request::Request;
 use crate::affinity::ClientKey;
 use crate::affinity::sid;
@@ -85,7 +87,8 @@ impl Learning {
     fn learn(&mut self, opened: &Opened) {
         let sids = &self.ctx.sids;
         let key = sids.key(&self.upstream.config.name, opened.sid.as_bytes());
-        let home = Home::of(self.instance.clone());
+        let sid_hash = sid_hash(&opened.sid);
+        let home = Home::of(self.instance.clone(), sid_hash);
         let cors = (!self.cors.is_empty()).then_some(self.cors.as_slice());
         let (lifetime, now) = (sid::lifetime(opened), clock::coarse().since_boot());
         let learned = sids.learn(key, self.client, home, cors, lifetime, now);
@@ -99,7 +102,7 @@ impl Learning {
             self.ctx.heir.tell(&Known {
                 key,
                 client: self.client,
-                home: (&*self.upstream, &self.instance),
+                home: Place { upstream: &self.upstream, instance: &self.instance, sid_hash },
                 cors: cors.map(Arc::from),
                 lifetime,
                 used: false,

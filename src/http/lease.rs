@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
+use super::candidate;
 use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
@@ -13,7 +14,7 @@ use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
-use crate::routing::pick::{self, By, Candidate, Choice, Health, Need, Outcome, Passed, Policy};
+use crate::routing::pick::{self, By, Choice, Cookie, Health, Need, Outcome, Passed, Policy};
 use crate::upstream::connect::{self, Failed};
 use crate::upstream::health::State;
 use crate::upstream::load::{Handshake, Shed};
@@ -104,6 +105,9 @@ pub(super) async fn lease(
                 let instance = instance.clone();
                 let rebind = choice.rebind.map(reason);
                 count(ctx, upstream, choice.by, rebind);
+                if let (Some(reason), Cookie::To(bound)) = (rebind, request.placing.cookie) {
+                    upstream.instances[bound].counters(ctx.worker).rebound(reason);
+                }
                 let Choice { instance: index, by, .. } = choice;
                 return Ok(Lease { instance, index, by, wire, reused, rebind, handshake });
             }
@@ -179,36 +183,19 @@ fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome
     let policy = Policy::of(&upstream.config);
     let placing = &request.placing;
     let by_load = policy.looks_at_loads(placing.need);
-    let belief = upstream.belief();
     let mut candidates = ctx.candidates.borrow_mut();
     candidates.clear();
-    candidates.extend(upstream.instances.iter().enumerate().map(|(index, instance)| {
-        let was = tried.iter().find(|(tried, _)| *tried == index).map(|(_, was)| *was);
-        Candidate {
-            hash: instance.hash,
-            weight: instance.config.weight,
-            share: instance.vitals.share(),
-            backup: instance.config.backup,
-            state: instance.state(),
-            health: match belief.of(instance.vitals.state()) {
-                // What this exchange has seen itself is believed in any case.
-                _ if was == Some(Tried::Unreachable) => Health::Down,
-                State::Down => Health::Down,
-                State::Degraded => Health::Degraded,
-                State::Up | State::Unknown => Health::Up,
-            },
-            full: was == Some(Tried::Full) || instance.is_full(),
-            load: if by_load { instance.load.total().into() } else { 0 },
-            away: false,
+    candidates.extend(candidate::candidates(upstream, by_load));
+    // What this exchange has seen itself is believed in any case.
+    for (index, was) in tried {
+        match was {
+            Tried::Unreachable => candidates[*index].health = Health::Down,
+            Tried::Full => candidates[*index].full = true,
         }
-    }));
+    }
     if !placing.in_session() && !ctx.rest.is_empty() {
-        ctx.rest.each_of(who(request), clock::coarse().since_boot(), |id| {
-            let index = upstream.instances.iter().position(|instance| instance.id == id);
-            if let Some(candidate) = index.map(|index| &mut candidates[index]) {
-                candidate.away = true;
-            }
-        });
+        let now = clock::coarse().since_boot();
+        candidate::mark_away(&mut candidates, upstream, &ctx.rest, who(request), now);
     }
     let client = pick::Client {
         need: placing.need,
@@ -231,10 +218,7 @@ pub(super) fn rests(ctx: &Context, request: &Request) -> bool {
 
 /// As whom a client is sent away, and is known when it comes again: its binding, or the address of one that has none.
 fn who(request: &Request) -> Who {
-    match request.placing.bound {
-        Some(bound) => Who::Binding(bound.id),
-        None => Who::Address(request.upstream.client_key(request.client)),
-    }
+    candidate::who(&request.upstream, request.placing.bound.map(|bound| bound.id), request.client)
 }
 
 fn reason(passed: Passed) -> RebindReason {

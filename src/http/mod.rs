@@ -1,6 +1,8 @@
 //! One exchange after another on a client's connection. Begin with [`exchange`]: it tells a request's life.
 
 mod body;
+pub mod candidate;
+pub mod census;
 mod connection;
 mod exchange;
 mod forward;
@@ -34,6 +36,7 @@ use crate::routing::pick::Candidate;
 use crate::tunnel::{Order, Reason, Registry};
 use crate::upstream::load::Home;
 use crate::upstream::pool::Pool;
+use census::Census;
 use heir::Heir;
 
 pub use connection::{Arrival, serve};
@@ -81,6 +84,8 @@ pub struct Context {
     pub tunnels: Rc<Registry>,
     /// Exchanges that have an instance.
     pub leased: Rc<Registry>,
+    /// What is asked of both, when somebody wants to know who is connected.
+    pub census: Census,
     /// The process's access log.
     pub access_log: Arc<AccessLog>,
     /// The process's Engine.IO sessions.
@@ -123,6 +128,7 @@ impl Context {
             pool: Pool::default(),
             tunnels: Rc::default(),
             leased: Rc::default(),
+            census: Census::default(),
             access_log,
             sids,
             rest,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 
 use super::Context;
+use super::candidate::place_of;
 use super::request::Notes;
 use crate::affinity::cookie;
 use crate::affinity::engine_io;
@@ -167,10 +168,7 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
     }
     let key = ctx.sids.key(&upstream.config.name, sid);
     let now = clock::coarse().since_boot();
-    let read = |home: &Home, _: Option<&Arc<[u8]>>| {
-        let dismissed = home.instance().lifecycle.has_dismissed(key.spread(), now);
-        (upstream.index(home.instance()).filter(|_| !dismissed), home.has_left())
-    };
+    let read = |home: &Home, _: Option<&Arc<[u8]>>| (place_of(upstream, home, key, now), home.has_left());
     let mut held = ctx.sids.hold(key, now, read);
     if held.is_none()
         && ctx.heir.is_there()
@@ -193,7 +191,7 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
 
 /// What the access log shows of a sid: people who know one can find its lines, the lines do not tell the sid. The first 16
 /// hexadecimal digits of its SHA-256.
-fn sid_hash(sid: &str) -> u64 {
+pub(super) fn sid_hash(sid: &str) -> u64 {
     let digest = digest::digest(&digest::SHA256, sid.as_bytes());
     digest.as_ref()[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

@@ -15,6 +15,7 @@ use crate::http::{self, Arrival, Context, Door};
 use crate::local::clock;
 use crate::local::stream::Stream;
 use crate::local::timer;
+use crate::observe::events;
 use crate::observe::logging::Occasionally;
 use crate::observe::metrics::{Limit, Refused};
 
@@ -29,10 +30,9 @@ const SHED: usize = 16;
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-thread_local! {
-    static NO_FILES: Occasionally = const { Occasionally::new(Duration::from_secs(10)) };
-    static AT_LIMIT: Occasionally = const { Occasionally::new(Duration::from_secs(10)) };
-}
+/// Each is said once a minute, whichever worker meets it: nobody is served meanwhile who could wait for the lock.
+static NO_FILES: Occasionally = Occasionally::new(Duration::from_mins(1));
+static AT_LIMIT: Occasionally = Occasionally::new(Duration::from_mins(1));
 
 /// A listening socket in the hands of this worker's runtime.
 #[derive(Debug)]
@@ -89,8 +89,9 @@ fn admit(
     let Some(permit) = permits.take() else {
         counters.refused(Refused::Limit);
         counters.limit_hit(Limit::MaxConnections);
-        if let Some(more) = AT_LIMIT.with(|line| line.pass(clock::instant())) {
+        if let Some(more) = AT_LIMIT.pass(clock::instant()) {
             tracing::warn!(
+                target: events::LIMIT,
                 limit = permits.limit(),
                 more,
                 "connection limit reached: clients are turned away"
@@ -111,8 +112,8 @@ async fn rest(ctx: &Context, door: &Door, error: &io::Error) {
         door.counters[ctx.worker].refused(Refused::Files);
         ctx.pool.clear();
         ctx.idle.shed(SHED);
-        if let Some(more) = NO_FILES.with(|line| line.pass(clock::instant())) {
-            tracing::error!(listener = door.name, %error, more, "cannot accept; clients wait until descriptors are free");
+        if let Some(more) = NO_FILES.pass(clock::instant()) {
+            tracing::error!(target: events::LIMIT, listener = door.name, %error, more, "cannot accept; clients wait until descriptors are free");
         }
         timer::sleep(REST).await;
     } else {

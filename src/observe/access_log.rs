@@ -13,7 +13,7 @@ mod escape;
 mod format;
 mod mask;
 mod queue;
-mod time;
+pub(in crate::observe) mod time;
 mod writer;
 
 use std::io;

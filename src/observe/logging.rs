@@ -11,7 +11,7 @@ use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -21,6 +21,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::events::Keep;
 use crate::config::model::{Log, LogFormat};
 
 /// Why logging could not begin.
@@ -43,14 +44,18 @@ impl fmt::Display for InitError {
 
 impl std::error::Error for InitError {}
 
-/// Sends `tracing` events to standard error as `[log]` says. Call it once, before any thread starts.
+/// Sends `tracing` events to standard error as `[log]` says, and keeps those that are [events](super::events) with the time that
+/// `now` tells. Call it once, before any thread starts.
 ///
 /// # Errors
 /// [`InitError`]
-pub fn init(log: &Log) -> Result<(), InitError> {
+pub fn init(log: &Log, now: fn() -> SystemTime) -> Result<(), InitError> {
     let filter = parse_level(&log.level).map_err(InitError::Level)?;
     let shape = Surroundings::look().shape(log.format);
-    let subscriber = tracing_subscriber::registry().with(shape.layer(io::stderr)).with(filter);
+    // Each has its own filter: an event is kept also where the log shows no line of its level.
+    let subscriber = tracing_subscriber::registry()
+        .with(shape.layer(io::stderr).with_filter(filter))
+        .with(Keep::layer(now));
     subscriber.try_init().map_err(|_| InitError::Twice)
 }
 

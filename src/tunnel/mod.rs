@@ -14,8 +14,10 @@ mod relay;
 
 use std::time::Duration;
 
+use crate::local::clock::Moment;
+
 pub use close::{ClosedBy, Reason};
-pub use registry::{Order, Registry, Seat, Sort, Wish};
+pub use registry::{Order, Place, Registry, SERIALS, Seat, Sort, Wish};
 pub use relay::Tunnel;
 
 /// How long a tunnel may wait for what.
@@ -53,6 +55,9 @@ pub trait Owner {
     /// The proxy closes it for this reason, and neither end has heard of that yet.
     fn closes(&self, _reason: Reason) {}
 
+    /// It was asked who it is. Called between two of its turns.
+    fn tells(&self, _place: Place, _told: &Told) {}
+
     /// Its client may be sent elsewhere to even out what instances carry.
     fn may_be_moved(&self) -> bool {
         true
@@ -77,6 +82,19 @@ pub struct Total {
     pub bytes: u64,
     /// WebSocket frames; 0 in other protocols.
     pub frames: u64,
+}
+
+/// What a tunnel says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When something last passed.
+    pub active: Moment,
+    /// From the client to the instance, so far.
+    pub up: Total,
+    /// From the instance to the client, so far.
+    pub down: Total,
+    /// It ends, or is told to.
+    pub closing: bool,
 }
 
 /// How a tunnel ended.

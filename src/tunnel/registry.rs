@@ -1,6 +1,7 @@
 //! What is open at the instances of one worker, so that an order to close finds it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -9,6 +10,7 @@ use slab::Slab;
 
 use super::Reason;
 use crate::local::clock::Moment;
+use crate::local::random;
 
 /// An order to close what has a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +39,27 @@ pub enum Sort {
 }
 
 /// What is open of one worker: its tunnels, or its exchanges.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     seats: RefCell<Slab<State>>,
+    /// The next seat's.
+    serial: Cell<u32>,
+    /// Who is asked who it is. Few at a time, and not at their seats, where each would pay for it at rest.
+    asked: RefCell<HashSet<u32>>,
+    asks: Cell<bool>,
 }
+
+/// A seat and who has it: whoever has the key next has another serial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Of the seat.
+    pub key: u32,
+    /// Counts up with every seat that is taken, from anywhere; below [`SERIALS`].
+    pub serial: u32,
+}
+
+/// So many seats are taken before a serial comes again.
+pub const SERIALS: u32 = 1 << 24;
 
 #[derive(Debug)]
 struct State {
@@ -49,6 +68,8 @@ struct State {
     /// The number of the instance that it is open at.
     instance: u32,
     sort: Sort,
+    /// In as many bytes as were free.
+    serial: [u8; 3],
 }
 
 /// What lies at a seat.
@@ -65,6 +86,7 @@ enum Note {
 
 // There is one for every tunnel.
 const _: () = assert!(size_of::<Note>() == size_of::<Option<Order>>(), "to be asked costs nothing at rest");
+const _: () = assert!(size_of::<State>() == 48, "who has the seat costs nothing at rest");
 
 /// What somebody wants of what has a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +104,25 @@ pub struct Seat {
     key: u32,
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        Registry {
+            seats: RefCell::default(),
+            // So that what was noted of a process before this one is nobody here.
+            serial: Cell::new(u32::try_from(random::next() % u64::from(SERIALS)).unwrap_or(0)),
+            asked: RefCell::default(),
+            asks: Cell::new(false),
+        }
+    }
+}
+
 impl Registry {
     /// Takes a seat for what is open at this instance. `order`: it is to close as soon as it begins.
     pub fn seat(self: &Rc<Self>, instance: u32, sort: Sort, order: Option<Order>) -> Seat {
         let note = order.map_or(Note::Nothing, Note::Order);
-        let key = self.seats.borrow_mut().insert(State { waker: None, note, instance, sort });
+        let [_, serial @ ..] = self.serial.get().to_be_bytes();
+        self.serial.set((self.serial.get() + 1) % SERIALS);
+        let key = self.seats.borrow_mut().insert(State { waker: None, note, instance, sort, serial });
         Seat { registry: self.clone(), key: u32::try_from(key).expect("seats are bounded by open files") }
     }
 
@@ -123,6 +159,47 @@ impl Registry {
         }
     }
 
+    /// The same of one that is known by its place; `false`: it is not there, or has an order already.
+    pub fn order_at(&self, place: Place, order: Order) -> bool {
+        let mut seats = self.seats.borrow_mut();
+        let state = seats.get_mut(place.key as usize).filter(|state| state.serial() == place.serial);
+        let Some(state) = state.filter(|state| state.order().is_none()) else { return false };
+        state.note = Note::Order(order);
+        state.wake();
+        true
+    }
+
+    /// The keys of all, also of those that have an order.
+    pub fn all(&self, wanted: impl Fn(u32, Sort) -> bool) -> Vec<u32> {
+        let seats = self.seats.borrow();
+        let wanted = seats.iter().filter(|(_, state)| wanted(state.instance, state.sort));
+        wanted.filter_map(|(key, _)| u32::try_from(key).ok()).collect()
+    }
+
+    /// Asks these who they are: each finds that out once, when its task runs next.
+    pub fn ask(&self, keys: &[u32]) {
+        let seats = self.seats.borrow();
+        let mut asked = self.asked.borrow_mut();
+        for key in keys {
+            if let Some(state) = seats.get(*key as usize) {
+                asked.insert(*key);
+                state.wake();
+            }
+        }
+        self.asks.set(!asked.is_empty());
+    }
+
+    /// Somebody was asked, and has not found it out yet.
+    pub fn asks(&self) -> bool {
+        self.asks.get()
+    }
+
+    /// Nobody is asked any more.
+    pub fn ask_nobody(&self) {
+        self.asked.borrow_mut().clear();
+        self.asks.set(false);
+    }
+
     /// How many of this instance have an order, and have not ended yet.
     pub fn ordered(&self, instance: u32, sort: Sort) -> usize {
         let seats = self.seats.borrow();
@@ -149,6 +226,11 @@ impl Registry {
 }
 
 impl State {
+    fn serial(&self) -> u32 {
+        let [a, b, c] = self.serial;
+        u32::from_be_bytes([0, a, b, c])
+    }
+
     fn order(&self) -> Option<Order> {
         match self.note {
             Note::Order(order) => Some(order),
@@ -164,6 +246,20 @@ impl State {
 }
 
 impl Seat {
+    /// It is asked who it is: where it sits.
+    pub fn is_asked(&self) -> Option<Place> {
+        if !self.registry.asks.get() {
+            return None;
+        }
+        let mut asked = self.registry.asked.borrow_mut();
+        let is_asked = asked.remove(&self.key);
+        self.registry.asks.set(!asked.is_empty());
+        is_asked.then(|| Place {
+            key: self.key,
+            serial: self.registry.seats.borrow()[self.key as usize].serial(),
+        })
+    }
+
     /// The order to close, if one came; otherwise the task is woken when it comes.
     pub fn order(&self, cx: &Context<'_>) -> Option<Order> {
         match self.wish(cx)? {
@@ -211,6 +307,11 @@ impl Order {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.registry.seats.borrow_mut().remove(self.key as usize);
+        if self.registry.asks.get() {
+            let mut asked = self.registry.asked.borrow_mut();
+            asked.remove(&self.key);
+            self.registry.asks.set(!asked.is_empty());
+        }
     }
 }
 
@@ -255,5 +356,34 @@ mod tests {
         // Nobody sits there.
         registry.ask_idle(key);
         assert_eq!(registry.idle_since(key), None);
+    }
+
+    #[test]
+    fn a_place_is_that_of_one_alone() {
+        let registry = Rc::new(Registry::default());
+        registry.serial.set(SERIALS - 1);
+        let (first, second) = (registry.seat(7, Sort::Tunnel, None), registry.seat(8, Sort::Poll, None));
+        let cx = &Context::from_waker(Waker::noop());
+        assert_eq!((first.is_asked(), registry.asks()), (None, false));
+        registry.ask(&registry.all(|at, sort| at == 7 && sort == Sort::Tunnel));
+        assert_eq!((registry.asks(), second.is_asked()), (true, None));
+        let place = Place { key: 0, serial: SERIALS - 1 };
+        assert_eq!((first.is_asked(), first.is_asked(), registry.asks()), (Some(place), None, false));
+        // To be asked is no order, and who has an order is asked all the same.
+        assert_eq!(first.wish(cx), None);
+        let order = Order::of(Reason::Command);
+        assert_eq!((registry.order_at(place, order), registry.order_at(place, order)), (true, false));
+        assert_eq!(first.wish(cx), Some(Wish::Close(order)));
+        registry.ask(&registry.all(|_, _| true));
+        assert_eq!((first.is_asked(), second.is_asked()), (Some(place), Some(Place { key: 1, serial: 0 })));
+        // The seat is taken by another one: what was known of the first is not true of it.
+        registry.ask(&[0, 1, 99]);
+        drop(first);
+        let third = registry.seat(7, Sort::Tunnel, None);
+        assert_eq!((third.is_asked(), registry.order_at(place, order)), (None, false));
+        registry.ask_nobody();
+        assert_eq!((second.is_asked(), registry.asks()), (None, false));
+        registry.ask(&[0]);
+        assert_eq!(third.is_asked(), Some(Place { key: 0, serial: 1 }));
     }
 }

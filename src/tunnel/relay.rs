@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::close::CloseFrame;
 use super::direction::{Direction, Moved, Sink, Source};
 use super::ping::{self, Pings};
-use super::{Ended, Order, Owner, Reason, Seat, Way, Wish};
+use super::{Ended, Order, Owner, Reason, Seat, Told, Way, Wish};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -161,6 +161,11 @@ impl<O: Owner> Tunnel<O> {
             return;
         }
         self.close(order.reason, order.code.map(NonZeroU16::get));
+    }
+
+    fn told(&self) -> Told {
+        let closing = self.first.is_some() || self.closing().is_some();
+        Told { active: self.active, up: self.up.total(), down: self.down.total(), closing }
     }
 
     /// Since when nothing has passed; `None`: it is not to be moved, or ends anyway.
@@ -406,6 +411,9 @@ impl<O: Owner + Unpin> Future for Tunnel<O> {
             Some(Wish::Close(order)) => this.obey(order, cx),
             Some(Wish::TellIdle) => this.seat.is_idle(this.idle_since()),
             None => {}
+        }
+        if let Some(place) = this.seat.is_asked() {
+            this.owner.tells(place, &this.told());
         }
         while this.timer.poll(cx).is_ready() {
             if this.on_timer() {

@@ -20,6 +20,10 @@ pub struct Lifecycle {
     cut: AtomicU64,
     /// What it carried when that began.
     began_with: AtomicU32,
+    /// Of what was open then, and what came later, so many were told to go.
+    closed: AtomicU32,
+    /// And so many were cut when the time was over.
+    cut_off: AtomicU32,
     /// The file no longer names it.
     removed: AtomicBool,
 }
@@ -48,6 +52,8 @@ impl Lifecycle {
             over: AtomicU64::new(0),
             cut: AtomicU64::new(NEVER),
             began_with: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
+            cut_off: AtomicU32::new(0),
             removed: AtomicBool::new(false),
         }
     }
@@ -73,6 +79,8 @@ impl Lifecycle {
         self.over.store(millis(how.over), Ordering::Relaxed);
         self.cut.store(millis(how.cut), Ordering::Relaxed);
         self.began_with.store(how.began_with, Ordering::Relaxed);
+        self.closed.store(0, Ordering::Relaxed);
+        self.cut_off.store(0, Ordering::Relaxed);
         self.state.store(state as u8, Ordering::Relaxed);
         self.leaves_from.store(millis(how.from), Ordering::Relaxed);
     }
@@ -96,6 +104,18 @@ impl Lifecycle {
             cut: Duration::from_millis(self.cut.load(Ordering::Relaxed)),
             began_with: self.began_with.load(Ordering::Relaxed),
         })
+    }
+
+    /// So many more of what is open at it were told to go. `cut`: because the time was over.
+    pub fn closes(&self, count: usize, cut: bool) {
+        let counter = if cut { &self.cut_off } else { &self.closed };
+        counter.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many were told to go since it is emptied, and how many were cut when the time was over. (Of a session between two polls
+    /// nothing is open.)
+    pub fn closed(&self) -> (u32, u32) {
+        (self.closed.load(Ordering::Relaxed), self.cut_off.load(Ordering::Relaxed))
     }
 
     /// The file no longer names it: it is emptied for good. `false` again when it is named again.

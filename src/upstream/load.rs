@@ -230,6 +230,7 @@ impl Drop for OpenTunnel {
 #[derive(Debug)]
 pub struct Home {
     instance: Arc<Instance>,
+    sid_hash: u64,
     life: Life,
 }
 
@@ -245,16 +246,16 @@ pub enum Life {
 }
 
 impl Home {
-    /// Counts a session.
-    pub fn of(instance: Arc<Instance>) -> Self {
+    /// Counts a session. `sid_hash`: what the access log shows of its sid.
+    pub fn of(instance: Arc<Instance>, sid_hash: u64) -> Self {
         instance.load.sids.fetch_add(1, Ordering::Relaxed);
         instance.load.sessions.fetch_add(1, Ordering::Relaxed);
-        Home { instance, life: Life::Polling }
+        Home { instance, sid_hash, life: Life::Polling }
     }
 
     /// Of a session that lives by `life`.
-    pub fn living(instance: Arc<Instance>, life: Life) -> Self {
-        let mut home = Self::of(instance);
+    pub fn living(instance: Arc<Instance>, life: Life, sid_hash: u64) -> Self {
+        let mut home = Self::of(instance, sid_hash);
         home.lives(life);
         home
     }
@@ -267,6 +268,16 @@ impl Home {
     /// The instance.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// What the access log shows of its sid.
+    pub fn sid_hash(&self) -> u64 {
+        self.sid_hash
+    }
+
+    /// A tunnel stands for it.
+    pub fn is_tunnel(&self) -> bool {
+        self.life == Life::Tunnel
     }
 
     /// A tunnel stands for it from now on. (Should its client fail to use the tunnel and go on polling, the session
@@ -337,7 +348,7 @@ mod tests {
         };
         let handshake = Handshake::begin(&instance, false, pending()).await.unwrap();
         check((0, 0, 1, 1));
-        let mut home = Home::of(instance.clone());
+        let mut home = Home::of(instance.clone(), 0);
         drop(handshake);
         check((0, 1, 0, 1));
         let tunnel = OpenTunnel::begin(instance.clone());
@@ -352,7 +363,7 @@ mod tests {
         check((1, 0, 0, 1));
         drop(tunnel);
         check((0, 0, 0, 0));
-        let mut home = Home::of(instance.clone());
+        let mut home = Home::of(instance.clone(), 0);
         home.left();
         home.left();
         check((0, 1, 0, 0));
@@ -384,7 +395,7 @@ mod tests {
         assert_eq!(instance.load.handshakes(), 1, "what may not begin does not count");
         drop(first);
         // The session counts already: its upgrade takes the place that it has.
-        let mut session = Home::of(instance.clone());
+        let mut session = Home::of(instance.clone(), 0);
         assert!(matches!(Handshake::begin(&instance, false, pending()).await, Err(Shed::Full)));
         let upgrade = Handshake::begin(&instance, true, pending()).await.unwrap();
         let _second = OpenTunnel::begin(instance.clone());

@@ -324,10 +324,15 @@ impl Identity {
 }
 
 impl Identity {
+    /// Requests that are open at it, polls and streams included.
+    pub fn requests(&self) -> u32 {
+        let exchanges = self.counters.iter().map(InstanceCounters::exchanges_open).sum::<i64>();
+        u32::try_from(exchanges).unwrap_or(0)
+    }
+
     /// Nothing is open at it: no tunnel, no session, no exchange.
     pub fn is_empty(&self) -> bool {
-        let exchanges = self.counters.iter().map(InstanceCounters::exchanges_open).sum::<i64>();
-        self.load.total() == 0 && exchanges == 0
+        self.load.total() == 0 && self.requests() == 0
     }
 }
 

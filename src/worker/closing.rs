@@ -7,6 +7,7 @@ mod pace;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Left;
 use crate::http::Context;
 use crate::local::clock::{self, Moment};
 use crate::local::{random, timer};
@@ -110,6 +111,16 @@ pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
     let end = begins.after(spread).min(deadline);
     let step = (spread / 1000).max(STEP);
     let mut pace = Pace::default();
+    // What is counted of it is told when the drain has ended.
+    let generation = ctx.generation();
+    let known = generation.all().flat_map(|upstream| &upstream.instances).find(|known| known.id == instance);
+    let known = known.cloned();
+    drop(generation);
+    let count = |closed: usize, cut: bool| {
+        if let Some(known) = &known {
+            known.lifecycle.closes(closed, cut);
+        }
+    };
     while clock::coarse() < deadline {
         let open = open(&ctx, Some(instance), Which::Endless);
         let due = pace.due(open.len(), step, end.since(clock::coarse()));
@@ -118,38 +129,63 @@ pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
         for (registry, key) in open.iter().cycle().skip(from).take(due) {
             registry.order(*key, order);
         }
+        count(due, false);
         drop(open);
         timer::sleep(step).await;
     }
-    for (registry, key) in open(&ctx, Some(instance), Which::All) {
+    let left = open(&ctx, Some(instance), Which::All);
+    count(left.len(), true);
+    for (registry, key) in left {
         registry.order(key, order);
     }
 }
 
-/// Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
-pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) {
+/// Tells what is open now to go, one after the other over `spread`.
+async fn tell_all(ctx: &Context, which: Which, spread: Duration) {
+    let open = open(ctx, None, which);
+    let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
+    for (number, (registry, key)) in (0..count).zip(open) {
+        // Each has its moment: how late one was does not add up.
+        timer::sleep_until(began.after(spread * number / count)).await;
+        // Somebody else may sit there by now.
+        registry.order_if(key, Order::of(Reason::Shutdown), |_, sort| which.has(sort));
+    }
+}
+
+/// Tells what waits, or has no end, to go elsewhere, also what comes meanwhile and later: a balancer may be slow, and whoever it still
+/// sends here is served for a while.
+pub(super) async fn send_off(ctx: Rc<Context>, begins: Moment, spread: Duration) {
+    timer::sleep_until(begins).await;
+    loop {
+        let next = clock::coarse().after(spread.max(ROUND));
+        tell_all(&ctx, Which::Endless, spread).await;
+        timer::sleep_until(next).await;
+    }
+}
+
+/// The shortest time from one such round to the next: a client that comes straight back is not told at once.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What is left at the deadline is cut. Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
+pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) -> Left {
     ctx.stopping.set(true);
     let finish = async {
-        let open = open(ctx, None, Which::Waiting);
-        let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
-        for (number, (registry, key)) in (0..count).zip(open) {
-            // Each has its moment: how late one was does not add up.
-            timer::sleep_until(began.after(spread * number / count)).await;
-            registry.order(key, Order::of(Reason::Shutdown));
-        }
+        tell_all(ctx, Which::Waiting, spread).await;
         while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
             timer::sleep(LOOK).await;
         }
     };
-    if timer::within(deadline, finish).await.is_none() {
-        let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
-        tracing::warn!(
-            worker = ctx.worker,
-            tunnels,
-            exchanges,
-            "the deadline of the stop has passed: what is left is cut"
-        );
+    if timer::within(deadline, finish).await.is_some() {
+        return Left::default();
     }
+    let (tunnels, exchanges) = (ctx.tunnels.len(), ctx.exchanges.get());
+    tracing::warn!(
+        worker = ctx.worker,
+        tunnels,
+        exchanges,
+        "the deadline of the stop has passed: what is left is cut"
+    );
+    Left { tunnels, exchanges }
 }
 
 /// How often a worker that stops looks whether all is done.

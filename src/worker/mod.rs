@@ -1,6 +1,7 @@
 //! A worker: one thread, one runtime, its own listeners, pool, timers, tunnels and counters. Workers share nothing on the
 //! data path.
 
+mod census;
 mod closing;
 mod pulse;
 
@@ -13,13 +14,17 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::http::{Context, Door, Shared};
 use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
+use crate::local::clock::Moment;
 use crate::local::{clock, timer};
 
+pub use census::{CloseAt, List, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 pub use pulse::Pulse;
 
@@ -54,6 +59,12 @@ pub enum Command {
     Close(Closing),
     /// Close the tunnels of an instance that are idle for longest.
     CloseIdlest(Idlest),
+    /// Say who is connected.
+    List(List),
+    /// Say what would be closed, and close it.
+    Pick(Pick),
+    /// Close these tunnels.
+    CloseAt(CloseAt),
     /// Empty an instance; a drain of it that runs ends.
     Drain(Drain),
     /// Leave the instance of this number as it is: a drain of it ends.
@@ -66,6 +77,15 @@ pub enum Command {
     Linger,
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
+    /// What waits for news, or has no end, is told to go elsewhere, also what begins later, until [`Command::Return`].
+    SendOff {
+        /// Nobody is told before this.
+        begins: Moment,
+        /// Those that are open then are told at moments spread evenly over this, then those that have come since, and so on.
+        spread: Duration,
+    },
+    /// `health_path` says 200 again, and nobody more is told to go.
+    Return,
     /// Take no new work, close tunnels over `spread`, and end when all is done or after `deadline`.
     Stop {
         /// Tunnels close at moments spread evenly over this.
@@ -115,12 +135,46 @@ impl Orders {
             let _ = worker.blocking_send(command.clone());
         }
     }
+
+    /// Asks each something, and waits for their answers, but no longer than `within`: `None` of one that has ended, or hangs.
+    pub async fn ask<A: Send + 'static>(
+        &self,
+        within: Duration,
+        question: impl Fn(usize, mpsc::Sender<A>) -> Command,
+    ) -> Vec<Option<A>> {
+        let mut asked = JoinSet::new();
+        for (number, worker) in self.0.iter().cloned().enumerate() {
+            let (answer, mut answers) = mpsc::channel(1);
+            let question = question(number, answer);
+            let answered = async move {
+                worker.send(question).await.ok()?;
+                answers.recv().await
+            };
+            asked.spawn(async move { (number, timeout(within, answered).await.ok().flatten()) });
+        }
+        let mut answers: Vec<Option<A>> = self.0.iter().map(|_| None).collect();
+        while let Some(answered) = asked.join_next().await {
+            if let Ok((number, answer)) = answered {
+                answers[number] = answer;
+            }
+        }
+        answers
+    }
+}
+
+/// What was left when a worker ended, and was cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Tunnels.
+    pub tunnels: usize,
+    /// Exchanges.
+    pub exchanges: usize,
 }
 
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Left>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -136,13 +190,17 @@ impl Worker {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let runtime: LocalRuntime = match runtime {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(report.send(Err(error))),
+                Err(error) => {
+                    let _ = report.send(Err(error));
+                    return Left::default();
+                }
             };
             // Whoever started it hears of success as soon as the loop can run.
             let _ = report.send(Ok(()));
             let pulse = parts.pulse.clone();
-            live(runtime, work(parts, inbox));
+            let left = live(runtime, work(parts, inbox));
             pulse.end();
+            left
         })?;
         match ready.recv() {
             Ok(result) => result.map(|()| Worker { thread, commands }),
@@ -151,27 +209,30 @@ impl Worker {
     }
 
     /// Waits for its end.
-    pub fn join(self) {
+    pub fn join(self) -> Left {
         drop(self.commands);
-        if self.thread.join().is_err() {
+        self.thread.join().unwrap_or_else(|_| {
             tracing::error!("a worker panicked");
-        }
+            Left::default()
+        })
     }
 }
 
 /// Runs a worker's life to its end. A resolver that does not answer is not waited for.
-fn live(runtime: LocalRuntime, life: impl Future<Output = ()>) {
-    runtime.block_on(life);
+fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
+    let left = runtime.block_on(life);
     runtime.shutdown_background();
+    left
 }
 
-async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
+async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
     let Parts { number, mut listeners, shared, permits, pulse } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone(), pulse));
     let mut doors: Vec<JoinTask> = Vec::new();
     let mut drains = HashMap::new();
+    let mut send_off: Option<JoinTask> = None;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Close(closing) => {
@@ -180,6 +241,9 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
             Command::CloseIdlest(idlest) => {
                 drop(tokio::task::spawn_local(closing::close_idlest(ctx.clone(), idlest)));
             }
+            Command::List(list) => drop(tokio::task::spawn_local(census::list(ctx.clone(), list))),
+            Command::Pick(pick) => drop(tokio::task::spawn_local(census::pick(ctx.clone(), pick))),
+            Command::CloseAt(close) => census::close_at(&ctx, close),
             Command::Drain(drain) => {
                 let task = tokio::task::spawn_local(closing::drain(ctx.clone(), drain));
                 if let Some(before) = drains.insert(drain.instance, task) {
@@ -214,15 +278,30 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) {
                 ctx.lingering.set(true);
             }
             Command::Retire => ctx.retiring.set(true),
+            Command::SendOff { begins, spread } => {
+                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread));
+                if let Some(before) = send_off.replace(task) {
+                    before.abort();
+                }
+            }
+            Command::Return => {
+                ctx.retiring.set(false);
+                if let Some(task) = send_off.take() {
+                    task.abort();
+                }
+            }
             Command::Stop { spread, deadline } => {
                 doors.iter().for_each(JoinTask::abort);
                 // Whoever connects is refused once the tasks are gone too.
                 listeners.clear();
-                closing::stop(&ctx, spread, deadline).await;
-                return;
+                if let Some(task) = send_off.take() {
+                    task.abort();
+                }
+                return closing::stop(&ctx, spread, deadline).await;
             }
         }
     }
+    Left::default()
 }
 
 type JoinTask = tokio::task::JoinHandle<()>;
@@ -280,5 +359,30 @@ mod tests {
         });
         assert!(end.try_recv().is_err(), "it was waited for");
         drop(answer);
+    }
+
+    /// A worker that hangs keeps nobody waiting for ever, also when its orders pile up, and the others are heard.
+    #[tokio::test(flavor = "current_thread")]
+    #[expect(clippy::disallowed_methods, reason = "it stands for a worker")]
+    async fn who_does_not_answer_is_known_by_its_number() {
+        let (hangs, _inbox) = mpsc::channel(1);
+        let (answers, mut orders) = mpsc::channel(1);
+        let (ended, _) = mpsc::channel(1);
+        let all = Orders(vec![hangs, answers, ended]);
+        let answering = tokio::task::spawn(async move {
+            while let Some(Command::CloseAt(close)) = orders.recv().await {
+                close.answer.send(vec![true]).await.unwrap();
+            }
+        });
+        let question = |_, answer| {
+            let order = crate::tunnel::Order::of(crate::tunnel::Reason::Command);
+            Command::CloseAt(CloseAt { places: vec![], order, answer })
+        };
+        for _ in 0..3 {
+            let answers = all.ask(Duration::from_millis(20), question).await;
+            assert_eq!(answers, [None, Some(vec![true]), None]);
+        }
+        drop(all);
+        answering.await.unwrap();
     }
 }

@@ -71,6 +71,7 @@ const PURE: &[&str] = &[
     "affinity/",
     "codec/",
     "config/diff",
+    "control/lists/id.rs",
     "control/notify/watchdog.rs",
     "control/notify/words.rs",
     "control/handover/wire.rs",

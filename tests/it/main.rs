@@ -11,11 +11,13 @@
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
 //! | `upgrade` | another process takes over |
+//! | `commands` | a running process, asked and told by its commands |
+//! | `lists` | who is connected, and who is closed, by command |
+//! | `oncall` | events, readiness, rotation, explanations, stops, and a terminal |
 //! | `manager` | what the service manager hears, and what it hands over |
 //! | `owner` | as a user of its own, also after root has run it |
-//! | `systemd` | the units and what goes with them |
-//! | `commands` | a running process, asked and told by its commands |
 //! | `page` | the status page |
+//! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
@@ -38,8 +40,10 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod lists;
 mod manager;
 mod names;
+mod oncall;
 mod owner;
 mod page;
 mod requests;

@@ -44,6 +44,9 @@ const SHARDS_MAX: usize = 64;
 /// Expired entries that are taken out under one lock: some microseconds.
 const SWEPT_PER_LOCK: usize = 64;
 
+/// Sessions that are looked at under one lock: some microseconds.
+const SEEN_PER_LOCK: usize = 64;
+
 /// A keyed hash of an upstream's name and a sid, under which the table knows a session. 64 bits: among a million sessions
 /// the chance that a new one meets the key of another is 1 in 18 million million, and nobody without the table's secret can
 /// do better.
@@ -75,6 +78,28 @@ pub struct Learned<H> {
     pub evicted: Option<H>,
     /// Whether the new session is in the table. Else all that could make room are in an exchange.
     pub kept: bool,
+}
+
+/// A session, as it was when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen<'a, H> {
+    /// Where it lives.
+    pub home: &'a H,
+    /// Who began it.
+    pub client: ClientKey,
+    /// It is in an exchange.
+    pub held: bool,
+    /// Since its last exchange; zero while it is in one.
+    pub idle: Duration,
+    /// What is left of its lifetime if no exchange comes.
+    pub left: Duration,
+}
+
+/// How far somebody has looked through the table; the default is its begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    shard: usize,
+    slot: usize,
 }
 
 /// A session in an exchange: it is neither evicted nor expired. Dropped without [`Held::release`] it counts as used last
@@ -144,6 +169,12 @@ impl<H> Table<H> {
         Some((Held { table: Some(Arc::clone(self)), key, epoch }, result))
     }
 
+    /// Sees the home of the session of `key`, which is no use of it; `None` if it is unknown or expired. `read` is called under the
+    /// shard's lock: it must not use the table.
+    pub fn peek<R>(&self, key: SidKey, now: Duration, read: impl FnOnce(&H) -> R) -> Option<R> {
+        self.shard(key).peek(key, milliseconds(now)).map(read)
+    }
+
     /// Drops at most `most` sessions that are expired at `now`, few under each lock; tells how many. If these were `most`, there
     /// may be more.
     pub fn sweep(&self, now: Duration, most: usize) -> usize {
@@ -168,6 +199,19 @@ impl<H> Table<H> {
             }
         }
         dropped
+    }
+
+    /// Looks at some sessions that are not expired at `now`, few under one lock; where to go on, `None`: that were all. What comes, goes or
+    /// is replaced meanwhile may be missed. `see` must not use the table.
+    pub fn look(&self, from: Looked, now: Duration, see: impl FnMut(Seen<'_, H>)) -> Option<Looked> {
+        let Looked { shard, slot } = from;
+        let next = lock(self.shards.get(shard)?).look(slot..slot + SEEN_PER_LOCK, milliseconds(now), see);
+        let next = if next {
+            Looked { shard, slot: slot + SEEN_PER_LOCK }
+        } else {
+            Looked { shard: shard + 1, slot: 0 }
+        };
+        (next.shard < self.shards.len()).then_some(next)
     }
 
     /// Sessions in the table, also expired ones that were not swept yet. Locks each shard once: for metrics.

@@ -35,7 +35,7 @@ pub enum AdminSocket {
 pub enum AdminPage {
     /// At [`AdminPage::USUAL`], if nobody else listens there.
     Usual,
-    /// Here, or the process does not start.
+    /// Here, which is elsewhere, or the process does not start.
     At(SocketAddr),
     /// Nowhere.
     Off,

@@ -179,7 +179,7 @@ fn bracketed(host: &str) -> String {
 }
 
 /// A network, or one address.
-pub(super) fn network(text: &str) -> Result<IpNet, Wrong> {
+pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
     let example = "write for example \"10.0.0.0/16\" or \"10.1.2.3\"";
     let Some((address, length)) = text.split_once('/') else {
         let address =

@@ -18,7 +18,8 @@ pub(super) fn read(top: &mut Table<'_>) -> Admin {
 }
 
 fn page(text: &str) -> Result<AdminPage, Wrong> {
-    address::socket(text).map(AdminPage::At)
+    let address = address::socket(text)?;
+    Ok(if address == AdminPage::USUAL { AdminPage::Usual } else { AdminPage::At(address) })
 }
 
 /// The longest path that a socket can have (unix(7)), in bytes, less what a name beside it takes until it is ready.

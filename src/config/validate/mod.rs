@@ -24,6 +24,8 @@ use std::net::SocketAddr;
 use super::model::{Admin, AdminPage, Config};
 use super::raw::Table;
 
+pub(super) use address::network as parse_network;
+
 /// The model of a document.
 pub(super) fn config(mut top: Table<'_>) -> Config {
     let general = top::read(&mut top);

@@ -9,11 +9,21 @@
 //! | `GET /v1/metrics` | | text: what this process alone counts, and those that have ended |
 //! | `POST /v1/reopen` | `{}` | [`Done`]: the access log's file is opened anew |
 //! | `POST /v1/farewell` | [`Farewell`] | [`Done`] |
+//! | `GET /v1/events?after=NUMBER&since=SECONDS` | | [`Events`] behind that number, and not before that moment |
+//! | `GET /v1/ready` | | [`Ready`] |
+//! | `GET /v1/retire` | | [`Retired`] |
+//! | `POST /v1/retire` | [`Retire`] | [`Retired`] |
+//! | `POST /v1/explain` | [`Explain`] | an [`Explanation`](crate::control::explain::Explanation), with itself as `text` |
 //! | `POST /v1/state` | [`Want`] | [`Wanted`]; 404: no such instance; 409: refused, nothing has changed |
+//! | `POST /v1/tunnels` | [`ListTunnels`] | [`Tunnels`]; 404: no such upstream or instance; a question, like the next one |
+//! | `POST /v1/sessions` | [`ListSessions`] | [`Sessions`]; 404: no such upstream or instance |
+//! | `POST /v1/close` | [`Close`] | [`Closed`]; 404: no such instance; 409: that is a lot, nothing is closed |
 //!
 //! Whatever is not 200 has a [`Problem`] as its body. Fields may be added to answers; none is renamed or removed within `v1`.
 //! Durations are in milliseconds, moments in seconds since the epoch.
 
+mod lists;
+mod oncall;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -22,6 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::model::InstanceState;
 
+pub use lists::{Close, Closed, ListSessions, ListTunnels, Open, Session, Sessions, Sort, Tunnel, Tunnels};
+pub use oncall::{Event, Events, Explain, Ready, Retire, Retired, Retirement};
 pub use upgrade::{Done, Elder, Farewell, Lingers, Upgrade, Upgraded};
 
 /// Why not, for people: what is wrong, and what to do.
@@ -110,6 +122,9 @@ pub struct Status {
     /// Those that linger while this one serves.
     #[serde(default)]
     pub elders: Vec<Elder>,
+    /// Since when it has left a balancer's rotation; `None`: it has not.
+    #[serde(default)]
+    pub retired: Option<u64>,
     /// The configuration.
     pub config: Config,
     /// Where it listens.

@@ -1,6 +1,7 @@
 //! The other end of the admin socket: one question, one answer.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -95,7 +97,12 @@ impl Client {
         patience: Duration,
     ) -> Result<A, Failure> {
         let commands = method == Method::POST;
-        let asking = async { timeout(patience, exchange(&self.path, method, path, body)).await };
+        let asking = async {
+            timeout(patience, async {
+                exchange(UnixStream::connect(&self.path).await?, method, path, body).await
+            })
+            .await
+        };
         let answered = match self.runtime.block_on(asking) {
             Ok(answered) => answered,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -139,8 +146,38 @@ fn patience(within: Option<Duration>, most: Duration) -> Duration {
     within.unwrap_or(most).clamp(Duration::from_secs(1), most)
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> io::Result<(StatusCode, Bytes)> {
-    let stream = UnixStream::connect(socket).await?;
+/// Whether a process that has no admin socket is ready, by its metrics listener.
+///
+/// # Errors
+/// Nobody answers within this time; what to do.
+pub fn is_ready_at(address: SocketAddr, within: Duration) -> Result<bool, Failure> {
+    let asking = async {
+        let stream = TcpStream::connect(address).await?;
+        exchange(stream, Method::GET, "/-/ready", Bytes::new()).await
+    };
+    let answered = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        runtime.block_on(async { timeout(within, asking).await }).map_err(late).flatten()
+    });
+    let unreachable = |error| {
+        let text = format!(
+            "cannot reach stickyd by http://{address}/-/ready: {error}; does it run, with this [metrics] address?"
+        );
+        Failure::Unreachable(text)
+    };
+    match answered.map_err(unreachable)? {
+        (StatusCode::OK, _) => Ok(true),
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Ok(false),
+        (status, _) => {
+            Err(Failure::Unreachable(format!("http://{address}/-/ready answers {status}: is this stickyd?")))
+        }
+    }
+}
+
+async fn exchange<S>(stream: S, method: Method, path: &str, body: Bytes) -> io::Result<(StatusCode, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let request = Request::builder().method(method).uri(path).header("host", "stickyd");
     let request = request.body(Full::new(body)).map_err(io::Error::other)?;

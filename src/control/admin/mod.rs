@@ -1,10 +1,11 @@
 //! The admin socket: whoever may open it asks how things are, and commands.
 //!
-//! Questions are answered at once, commands one after the other on a thread of their own, so that a reload that takes its time
+//! Questions are answered at once (lists ask the workers, and wait for them for a moment), commands one after the other on a thread of their own, so that a reload that takes its time
 //! keeps nobody from seeing how things are. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
 
 pub mod api;
 mod client;
+mod oncall;
 pub(super) mod page;
 mod socket;
 mod status;
@@ -26,19 +27,24 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::by::By;
 use super::follow::{Followed, Understood};
 use super::handover::{Estate, Started};
 use super::lifecycle::{Administrator, Refusal};
+use super::lists::{self, Lists};
 use super::local_http::{self, Answer, Bounds, Peer, page};
 use super::notify::Manager;
 use super::pages::Pages;
 use super::reload::Caution;
 use super::scrape::Scrape;
+use crate::affinity::rest::Rest;
+use crate::affinity::sid::table::Table;
 use crate::config;
 use crate::observe::metrics;
+use crate::upstream::load::Home;
 use crate::worker::Command;
 
-pub use client::{Client, Failure};
+pub use client::{Client, Failure, is_ready_at};
 pub(super) use socket::{Place, Socket, bind};
 pub(super) use status::View;
 
@@ -98,6 +104,11 @@ pub(super) struct Desk {
     pub(super) administrator: Administrator,
     /// `None`: there is no file.
     pub(super) followed: Option<Followed>,
+    pub(super) lists: Lists,
+    /// The process's Engine.IO sessions.
+    pub(super) sids: Arc<Table<Home>>,
+    /// The process's clients that rest from an instance.
+    pub(super) rest: Arc<Rest>,
     /// What it would hand over.
     pub(super) estate: Arc<Estate>,
     /// How it was started.
@@ -159,6 +170,25 @@ pub(super) fn serve(socket: Socket, desk: Desk) -> io::Result<Admin> {
     Ok(Admin { stop, threads })
 }
 
+/// What is understood, by one method or the other.
+const PATHS: &[&str] = &[
+    "/v1/close",
+    "/v1/diff",
+    "/v1/events",
+    "/v1/explain",
+    "/v1/farewell",
+    "/v1/metrics",
+    "/v1/ready",
+    "/v1/reload",
+    "/v1/reopen",
+    "/v1/retire",
+    "/v1/sessions",
+    "/v1/state",
+    "/v1/status",
+    "/v1/tunnels",
+    "/v1/upgrade",
+];
+
 /// What is wrong, and the status that says so.
 type Wrong = (StatusCode, String);
 
@@ -173,14 +203,41 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
         (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
-        (
-            _,
-            "/v1/status" | "/v1/metrics" | "/v1/reload" | "/v1/diff" | "/v1/state" | "/v1/upgrade"
-            | "/v1/farewell" | "/v1/reopen",
-        ) => Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands".to_owned())),
+        (Method::POST, "/v1/close") => command(&jobs, request, COMMAND_MAX, close).await,
+        (Method::POST, "/v1/tunnels") => match read(request, COMMAND_MAX).await {
+            Ok(asked) => listed(desk.lists.tunnels(&asked).await),
+            Err(wrong) => Err(wrong),
+        },
+        (Method::POST, "/v1/sessions") => match read(request, COMMAND_MAX).await {
+            Ok(asked) => listed(desk.lists.sessions(&asked).await),
+            Err(wrong) => Err(wrong),
+        },
+        (Method::GET, "/v1/events") => {
+            oncall::events(request.uri().query()).map(|events| json(StatusCode::OK, &events))
+        }
+        (Method::GET, "/v1/ready") => Ok(json(StatusCode::OK, &oncall::ready(&desk))),
+        (Method::GET, "/v1/retire") => Ok(json(StatusCode::OK, &oncall::retired(&desk))),
+        (Method::POST, "/v1/retire") => command(&jobs, request, COMMAND_MAX, oncall::retire).await,
+        // A question, though it has a body: it is answered at once, and no line of the log has it.
+        (Method::POST, "/v1/explain") => match read(request, COMMAND_MAX).await {
+            Ok(question) => oncall::explain(&desk, question).map(|answer| json(StatusCode::OK, &answer)),
+            Err(wrong) => Err(wrong),
+        },
+        (_, path) if PATHS.contains(&path) => {
+            Err((StatusCode::METHOD_NOT_ALLOWED, "GET asks, POST commands and lists".to_owned()))
+        }
         _ => Err((StatusCode::NOT_FOUND, format!("this version of stickyd does not know {path}"))),
     };
     answered.unwrap_or_else(|(status, error)| json(status, &api::Problem { error }))
+}
+
+/// Reads what is asked for.
+async fn read<Q: DeserializeOwned>(request: Request<Incoming>, body_max: usize) -> Result<Q, Wrong> {
+    let bad = |error: &dyn Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
+    let body = timeout(BODY, Limited::new(request.into_body(), body_max).collect()).await;
+    let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the command has not arrived".to_owned()))?;
+    let body = body.map_err(|error| bad(&error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))
 }
 
 /// Reads what is asked for, and has it done when its turn has come.
@@ -188,18 +245,14 @@ async fn command<Q, A>(
     jobs: &mpsc::Sender<Job>,
     request: Request<Incoming>,
     body_max: usize,
-    does: fn(&Desk, &Q) -> Result<A, Wrong>,
+    does: fn(&Desk, &Q, By) -> Result<A, Wrong>,
 ) -> Result<Answer, Wrong>
 where
     Q: DeserializeOwned + Debug + Send + 'static,
     A: Serialize + Send + 'static,
 {
-    let bad = |error: &dyn Display| (StatusCode::BAD_REQUEST, format!("not understood: {error}"));
     let peer = request.extensions().get::<Peer>().copied();
-    let body = timeout(BODY, Limited::new(request.into_body(), body_max).collect()).await;
-    let body = body.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the command has not arrived".to_owned()))?;
-    let body = body.map_err(|error| bad(&error))?;
-    let question: Q = serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error))?;
+    let question: Q = read(request, body_max).await?;
     let (tell, told) = oneshot::channel();
     // While the process was stopped the asker may have left: the connection gets the time to see it. To yield is too short.
     tokio::time::sleep(LISTEN).await;
@@ -210,7 +263,7 @@ where
         // An administrator's deeds are told with who did them.
         tracing::info!(command = ?question, uid = peer.map(|peer| peer.uid), pid = peer.and_then(|peer| peer.pid), "command");
         let answer = if desk.view.ready.load(Ordering::Relaxed) {
-            guarded(|| does(desk, &question))
+            guarded(|| does(desk, &question, By::Command(peer)))
         } else {
             Err((StatusCode::SERVICE_UNAVAILABLE, "the process is stopping".to_owned()))
         };
@@ -231,14 +284,15 @@ fn guarded<A>(does: impl FnOnce() -> Result<A, Wrong>) -> Result<A, Wrong> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as all that is asked is passed")]
-fn reload(desk: &Desk, question: &api::Reload) -> Result<api::Reloaded, Wrong> {
+fn reload(desk: &Desk, question: &api::Reload, by: By) -> Result<api::Reloaded, Wrong> {
     let followed = followed(desk)?;
     let caution = if question.yes { Caution::Asked } else { Caution::Watched };
-    let result = if question.dry_run { followed.rehearse(None, caution) } else { followed.reload(caution) };
+    let result =
+        if question.dry_run { followed.rehearse(None, caution) } else { followed.reload(caution, by) };
     result.map(reloaded).map_err(refused)
 }
 
-fn diff(desk: &Desk, question: &api::Diff) -> Result<api::Reloaded, Wrong> {
+fn diff(desk: &Desk, question: &api::Diff, _: By) -> Result<api::Reloaded, Wrong> {
     let other = Some((question.name.as_str(), question.text.clone().into_bytes()));
     followed(desk)?.rehearse(other, Caution::Asked).map(reloaded).map_err(refused)
 }
@@ -262,8 +316,8 @@ fn reloaded(understood: Understood) -> api::Reloaded {
     }
 }
 
-fn want(desk: &Desk, question: &api::Want) -> Result<api::Wanted, Wrong> {
-    let wanted = desk.administrator.want(&question.instances, question.state, question.force);
+fn want(desk: &Desk, question: &api::Want, by: By) -> Result<api::Wanted, Wrong> {
+    let wanted = desk.administrator.want(&question.instances, question.state, question.force, by);
     let found = wanted.map_err(|refusal| explained(desk, question, refusal))?;
     let instances = found.iter().map(|(upstream, instance)| status::instance(upstream, instance)).collect();
     Ok(api::Wanted { instances })
@@ -294,6 +348,24 @@ fn explained(desk: &Desk, question: &api::Want, refusal: Refusal) -> Wrong {
             let text = format!("{place} says state = \"{state}\" of {upstream}/{instance}: change it there");
             (StatusCode::CONFLICT, text)
         }
+    }
+}
+
+fn close(desk: &Desk, question: &api::Close, _: By) -> Result<api::Closed, Wrong> {
+    let no_runtime = |error| (StatusCode::INTERNAL_SERVER_ERROR, format!("it cannot be done now: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_runtime)?;
+    runtime.block_on(desk.lists.close(question)).map_err(not_listed)
+}
+
+fn listed(list: Result<impl Serialize, lists::Refusal>) -> Result<Answer, Wrong> {
+    list.map(|list| json(StatusCode::OK, &list)).map_err(not_listed)
+}
+
+fn not_listed(refusal: lists::Refusal) -> Wrong {
+    match refusal {
+        lists::Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),
+        lists::Refusal::Bad(why) => (StatusCode::BAD_REQUEST, why),
+        lists::Refusal::Lot(why) => (StatusCode::CONFLICT, why),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::handover::{self, Elders, Lingering};
 use super::super::publisher::Publisher;
+use super::super::retire::Rotation;
 use super::api;
 use crate::config::model::{Check, InstanceState, Upgrade};
 use crate::generation::Generation;
@@ -25,6 +26,7 @@ pub(in crate::control) struct View {
     pub(in crate::control) page: Option<String>,
     pub(in crate::control) connections_limit: usize,
     pub(in crate::control) ready: Arc<AtomicBool>,
+    pub(in crate::control) rotation: Arc<Rotation>,
     /// Seconds since the epoch.
     pub(in crate::control) started: u64,
     pub(in crate::control) file: Option<String>,
@@ -51,6 +53,7 @@ impl View {
                 .into_iter()
                 .map(|elder| api::Elder { pid: elder.pid, socket: elder.socket })
                 .collect(),
+            retired: self.rotation.left().map(|left| left.since),
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
             metrics: self.metrics.clone(),
@@ -141,8 +144,6 @@ fn rebalance(of: &Upstream) -> api::Rebalance {
 /// One instance, now.
 pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
     let load = &of.load;
-    let requests: i64 =
-        of.shards().into_iter().map(crate::observe::metrics::InstanceCounters::exchanges_open).sum();
     let health = match of.vitals.state() {
         // It is not checked: what was known of it is not true for ever.
         _ if of.lifecycle.state() == InstanceState::Maintain => api::Health::Unknown,
@@ -170,7 +171,7 @@ pub(super) fn instance(upstream: &Upstream, of: &Instance) -> api::Instance {
         takes_clients: ready && believed && !of.is_full(),
         tunnels: load.tunnels(),
         sessions: load.sessions(),
-        requests: u32::try_from(requests).unwrap_or(0),
+        requests: of.requests(),
         handshakes: load.handshakes().saturating_add(load.queued()),
         queued: load.queued(),
         empty: of.is_empty(),

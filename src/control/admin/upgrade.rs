@@ -5,10 +5,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::{Desk, Wrong, api};
+use crate::control::by::By;
 use crate::control::handover::{self, Refused};
 use crate::local::clock;
 
-pub(super) fn upgrade(desk: &Desk, question: &api::Upgrade) -> Result<api::Upgraded, Wrong> {
+pub(super) fn upgrade(desk: &Desk, question: &api::Upgrade, _: By) -> Result<api::Upgraded, Wrong> {
     let conflict = |why: String| (StatusCode::CONFLICT, why);
     let view = &desk.view;
     if let Some(begun) = view.lingering.begun() {
@@ -53,13 +54,13 @@ pub(super) fn upgrade(desk: &Desk, question: &api::Upgrade) -> Result<api::Upgra
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as all commands")]
-pub(super) fn farewell(desk: &Desk, question: &api::Farewell) -> Result<api::Done, Wrong> {
+pub(super) fn farewell(desk: &Desk, question: &api::Farewell, _: By) -> Result<api::Done, Wrong> {
     desk.view.elders.departs(question.pid, question.metrics.clone());
     Ok(api::Done {})
 }
 
 #[expect(clippy::unnecessary_wraps, clippy::trivially_copy_pass_by_ref, reason = "as all commands")]
-pub(super) fn reopen(desk: &Desk, _: &api::Done) -> Result<api::Done, Wrong> {
+pub(super) fn reopen(desk: &Desk, _: &api::Done, _: By) -> Result<api::Done, Wrong> {
     desk.scrape.access_log.reopen();
     Ok(api::Done {})
 }

@@ -1,5 +1,6 @@
 //! What was asked, as the request that the data path would read.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::config::model::{Config, HostPattern, Route};
@@ -61,6 +62,23 @@ impl Url {
         let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let slash = if target.starts_with('/') { "" } else { "/" };
         Ok(Url { host: Some(host.to_owned()), target: format!("{slash}{target}"), web_socket })
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Url {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(host) = &self.host {
+            write!(out, "{}://{host}", if self.web_socket { "ws" } else { "http" })?;
+        }
+        out.write_str(&self.target)
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Field {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.name, self.value)
     }
 }
 

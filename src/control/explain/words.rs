@@ -45,6 +45,7 @@ pub(super) fn member(instance: &Instance) -> Member {
         state: instance.state.as_str(),
         weight: instance.weight,
         backup: instance.backup,
+        now: None,
     }
 }
 
@@ -61,7 +62,7 @@ fn passed(why: Passed) -> (&'static str, &'static str) {
 
 impl Facts<'_> {
     fn name(&self, instance: usize) -> String {
-        self.upstream.instances[instance].name.clone()
+        self.names[instance].clone()
     }
 
     /// What one key says.
@@ -129,6 +130,9 @@ impl Facts<'_> {
             (_, Verdict::Silent(Silence::NoSession)) => {
                 format!("{} is no request of Engine.IO (engine_io_path, with a query)", self.path)
             }
+            (_, Verdict::Silent(Silence::UnknownSession)) if self.live => {
+                "not known: ended, forgotten, invented, or begun through another proxy".to_owned()
+            }
             (_, Verdict::Silent(Silence::UnknownSession)) => {
                 "not known here: only the running proxy knows sessions".to_owned()
             }
@@ -140,6 +144,9 @@ impl Facts<'_> {
             (_, Verdict::Ended) => "its instance is gone".to_owned(),
             (_, Verdict::Failed(instance)) => format!("names {}, which is down", self.name(instance)),
             (StickyKey::Cookie, verdict) => self.cookie_text(verdict),
+            (StickyKey::Sid, Verdict::Goes(instance)) => {
+                format!("its session lives at {}", self.name(instance))
+            }
             (StickyKey::IpHash, _) => format!("{} hashes to {}", self.client_key(), order()),
             (_, _) => format!("its value hashes to {}", order()),
         }
@@ -338,6 +345,18 @@ impl fmt::Display for Member {
         }
         if self.backup {
             notes.push("backup".to_owned());
+        }
+        if let Some(now) = &self.now {
+            match (now.health, now.evidence.as_str()) {
+                ("up", _) => {}
+                (health, "") => notes.push(health.to_owned()),
+                (health, evidence) => notes.push(format!("{health}: {evidence}")),
+            }
+            if now.share < 100 {
+                notes.push(format!("{} % of its share", now.share));
+            }
+            let of_client = [(now.full, "full"), (now.away, "the client rests from it")];
+            notes.extend(of_client.iter().filter(|(is_so, _)| *is_so).map(|(_, what)| (*what).to_owned()));
         }
         if notes.is_empty() { Ok(()) } else { write!(out, " ({})", notes.join(", ")) }
     }

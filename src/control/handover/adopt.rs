@@ -23,6 +23,7 @@ use crate::control::lock::Lock;
 use crate::control::publisher::Publisher;
 use crate::generation::Generation;
 use crate::http::Shared;
+use crate::http::heir::Place;
 use crate::listener::inherited::Inherited;
 use crate::local::clock;
 use crate::upstream::expand::{self, Members, Presence};
@@ -305,7 +306,7 @@ fn learn(sids: Vec<Sid>, shared: &Shared, generation: &Generation) {
     for sid in sids {
         // At one that the file no longer names it has nowhere to go.
         let Some(instance) = find(generation, &sid.upstream, &sid.instance) else { continue };
-        let home = Home::living(instance.clone(), sid.by.into());
+        let home = Home::living(instance.clone(), sid.by.into(), sid.hash);
         shared.sids.take_over(sid.known(home), now);
     }
 }
@@ -359,14 +360,16 @@ fn pass_on(some: &[Sid], shared: &Shared, generation: &Generation) {
         let upstream = generation.upstreams.iter().find(|known| known.config.name == sid.upstream);
         let instance = find(generation, &sid.upstream, &sid.instance);
         if let (Some(upstream), Some(instance)) = (upstream, instance) {
-            shared.heir.tell(&sid.clone().known((upstream, instance)));
+            let sid_hash = sid.hash;
+            shared.heir.tell(&sid.clone().known(Place { upstream, instance, sid_hash }));
         }
     }
 }
 
 fn known(key: SidKey, shared: &Shared, generation: &Generation) -> Option<Sid> {
-    let known = shared.sids.known(key, |home| (home.instance().clone(), Life::from(home.life())))?;
-    let (instance, life) = &known.home;
+    let known =
+        shared.sids.known(key, |home| (home.instance().clone(), Life::from(home.life()), home.sid_hash()))?;
+    let (instance, life, hash) = &known.home;
     let upstream = generation.upstreams.iter().find(|upstream| upstream.index(instance).is_some())?;
-    Some(Sid::of(&known, &upstream.config.name, &instance.name, *life))
+    Some(Sid::of(&known, (&upstream.config.name, &instance.name), *life, *hash))
 }

@@ -134,7 +134,7 @@ impl Estate {
         let names = Names::of(&self.publisher.current());
         let (mut place, mut count) = (Some(Place::default()), 0);
         while let Some(from) = place {
-            let of = |home: &load::Home| (home.instance().id, Life::from(home.life()));
+            let of = |home: &load::Home| (home.instance().id, Life::from(home.life()), home.sid_hash());
             let (known, next) = self.shared.sids.list(from, AT_ONCE, of);
             let sids: Vec<Sid> = known.iter().filter_map(|known| names.sid(known)).collect();
             count += sids.len() as u64;
@@ -168,10 +168,10 @@ impl Names {
         Names(each.collect())
     }
 
-    fn sid(&self, known: &Known<(u32, Life)>) -> Option<Sid> {
-        let (id, by) = known.home;
+    fn sid(&self, known: &Known<(u32, Life, u64)>) -> Option<Sid> {
+        let (id, by, hash) = known.home;
         let (upstream, instance) = self.0.get(&id)?;
-        Some(Sid::of(known, upstream, instance, by))
+        Some(Sid::of(known, (upstream, instance), by, hash))
     }
 }
 

@@ -206,8 +206,8 @@ fn greet(heir: &Heir, estate: &Estate, elders: &Elders, later: Channel) -> Resul
 }
 
 fn named(known: &Known<Place<'_>>) -> Sid {
-    let (upstream, instance) = known.home;
-    Sid::of(known, &upstream.config.name, &instance.name, Life::Polling)
+    let Place { upstream, instance, sid_hash } = known.home;
+    Sid::of(known, (&upstream.config.name, &instance.name), Life::Polling, sid_hash)
 }
 
 /// Writes down what has begun.
@@ -265,7 +265,7 @@ impl Successor for Line {
         let sid = *answered.ok()??;
         let generation = self.publisher.current();
         let instance = find(&generation, &sid.upstream, &sid.instance)?.clone();
-        let home = Home::living(instance, sid.by.into());
+        let home = Home::living(instance, sid.by.into(), sid.hash);
         Some(sid.known(home))
     }
 }

@@ -195,6 +195,9 @@ pub(super) struct Sid {
     /// What it lives by.
     #[serde(rename = "b")]
     pub(super) by: Life,
+    /// What the access log shows of it.
+    #[serde(rename = "h", default)]
+    pub(super) hash: u64,
     /// Milliseconds.
     #[serde(rename = "l")]
     lifetime: u64,
@@ -217,14 +220,15 @@ pub(super) enum Life {
 }
 
 impl Sid {
-    /// Of a session at this instance of this upstream.
-    pub(super) fn of<T>(known: &Known<T>, upstream: &str, instance: &str, by: Life) -> Self {
+    /// Of a session at this instance of this upstream; `hash`: what the access log shows of its sid.
+    pub(super) fn of<T>(known: &Known<T>, (upstream, instance): (&str, &str), by: Life, hash: u64) -> Self {
         Sid {
             key: known.key.number(),
             client: known.client.0,
             upstream: upstream.to_owned(),
             instance: instance.to_owned(),
             by,
+            hash,
             lifetime: millis(known.lifetime),
             used: known.used,
             cors: known.cors.as_ref().map(|cors| cors.iter().map(|byte| char::from(*byte)).collect()),

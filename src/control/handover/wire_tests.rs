@@ -20,11 +20,14 @@ fn known(cors: Option<&[u8]>) -> Known<()> {
 #[test]
 fn sessions_there_and_back() {
     for cors in [None, Some(b"Vary: Origin\r\n".as_slice()), Some(&[0, 9, 127, 128, 200, 255])] {
-        let sid = Sid::of(&known(cors), "app", "blue", Life::Tunnel);
+        let sid = Sid::of(&known(cors), ("app", "blue"), Life::Tunnel, 7);
         let bytes = encode(&Offered::Sids(vec![sid.clone()]));
         let Ok(Offered::Sids(mut back)) = decode(&bytes) else { panic!("{bytes:?}") };
         let back = back.remove(0);
-        assert_eq!((back.upstream.as_str(), back.instance.as_str(), back.by), ("app", "blue", Life::Tunnel));
+        assert_eq!(
+            (back.upstream.as_str(), back.instance.as_str(), back.by, back.hash),
+            ("app", "blue", Life::Tunnel, 7)
+        );
         assert_eq!(back.known(()), known(cors));
     }
 }
@@ -60,7 +63,7 @@ fn other_versions() {
 #[test]
 fn lists_come_in_pieces_that_fit() {
     let long = "x".repeat(512);
-    let sid = Sid::of(&known(Some(long.as_bytes())), &"u".repeat(60), &"i".repeat(60), Life::Polling);
+    let sid = Sid::of(&known(Some(long.as_bytes())), (&"u".repeat(60), &"i".repeat(60)), Life::Polling, 7);
     let (mut messages, mut sids) = (0, 0);
     in_pieces(std::iter::repeat_n(sid, 1000), Offered::Sids, |piece| {
         assert!(encode(piece).len() <= LARGEST);
@@ -84,7 +87,7 @@ proptest! {
     /// Also when it is nearly one.
     #[test]
     fn a_broken_message(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let mut bytes = encode(&Offered::Sids(vec![Sid::of(&known(Some(b"a")), "app", "blue", Life::Left)]));
+        let mut bytes = encode(&Offered::Sids(vec![Sid::of(&known(Some(b"a")), ("app", "blue"), Life::Left, 7)]));
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(Offered::Sids(some)) = decode(&bytes) {

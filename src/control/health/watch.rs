@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::down;
 use crate::config::model;
 use crate::local::{clock, random};
+use crate::observe::events;
 use crate::observe::metrics::CheckResult;
 use crate::upstream::health::{Change, Event, Health, State};
 use crate::upstream::probe::{self, Target};
@@ -51,9 +52,11 @@ impl Group {
         let (believed, upstream) = (upstream.believes_checks(), &upstream.config.name);
         match (self.believed.replace(believed), believed) {
             (true, false) => {
-                tracing::warn!(upstream, "too few instances pass: errors of checks are not believed");
+                tracing::warn!(target: events::PANIC, upstream, "too few instances pass: errors of checks are not believed");
             }
-            (false, true) => tracing::info!(upstream, "enough instances pass: checks are believed again"),
+            (false, true) => {
+                tracing::info!(target: events::PANIC, upstream, "enough instances pass: checks are believed again");
+            }
             _ => {}
         }
     }
@@ -189,12 +192,14 @@ fn announce(upstream: &Upstream, instance: &Instance, change: &Change) {
     let (upstream, name, evidence) = (&upstream.config.name, &instance.name, &change.evidence);
     instance.vitals.explain(evidence, clock::epoch_seconds());
     match change.to {
-        State::Down => tracing::warn!(upstream, instance = name, evidence, "instance is down"),
+        State::Down => {
+            tracing::warn!(target: events::DOWN, upstream, instance = name, evidence, "instance is down");
+        }
         State::Degraded => {
-            tracing::warn!(upstream, instance = name, evidence, "instance is degraded: no new clients");
+            tracing::warn!(target: events::DEGRADED, upstream, instance = name, evidence, "instance is degraded: no new clients");
         }
         State::Up | State::Unknown => {
-            tracing::info!(upstream, instance = name, evidence, "instance is up");
+            tracing::info!(target: events::UP, upstream, instance = name, evidence, "instance is up");
         }
     }
 }

@@ -10,7 +10,7 @@ const MONTHS: [&[u8; 3]; 12] =
 
 /// Writes moments; keeps the last second's text, because many lines are of one second.
 #[derive(Debug)]
-pub(super) struct Stamp {
+pub(in crate::observe) struct Stamp {
     second: u64,
     /// `2026-11-24T04:26:01`
     iso: [u8; 19],
@@ -19,14 +19,14 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn new() -> Self {
+    pub(in crate::observe) fn new() -> Self {
         let mut stamp = Self { second: 0, iso: [0; 19], combined: [0; 20] };
         stamp.set(0);
         stamp
     }
 
     /// RFC 3339 with milliseconds: `2026-11-24T04:26:01.123Z`.
-    pub(super) fn iso(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+    pub(in crate::observe) fn iso(&mut self, time: SystemTime, out: &mut Vec<u8>) {
         let milliseconds = self.turn_to(time);
         let mut fraction = *b".000Z";
         digits(&mut fraction[1..4], milliseconds);

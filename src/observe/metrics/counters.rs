@@ -42,6 +42,8 @@ pub struct InstanceCounters {
     /// WebSocket frames from instance to client, counted live.
     pub frames_down: Count,
     connect_errors: [Count; ConnectError::COUNT],
+    /// For the events: the metric is the upstream's.
+    rebound: [Count; RebindReason::COUNT],
     /// Locked by the owning worker at each close and by a scrape while it copies: never contended for long.
     closed: Mutex<Closed>,
 }
@@ -85,6 +87,17 @@ impl InstanceCounters {
     #[inline]
     pub fn connect_error(&self, kind: ConnectError) {
         self.connect_errors[kind as usize].one();
+    }
+
+    /// A client that is bound to it was given another one.
+    #[inline]
+    pub fn rebound(&self, reason: RebindReason) {
+        self.rebound[reason as usize].one();
+    }
+
+    /// How many clients that are bound to it were given another one for this reason.
+    pub fn rebinds(&self, reason: RebindReason) -> u64 {
+        self.rebound[reason as usize].get()
     }
 
     pub(super) fn requests(&self, origin: Origin, class: CodeClass) -> u64 {

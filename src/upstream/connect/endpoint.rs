@@ -16,6 +16,7 @@ use super::name::{Change, Name};
 use crate::config::model::Resolve;
 use crate::local::stream::Stream;
 use crate::local::{clock, timer};
+use crate::observe::events;
 
 /// A lookup that takes longer has failed: so long that the resolver of the C library has asked a second name server.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
@@ -124,18 +125,18 @@ impl Named {
         match change {
             None => {}
             Some(Change::Fails { kept: None }) => {
-                tracing::warn!(name, error, "a name cannot be looked up: its instance has no address");
+                tracing::warn!(target: events::NAME, name, error, "a name cannot be looked up: its instance has no address");
             }
             Some(Change::Fails { kept: Some(address) }) => {
-                tracing::warn!(name, error, %address, "a name cannot be looked up: its last address is kept");
+                tracing::warn!(target: events::NAME, name, error, %address, "a name cannot be looked up: its last address is kept");
             }
-            Some(Change::Answers) => tracing::info!(name, "a name can be looked up"),
+            Some(Change::Answers) => tracing::info!(target: events::NAME, name, "a name can be looked up"),
             Some(Change::Moved { from, to }) => {
                 self.moved.store(true, Ordering::Relaxed);
-                tracing::info!(name, %from, %to, "an instance has a new address");
+                tracing::info!(target: events::NAME, name, %from, %to, "an instance has a new address");
             }
             Some(Change::Forgot(address)) => {
-                tracing::warn!(name, %address, error, "an address is forgotten: no lookup has confirmed it, and no connection");
+                tracing::warn!(target: events::NAME, name, %address, error, "an address is forgotten: no lookup has confirmed it, and no connection");
             }
         }
     }

@@ -79,10 +79,11 @@ fn one_that_answers_with_errors_gets_no_new_clients_and_loses_none() {
 #[test]
 fn one_that_answers_late_is_degraded_and_not_down() {
     let (blue, green) = (Checked::start("blue"), Checked::start("green"));
-    let health = FAST.replace("\"2s\"", "\"500ms\"");
+    // Between two that are late comes an answer, with half a second to spare.
+    let health = FAST.replace("\"2s\"", "\"500ms\"").replace("\"100ms\"", "\"200ms\"");
     let proxy = before(&[&blue, &green], &health, NOT_STICKY);
     more_checks(&proxy, &blue, "passed", 1);
-    blue.checks(Does::Slowly(700));
+    blue.checks(Does::Slowly(600));
     is(&proxy, &blue, DEGRADED);
     assert_eq!(who_answers(&proxy, 6), ["green"]);
     let name = blue.to_string();

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::metrics::Scrape;
 use super::{DEADLINE, Socket, eventually};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_stickyd");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_stickyd");
 
 /// A running `stickyd`; killed when dropped.
 #[derive(Debug)]
@@ -143,6 +143,12 @@ impl Process {
         self.seen.iter().filter(|line| line.contains(part)).count()
     }
 
+    /// How many lines of its log have `part`, of those that are there by now.
+    pub(crate) fn said_so_far(&mut self, part: &str) -> usize {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.iter().filter(|line| line.contains(part)).count()
+    }
+
     /// Where it listens first.
     pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.says(&["\"listening\""]);
@@ -158,6 +164,15 @@ impl Process {
         let line = self.says(&["metrics on http://"]);
         let (_, rest) = line.split_once("metrics on http://").unwrap();
         Scrape::of(rest.split_once('/').unwrap().0.parse().unwrap())
+    }
+
+    /// What `/-/ready` of its metrics listener says.
+    pub(crate) fn scrape_ready(&mut self) -> u16 {
+        let line = self.says(&["metrics on http://"]);
+        let (_, rest) = line.split_once("metrics on http://").unwrap();
+        let mut client = Socket::connect(rest.split_once('/').unwrap().0.parse().unwrap());
+        client.send("GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.answer().status()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -39,7 +39,7 @@ impl Addresses {
         self.by_client.find(self.hasher.hash_one(client), is_it).copied()
     }
 
-    /// Whose it is.
+    /// Whose sessions these are.
     pub(super) fn client(&self, address: Slot) -> ClientKey {
         self.slots[address as usize].client
     }

@@ -65,14 +65,14 @@ impl Classes {
         self.0[usize::from(class.0)].sessions -= 1;
     }
 
+    /// Milliseconds.
+    pub(super) fn lifetime(&self, class: ClassId) -> u64 {
+        self.0[usize::from(class.0)].lifetime
+    }
+
     pub(super) fn list(&mut self, class: ClassId, used: bool) -> &mut List {
         let class = &mut self.0[usize::from(class.0)];
         if used { &mut class.used } else { &mut class.started }
-    }
-
-    /// How long its sessions live, in milliseconds.
-    pub(super) fn lifetime(&self, class: ClassId) -> u64 {
-        self.0[usize::from(class.0)].lifetime
     }
 
     /// Whether a session that was used at `used_at` is expired at `now`.

@@ -6,6 +6,7 @@
 //! Must not: lock, drop a home (its caller does that, outside of the lock).
 
 use std::hash::RandomState;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::addresses::Addresses;
 use super::classes::{Aging, ClassId, Classes, oldest};
 use super::interned::{Interned, Which};
 use super::list::{Chain, Linked, Links, NONE, Slot};
-use super::{Known, Learned, SidKey};
+use super::{Known, Learned, Seen, SidKey};
 use crate::affinity::ClientKey;
 
 /// An address's share is the shard's capacity divided by this, and so is that of sessions that were only started.
@@ -146,6 +147,14 @@ impl<H> Shard<H> {
         Ok((session.epoch, result))
     }
 
+    /// The home of a session that is not expired.
+    pub(super) fn peek(&self, key: SidKey, now: u64) -> Option<&H> {
+        let session = &self.sessions[self.find(key)? as usize];
+        let expired =
+            session.pins == 0 && self.classes.is_expired(session.class, session.used_at, self.clock.max(now));
+        (!expired).then_some(&session.home)
+    }
+
     /// Takes a pin away, unless that session is not there any more.
     pub(super) fn release(&mut self, key: SidKey, epoch: u32, now: u64) {
         self.clock = self.clock.max(now);
@@ -224,6 +233,26 @@ impl<H> Shard<H> {
         {
             gone.push(self.remove(slot));
         }
+    }
+
+    /// Looks at the sessions in these slots that are not expired; whether there are slots behind them.
+    pub(super) fn look(&self, slots: Range<usize>, now: u64, mut see: impl FnMut(Seen<'_, H>)) -> bool {
+        let now = now.max(self.clock);
+        let last = slots.end;
+        for session in slots.filter_map(|slot| self.sessions.get(slot)) {
+            let held = session.pins > 0;
+            let idle = if held { 0 } else { now.saturating_sub(session.used_at) };
+            if held || !self.classes.is_expired(session.class, session.used_at, now) {
+                see(Seen {
+                    home: &session.home,
+                    client: self.addresses.client(session.address),
+                    held,
+                    idle: Duration::from_millis(idle),
+                    left: Duration::from_millis(self.classes.lifetime(session.class).saturating_sub(idle)),
+                });
+            }
+        }
+        last < self.sessions.capacity()
     }
 
     /// Takes out one session, so that `client` may have one more.

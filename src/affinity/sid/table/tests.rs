@@ -526,6 +526,43 @@ fn four_threads_agree_on_what_is_left() {
     assert_eq!(dropped.load(Ordering::Relaxed), 4 * LEARNED);
 }
 
+/// Over several shards, few at a time, each session once; those that are expired are not there.
+#[test]
+fn all_sessions_are_looked_at() {
+    let mut fixture = Fixture::new(2 * SHARD_CAPACITY_MIN);
+    for sid in 0..1000 {
+        if sid == 500 {
+            fixture.pass(10);
+        }
+        fixture.learn(sid, u32::try_from(sid % 7).unwrap()).unwrap();
+    }
+    fixture.hold(3);
+    fixture.pass(2);
+    let look = |fixture: &Fixture| {
+        let (mut seen, mut from, mut locks) = (BTreeMap::new(), Some(Looked::default()), 0);
+        while let Some(at) = from {
+            from = fixture.table.look(at, fixture.now, |session| {
+                let Seen { home, client, held, idle, left } = session;
+                assert!(seen.insert(*home, (client, held, idle, left)).is_none(), "{home} twice");
+            });
+            locks += 1;
+        }
+        assert!(locks >= 1000 / SEEN_PER_LOCK, "{locks}");
+        seen
+    };
+    let seen = look(&fixture);
+    assert_eq!(seen.len(), 1000);
+    assert_eq!(seen[&4], (client(4), false, seconds(12), seconds(43)));
+    assert_eq!(seen[&3], (client(3), true, seconds(0), LIFETIME));
+    assert_eq!(seen[&999], (client(5), false, seconds(2), seconds(53)));
+    fixture.pass(44);
+    let seen = look(&fixture);
+    assert_eq!((seen.len(), seen.contains_key(&3), seen.contains_key(&4)), (501, true, false));
+    assert!(
+        Fixture::new(10).table.look(Looked::default(), seconds(1), |_| panic!("nobody is there")).is_none()
+    );
+}
+
 /// A table may be dropped while guards still live: they own it.
 #[test]
 fn guards_outlive_the_table() {

@@ -1,0 +1,135 @@
+//! Lists what is open, and closes of it what is named: whoever is open is asked, a few at a time, so that others of the worker's tasks
+//! have their turns in between.
+//!
+//! Workers do not see each other's tunnels: whoever asks puts together what each has, and says how fast all of it is closed.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::http::Context;
+use crate::http::census::{Filter, First, Sorting};
+use crate::local::clock;
+use crate::local::timer;
+use crate::tunnel::{Order, Place, Registry, Sort};
+
+/// Asked before others of the worker's tasks have their turn: a hundred microseconds.
+const ASKED_AT_ONCE: usize = 64;
+
+/// Turns of the worker that they have to answer in; they are woken before the one that asks, so one will do.
+const TURNS: usize = 3;
+
+/// Who is connected?
+#[derive(Clone, Debug)]
+pub struct List {
+    /// Which tunnels.
+    pub filter: Filter,
+    /// Which of them first.
+    pub sorting: Sorting,
+    /// So many of them.
+    pub most: usize,
+    /// Where each worker's answer goes.
+    pub answer: mpsc::Sender<First>,
+}
+
+/// What is open is to be closed: first it is counted.
+#[derive(Clone, Debug)]
+pub struct Pick {
+    /// Which of what is open.
+    pub filter: Filter,
+    /// What is told.
+    pub order: Order,
+    /// Where each worker's answer goes.
+    pub answer: mpsc::Sender<Picked>,
+}
+
+/// What a worker would close.
+#[derive(Debug)]
+pub struct Picked {
+    /// Tunnels.
+    pub tunnels: usize,
+    /// Polls and streams.
+    pub exchanges: usize,
+    /// Closes them, evenly over this; dropped: none.
+    pub close: oneshot::Sender<Duration>,
+}
+
+/// Tunnels that are to be closed at once.
+#[derive(Clone, Debug)]
+pub struct CloseAt {
+    /// Which ones.
+    pub places: Vec<Place>,
+    /// What they are told.
+    pub order: Order,
+    /// Where the answer goes: for each whether it was there.
+    pub answer: mpsc::Sender<Vec<bool>>,
+}
+
+/// Answers who is connected.
+pub(super) async fn list(ctx: Rc<Context>, list: List) {
+    let List { filter, sorting, most, answer } = list;
+    let asking = ctx.census.begin().await;
+    asking.rows(filter.clone(), sorting, most);
+    ask(&ctx.tunnels, |at, _| filter.wants_at(at), || !answer.is_closed()).await;
+    // An error: nobody waits for it any more.
+    let _ = answer.send(asking.take_rows()).await;
+}
+
+/// Counts, and closes when it is told to.
+pub(super) async fn pick(ctx: Rc<Context>, pick: Pick) {
+    let Pick { filter, order, answer } = pick;
+    let is_waited_for = || !answer.is_closed();
+    let asking = ctx.census.begin().await;
+    asking.places(filter.clone());
+    ask(&ctx.tunnels, |at, _| filter.wants_at(at), is_waited_for).await;
+    let tunnels = asking.take_places();
+    asking.places(filter.clone());
+    let is_endless = |at, sort| matches!(sort, Sort::Poll | Sort::Stream) && filter.wants_at(at);
+    ask(&ctx.leased, is_endless, is_waited_for).await;
+    let exchanges = asking.take_places();
+    // Closing may take long, and others ask meanwhile.
+    drop(asking);
+    let (close, closes) = oneshot::channel();
+    let picked = Picked { tunnels: tunnels.len(), exchanges: exchanges.len(), close };
+    if answer.send(picked).await.is_err() {
+        return;
+    }
+    drop(answer);
+    let Ok(over) = closes.await else { return };
+    let (began, count) =
+        (clock::coarse(), u32::try_from(tunnels.len() + exchanges.len()).unwrap_or(u32::MAX));
+    let all = tunnels.into_iter().map(|place| (&ctx.tunnels, place));
+    let all = all.chain(exchanges.into_iter().map(|place| (&ctx.leased, place)));
+    for (number, (registry, place)) in (0..count).zip(all) {
+        if !over.is_zero() {
+            timer::sleep_until(began.after(over * number / count)).await;
+        }
+        registry.order_at(place, order);
+    }
+}
+
+/// Closes at once.
+pub(super) fn close_at(ctx: &Context, close: CloseAt) {
+    let CloseAt { places, order, answer } = close;
+    let found = places.into_iter().map(|place| ctx.tunnels.order_at(place, order)).collect();
+    // An error: nobody waits for it any more, and it is done all the same.
+    let _ = answer.try_send(found);
+}
+
+/// Asks all of these who they are, for as long as somebody wants to know.
+async fn ask(registry: &Registry, wanted: impl Fn(u32, Sort) -> bool, is_waited_for: impl Fn() -> bool) {
+    for some in registry.all(wanted).chunks(ASKED_AT_ONCE) {
+        registry.ask(some);
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            if !registry.asks() {
+                break;
+            }
+        }
+        registry.ask_nobody();
+        if !is_waited_for() {
+            return;
+        }
+    }
+}
