@@ -87,3 +87,29 @@ pub(super) fn sum(instance: &mut api::Instance, other: &api::Instance) {
 pub(super) fn tunnels(status: &api::Status) -> u64 {
     status.upstreams.iter().flat_map(|upstream| &upstream.instances).map(|one| u64::from(one.tunnels)).sum()
 }
+
+/// Adds the tunnels of processes that linger to a list. (Sessions the one that serves knows all.)
+pub(super) fn add_tunnels(list: &mut api::Tunnels, those: Vec<api::Tunnels>, asked: &api::ListTunnels) {
+    for other in those {
+        list.open += other.open;
+        list.tunnels.extend(other.tunnels);
+    }
+    list.tunnels.sort_by_key(|tunnel| {
+        std::cmp::Reverse(match asked.sort {
+            api::Sort::Age => tunnel.age,
+            api::Sort::Idle => tunnel.idle,
+            api::Sort::Bytes => tunnel.bytes_up.saturating_add(tunnel.bytes_down),
+        })
+    });
+    list.tunnels.truncate(asked.limit as usize);
+}
+
+/// Adds what processes that linger have closed. An id is of one of them only.
+pub(super) fn add_closed(closed: &mut api::Closed, those: Vec<api::Closed>) {
+    for other in those {
+        closed.tunnels += other.tunnels;
+        closed.requests += other.requests;
+        closed.over = closed.over.max(other.over);
+        closed.gone.retain(|id| other.gone.contains(id));
+    }
+}

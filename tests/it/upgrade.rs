@@ -354,6 +354,18 @@ fn several_linger_obey_and_end() {
     let mut third = site.tunnel(&instance);
     assert_eq!(site.status()["lingering"].as_array().unwrap().len(), 2);
     [&mut first, &mut second, &mut third].into_iter().for_each(talks);
+    let tunnels =
+        |site: &Site| -> Value { serde_json::from_str(&site.says(0, &["tunnels", "--json"])).unwrap() };
+    let list = tunnels(&site);
+    assert_eq!((&list["open"], list["tunnels"].as_array().unwrap().len()), (&3.into(), 3), "{list}");
+    assert!(list["tunnels"][0]["age"].as_u64() >= list["tunnels"][2]["age"].as_u64(), "the oldest first");
+    // One by its name, which is of a process that lingers.
+    let mut fourth = site.tunnel(&instance);
+    site.upgrade();
+    let list = tunnels(&site);
+    let youngest = list["tunnels"][3]["id"].as_str().unwrap();
+    assert!(site.says(0, &["close", youngest]).starts_with("1 tunnel closed"));
+    ws::closed(&mut fourth.0, &mut fourth.1, 1012);
     // One that lingers hands over no more.
     let own = site.home.path(&format!("admin.{}.sock", site.pids[0]));
     assert!(site.says(1, &["upgrade", "--socket", &own]).contains("this process lingers"));
