@@ -84,6 +84,8 @@ pub(super) struct Life {
     pub(super) broken: Cell<bool>,
     /// Its client had been moved here, or might have been: one that comes so from elsewhere is not moved again for a while.
     moved: bool,
+    /// An Engine.IO session that polls moves here.
+    upgrades: bool,
 }
 
 impl Owner for Life {
@@ -97,6 +99,13 @@ impl Owner for Life {
 
     fn may_be_moved(&self) -> bool {
         !self.moved || clock::coarse() >= self.began.after(self.upstream.config.rebalance.rest)
+    }
+
+    /// A client that moves from polling to this tunnel sends `2probe`, hears `3probe`, lets its poll come to its end, sends `5`,
+    /// and only then listens here. One whose tunnel is closed in between has stopped to poll, and never begins again: it hears
+    /// nothing until its own ping time-out (`_probe` of engine.io-client 3 to 6).
+    fn settled_after(&self) -> u64 {
+        if self.upgrades { 2 } else { 0 }
     }
 
     fn instance_broke_off(&self) -> Duration {
@@ -151,6 +160,7 @@ pub(super) fn join(connection: Connection, joined: Joined) {
         recorded: Cell::new(false),
         broken: Cell::new(false),
         moved,
+        upgrades: request.placing.in_session(),
     };
     // It counts as a tunnel now.
     drop(handshake);
@@ -230,6 +240,7 @@ mod tests {
             recorded: Cell::new(false),
             broken: Cell::new(false),
             moved: false,
+            upgrades: false,
         };
         upstream.instances[0].counters(0).tunnels_opened.one();
         let tunnel = Tunnel::new(

@@ -63,6 +63,11 @@ pub trait Owner {
         true
     }
 
+    /// Until its client has sent so many frames, an order to close waits, though not for long: earlier it would do harm.
+    fn settled_after(&self) -> u64 {
+        0
+    }
+
     /// The instance's side has ended without a Close, as when its process dies. How long the client waits for the one that it
     /// is owed: when many break off at once, not all shall come back at once.
     fn instance_broke_off(&self) -> Duration {

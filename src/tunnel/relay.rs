@@ -1,19 +1,28 @@
 //! The tunnel as a task: a small hand-written future, because a future keeps the size of its largest wait for life, and this
 //! one lives for days.
 
+mod patience;
+
 use std::future::Future;
 use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::close::CloseFrame;
 use super::direction::{Direction, Moved, Sink, Source};
-use super::ping::{self, Pings};
+use super::ping::Pings;
 use super::{Ended, Order, Owner, Reason, Seat, Told, Way, Wish};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
 use crate::local::timer::Timer;
+
+/// An order to close waits so long for a client to settle ([`Owner::settled_after`]).
+const SETTLES: Duration = Duration::from_secs(3);
+
+/// What an instance said elsewhere before its tunnel broke off has reached the client after this.
+const REST_COMES: Duration = Duration::from_millis(250);
 
 /// A client's and an instance's socket, joined.
 #[derive(Debug)]
@@ -40,20 +49,17 @@ pub struct Tunnel<O> {
 
 #[derive(Debug, Default)]
 struct Rare {
-    closing: Option<Closing>,
+    ending: Option<Ending>,
     /// `None`: this tunnel's client is not pinged.
     pings: Option<Pings>,
 }
 
-/// What a deadline means.
-#[derive(Clone, Copy, Debug)]
-enum Due {
-    /// To close it for a reason.
-    Close(Reason),
-    /// To ask the client for a sign of life.
-    Ask,
-    /// Closing has lasted long enough.
-    Cut,
+/// Its end is on the way.
+#[derive(Debug)]
+enum Ending {
+    /// An order to close waits until then for its client to settle.
+    PutOff(Order, Moment),
+    Now(Closing),
 }
 
 /// The proxy is closing: our frames, and when patience ends.
@@ -88,8 +94,9 @@ impl<O: Owner> Tunnel<O> {
             heard: coarser(active),
             half: Moment::default(),
             first: None,
-            rare: pinged
-                .then(|| Box::new(Rare { closing: None, pings: Some(Pings::new(active, random::next())) })),
+            rare: pinged.then(|| {
+                Box::new(Rare { pings: Some(Pings::new(active, random::next())), ..Rare::default() })
+            }),
         };
         let mut pings = tunnel.rare.as_deref_mut().and_then(|rare| rare.pings.as_mut());
         let up = tunnel.up.begin_with(early.0, pings.as_deref_mut(), &tunnel.owner);
@@ -113,7 +120,10 @@ impl<O: Owner> Tunnel<O> {
     }
 
     fn closing(&self) -> Option<&Closing> {
-        self.rare.as_deref()?.closing.as_ref()
+        match &self.rare.as_deref()?.ending {
+            Some(Ending::Now(closing)) => Some(closing),
+            _ => None,
+        }
     }
 
     fn pings_mut(&mut self) -> Option<&mut Pings> {
@@ -145,27 +155,54 @@ impl<O: Owner> Tunnel<O> {
         let mut key = [0; 4];
         // A failing source of randomness must not keep a socket open; the key hides nothing in a Close of ours.
         let _ = aws_lc_rs::rand::fill(&mut key);
-        self.rare.get_or_insert_default().closing = Some(Closing {
+        self.rare.get_or_insert_default().ending = Some(Ending::Now(Closing {
             to_client: CloseFrame::unmasked(code),
             to_instance: CloseFrame::masked(code, key),
             deadline: clock::coarse().after(self.owner.limits().close_wait),
-        });
+        }));
         self.arm();
     }
 
     fn obey(&mut self, order: Order, cx: &Context<'_>) {
         if order.silent_since.is_some_and(|since| self.heard > coarser(since)) {
             self.seat.declines();
+            if let (Some(_), Some(rare)) = (self.put_off(), &mut self.rare) {
+                rare.ending = None;
+            }
             // For the next one; there is none yet.
             self.seat.order(cx);
             return;
         }
+        if self.closing().is_none() && !self.is_settled() {
+            if self.put_off().is_none() {
+                let until = clock::coarse().after(SETTLES);
+                self.rare.get_or_insert_default().ending = Some(Ending::PutOff(order, until));
+                self.arm();
+            }
+            return;
+        }
+        self.comply(order);
+    }
+
+    fn comply(&mut self, order: Order) {
         self.close(order.reason, order.code.map(NonZeroU16::get));
     }
 
     fn told(&self) -> Told {
         let closing = self.first.is_some() || self.closing().is_some();
         Told { active: self.active, up: self.up.total(), down: self.down.total(), closing }
+    }
+
+    /// A Close does its client no harm any more.
+    fn is_settled(&self) -> bool {
+        self.up.total().frames >= self.owner.settled_after()
+    }
+
+    fn put_off(&self) -> Option<(Order, Moment)> {
+        match self.rare.as_deref()?.ending {
+            Some(Ending::PutOff(order, until)) => Some((order, until)),
+            _ => None,
+        }
     }
 
     /// Since when nothing has passed; `None`: it is not to be moved, or ends anyway.
@@ -176,7 +213,8 @@ impl<O: Owner> Tunnel<O> {
 
     fn pump(&mut self, cx: &mut Context<'_>) {
         let (closing, mut pings) = match self.rare.as_deref_mut() {
-            Some(Rare { closing, pings }) => (closing.as_ref(), pings.as_mut()),
+            Some(Rare { ending: Some(Ending::Now(closing)), pings }) => (Some(&*closing), pings.as_mut()),
+            Some(Rare { pings, .. }) => (None, pings.as_mut()),
             None => (None, None),
         };
         let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
@@ -213,6 +251,12 @@ impl<O: Owner> Tunnel<O> {
         }
         if up.is_err() || down.is_err() {
             self.close(Reason::ProtocolError, None);
+            cx.waker().wake_by_ref();
+        }
+        if let Some((order, _)) = self.put_off()
+            && self.is_settled()
+        {
+            self.comply(order);
             cx.waker().wake_by_ref();
         }
         self.note_ends(cx);
@@ -252,6 +296,8 @@ impl<O: Owner> Tunnel<O> {
             let by_instance = matches!(self.first, Some((Reason::InstanceClosed | Reason::InstanceLost, _)));
             if by_instance && !self.down.close_seen() {
                 let wait = self.owner.instance_broke_off();
+                // What else the instance had said to this client may come a moment later, by another worker.
+                let wait = if self.is_settled() { wait } else { wait.max(REST_COMES) };
                 self.half = clock::coarse().after(wait);
                 self.arm();
                 if wait.is_zero() && self.down.owes_close() {
@@ -299,83 +345,6 @@ impl<O: Owner> Tunnel<O> {
             self.client.shut_down(cx);
             self.down.sink = Sink::ShutDown;
         }
-    }
-
-    fn half_since(&self) -> Option<Moment> {
-        (self.half != Moment::default()).then_some(self.half)
-    }
-
-    /// The next moment at which something has lasted too long.
-    fn deadline(&self) -> (Moment, Due) {
-        if let Some(closing) = self.closing() {
-            return (closing.deadline, Due::Cut);
-        }
-        let limits = self.owner.limits();
-        let idle = (self.active.after(limits.idle), Due::Close(Reason::Idle));
-        let half = self
-            .half_since()
-            .map(|since| (since.after(limits.half_close), Due::Close(Reason::HalfCloseTimeout)));
-        let owed = self
-            .half_since()
-            .filter(|_| self.down.owes_close())
-            .map(|moment| (moment, Due::Close(Reason::InstanceLost)));
-        let stalled = [&self.up, &self.down]
-            .into_iter()
-            .filter_map(Direction::waiting_since)
-            .min()
-            .map(|since| (since.after(limits.send), Due::Close(Reason::Stalled)));
-        let ping = self.rare.as_deref().and_then(|rare| rare.pings.as_ref()).zip(limits.ping).map(
-            |(pings, every)| match pings.due(every) {
-                (moment, ping::Due::Ask) => (moment, Due::Ask),
-                (moment, ping::Due::Lost) => (moment, Due::Close(Reason::PingTimeout)),
-            },
-        );
-        [Some(idle), half, owed, stalled, ping]
-            .into_iter()
-            .flatten()
-            .min_by_key(|(moment, _)| *moment)
-            .unwrap_or(idle)
-    }
-
-    fn arm(&self) {
-        self.timer.set_at(self.deadline().0);
-    }
-
-    /// The timer has fired: `true` when patience has ended, otherwise closing has begun or the deadline had moved.
-    fn on_timer(&mut self) -> bool {
-        let (moment, due) = self.deadline();
-        let now = clock::coarse();
-        if now < moment {
-            self.arm();
-            return false;
-        }
-        match due {
-            Due::Cut => return true,
-            Due::Ask => self.want_ping(now),
-            Due::Close(Reason::PingTimeout) if self.down.waiting_since().is_some() => {
-                self.pings_mut().into_iter().for_each(|pings| pings.still_queued(now));
-                self.arm();
-            }
-            Due::Close(Reason::InstanceLost) => {
-                let code = self.owner.broken_code();
-                self.close(Reason::InstanceLost, Some(code));
-            }
-            Due::Close(reason) => self.close(reason, None),
-        }
-        false
-    }
-
-    /// The client has been silent: to be asked at the next boundary, unless it has said Close.
-    fn want_ping(&mut self, now: Moment) {
-        let says_more = !self.up.close_seen();
-        if let Some(pings) = self.pings_mut() {
-            if says_more {
-                pings.want(now);
-            } else {
-                pings.put_off(now);
-            }
-        }
-        self.arm();
     }
 
     fn ended(&mut self) -> Ended {

@@ -35,6 +35,7 @@ fn it_shows_and_does_nothing_else() {
     let json = ask("GET", "/status.json", "localhost:7080");
     let json: serde_json::Value = serde_json::from_str(json.text()).unwrap();
     assert_eq!(json["upstreams"][0]["instances"][0]["name"], blue.to_string());
+    assert_eq!(json["page"], page);
     // A page of elsewhere whose name leads here now.
     for path in ["/", "/status.json"] {
         assert_eq!(ask("GET", path, "evil.example").status(), 403);

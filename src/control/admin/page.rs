@@ -52,6 +52,7 @@ pub(in crate::control) fn bind(wanted: AdminPage) -> Result<Option<TcpListener>,
 /// When there is no thread for it.
 pub(in crate::control) fn serve(socket: TcpListener, view: View) -> Result<Serving, StartError> {
     let policy = policy();
+    let view = View { page: socket.local_addr().ok().map(|address| address.to_string()), ..view };
     let answers =
         move |request: Request<Incoming>| -> Ready<Answer> { ready(answer(&request, &view, &policy)) };
     Serving::start(BOUNDS, "status", socket, answers).map_err(unavailable)

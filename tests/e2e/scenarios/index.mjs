@@ -22,10 +22,12 @@ import { browser } from './browser.mjs';
 import { checked } from './checked.mjs';
 import { faults } from './faults.mjs';
 import { killed } from './killed.mjs';
+import { leaving } from './leaving.mjs';
 import { polls } from './polls.mjs';
 import { proxies } from './proxies.mjs';
+import { replaced } from './replaced.mjs';
 import { rooms } from './rooms.mjs';
 import { staying } from './staying.mjs';
 import { transports } from './transports.mjs';
 
-export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed, ...faults];
+export const SCENARIOS = [...transports, ...polls, ...rooms, ...staying, ...proxies, ...browser, ...checked, ...killed, ...faults, ...leaving, ...replaced];

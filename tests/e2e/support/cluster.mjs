@@ -48,6 +48,11 @@ export async function startCluster(names = ['one', 'two'], { language = 'node', 
       instances.get(name).process.signal('SIGSTOP');
     },
 
+    /** It goes on with what came meanwhile. */
+    continueInstance(name) {
+      instances.get(name).process.signal('SIGCONT');
+    },
+
     /** Starts what a scenario left dead. */
     async heal() {
       for (const { name, process: child } of instances.values()) if (!child) await cluster.startInstance(name);

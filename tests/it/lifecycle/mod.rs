@@ -5,6 +5,7 @@ mod drain;
 mod rebalance;
 mod reload;
 mod replaced;
+mod upgrading;
 
 use std::fmt::Display;
 
