@@ -85,6 +85,11 @@ impl Rest {
         self.count.store(table.until.len(), Ordering::Relaxed);
     }
 
+    /// All of them: who, the instance, and until when.
+    pub fn all(&self) -> Vec<(Who, u32, Duration)> {
+        self.table().until.iter().map(|((who, instance), until)| (*who, *instance, *until)).collect()
+    }
+
     /// Nobody rests: there is no need to find out who asks.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

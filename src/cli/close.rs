@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::family;
 use super::lists::{WITHIN, grouped, heard_of_all, network};
 use super::reach::{Reach, exit, print, print_json, time};
 use crate::control::admin::{Failure, api};
@@ -68,7 +69,9 @@ pub(super) fn run(args: &CloseArgs) -> ExitCode {
         yes: args.yes,
     };
     let close = || {
-        let closed: api::Closed = args.reach.client()?.post("/v1/close", &question, Some(WITHIN))?;
+        let client = args.reach.client()?;
+        let mut closed: api::Closed = client.post("/v1/close", &question, Some(WITHIN))?;
+        family::add_closed(&mut closed, family::tell(&client, "/v1/close", &question)?);
         if args.json {
             print_json(&closed)?;
         } else {

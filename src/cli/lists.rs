@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::family;
 use super::reach::{Reach, exit, print, print_json};
 use crate::config;
 use crate::control::admin::{Failure, api};
@@ -100,7 +101,9 @@ pub(super) fn tunnels(args: &TunnelsArgs) -> ExitCode {
         sort,
     };
     let list = || {
-        let list: api::Tunnels = reach.client()?.post("/v1/tunnels", &question, Some(WITHIN))?;
+        let client = reach.client()?;
+        let mut list: api::Tunnels = client.post("/v1/tunnels", &question, Some(WITHIN))?;
+        family::add_tunnels(&mut list, family::tell(&client, "/v1/tunnels", &question)?, &question);
         if *json {
             print_json(&list)?;
         } else {

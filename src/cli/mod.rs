@@ -5,6 +5,7 @@
 mod close;
 mod events;
 mod explain;
+mod family;
 mod generate;
 mod healthcheck;
 mod lists;
@@ -14,6 +15,7 @@ mod retire;
 mod run;
 mod state;
 mod status;
+mod upgrade;
 mod validate;
 
 use std::io::{IsTerminal, Write};
@@ -35,6 +37,7 @@ use reload::{DiffArgs, ReloadArgs};
 use retire::RetireArgs;
 use state::{CordonArgs, EmptyArgs, ResumeArgs};
 use status::StatusArgs;
+use upgrade::UpgradeArgs;
 
 /// Where the configuration is when nobody names another file.
 pub const CONFIG_FILE: &str = "/etc/stickyd/config.toml";
@@ -56,6 +59,8 @@ Examples:
       Say how the running process and its instances are.
   stickyd reload --dry-run
       Say what the changed file would do; without --dry-run do it.
+  stickyd upgrade
+      Hand over to the new binary; nothing is dropped.
   stickyd drain socketio/blue-1 --wait
       Empty an instance at a pace, before it is replaced.
   stickyd tunnels --client 203.0.113.9
@@ -89,6 +94,7 @@ enum Command {
     Status(StatusArgs),
     Reload(ReloadArgs),
     Diff(DiffArgs),
+    Upgrade(UpgradeArgs),
     /// No new clients at these instances; nothing is closed
     #[command(after_help = state::CORDON)]
     Cordon(CordonArgs),
@@ -214,6 +220,7 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Reload(args) => reload::reload(&args),
             Command::Diff(args) => reload::diff(&args),
+            Command::Upgrade(args) => upgrade::run(&args),
             Command::Cordon(args) => state::cordon(&args),
             Command::Drain(args) => state::empty(InstanceState::Drain, &args),
             Command::Maintain(args) => state::empty(InstanceState::Maintain, &args),
@@ -270,6 +277,8 @@ mod tests {
             "stickyd diff",
             "stickyd generate unit",
             "stickyd diff x.toml --json",
+            "stickyd upgrade",
+            "stickyd upgrade --binary ./stickyd --timeout 10s --json",
             "stickyd drain a/b --wait --timeout 90s --force",
             "stickyd cordon a/b c/d",
             "stickyd resume blue-1 --json",

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::family;
 use super::reach::{Reach, exit, print, print_json};
 use crate::config;
 use crate::control::admin::{Failure, api};
@@ -72,7 +73,10 @@ pub(super) fn reload(args: &ReloadArgs) -> ExitCode {
             show(&all, args.json, done)?;
             return client.post("/v1/reload", &question, None).map(|_: api::Reloaded| ());
         }
-        show(&client.post("/v1/reload", &question, None)?, args.json, done)
+        let loaded = client.post("/v1/reload", &question, None)?;
+        // What lingers closes what the file has removed. It is told of on standard error if it does not understand the file.
+        family::tell::<api::Reloaded>(&client, "/v1/reload", &api::Reload { yes: true, ..question })?;
+        show(&loaded, args.json, done)
     };
     exit(load())
 }

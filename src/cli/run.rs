@@ -6,6 +6,13 @@ use super::{BAD_CONFIGURATION, RunArgs, print};
 use crate::{config, control};
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
+    let adoption = match control::Adoption::from_environment() {
+        Ok(adoption) => adoption,
+        Err(error) => {
+            eprintln!("stickyd: cannot take over: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let (loaded, identity, file) = if args.listen.is_empty() {
         // Two paths to one file are one configuration.
         let path = args.config.canonicalize().unwrap_or_else(|_| args.config.clone());
@@ -23,10 +30,13 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     match loaded {
         Ok(loaded) => {
             print(&loaded.warnings);
-            control::run(loaded.config, control::Origin { identity, file })
+            control::run(loaded.config, control::Origin { identity, file }, adoption)
         }
         Err(report) => {
             print(&report);
+            if let Some(adoption) = adoption {
+                adoption.failed(BAD_CONFIGURATION, report.to_string());
+            }
             ExitCode::from(BAD_CONFIGURATION)
         }
     }

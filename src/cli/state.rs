@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::family;
 use super::reach::{Reach, count, exit, print, print_json, time};
 use crate::config;
 use crate::config::model::InstanceState;
@@ -143,7 +144,17 @@ fn run(state: InstanceState, named: &Named, waiting: &Waiting, force: bool) -> E
         let begin = clock::instant();
         let client = named.reach.client()?;
         let question = api::Want { instances: named.instances.clone(), state, force };
-        let wanted: api::Wanted = client.post("/v1/state", &question, waiting.timeout)?;
+        let mut wanted: api::Wanted = client.post("/v1/state", &question, waiting.timeout)?;
+        // It is so by now: what lingers shall not be in the way of it.
+        let those =
+            family::tell::<api::Wanted>(&client, "/v1/state", &api::Want { force: true, ..question })?;
+        for other in those.iter().flat_map(|answer| &answer.instances) {
+            let same =
+                |one: &&mut api::Instance| (&one.upstream, &one.name) == (&other.upstream, &other.name);
+            if let Some(instance) = wanted.instances.iter_mut().find(same) {
+                family::sum(instance, other);
+            }
+        }
         if waiting.wait {
             let progress = Progress::new(named.json);
             Wait { client, state, begin, timeout: waiting.timeout, lost: None }.until_done(wanted, progress)
@@ -207,10 +218,10 @@ impl Wait {
 
     /// How everything is; `None`: the process does not answer now. It may be started anew, and wants the same then.
     fn look(&mut self) -> Result<Option<api::Status>, Failure> {
-        match self.client.get("/v1/status", self.left()) {
-            Ok(status) => {
+        match family::status(&self.client, self.left()) {
+            Ok(all) => {
                 self.lost = None;
-                Ok(Some(status))
+                Ok(Some(all.status))
             }
             Err(failure @ Failure::Unreachable(_)) => {
                 let lost = *self.lost.get_or_insert_with(clock::instant);

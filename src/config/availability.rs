@@ -37,7 +37,6 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
 const NO_IP_LIMITS: &str = "clients are not limited by address";
-const NO_UPGRADE: &str = "a new binary takes over by a restart";
 
 pub(super) const LATER: &[Later] = &[
     row("listen.tls", Only("off"), NO_TLS),
@@ -55,8 +54,6 @@ pub(super) const LATER: &[Later] = &[
     row("limits.mode", Only("enforce"), "limits are enforced"),
     row("limits.message", Only("off"), "messages of any size pass"),
     row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
-    row("upgrade.linger", Nothing, NO_UPGRADE),
-    row("upgrade.spread", Nothing, NO_UPGRADE),
 ];
 
 /// What in `value`, rightly written under the key `schema`, is not available yet. `name` and `key`: the key as the

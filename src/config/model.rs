@@ -52,6 +52,8 @@ pub struct Config {
     pub reload: Reload,
     /// `[shutdown]`
     pub shutdown: Shutdown,
+    /// `[upgrade]`
+    pub upgrade: Upgrade,
     /// `[timeouts]` of the client's side of a connection; the instance's side is in [`Upstream::timeouts`].
     pub timeouts: Timeouts,
 }
@@ -417,4 +419,13 @@ pub struct Shutdown {
     pub spread: Duration,
     /// After it everything ends.
     pub deadline: Duration,
+}
+
+/// `[upgrade]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// A process that another one took over from keeps its tunnels for so long.
+    pub linger: Duration,
+    /// It closes them over the last part of that; at most all of it.
+    pub spread: Duration,
 }

@@ -117,6 +117,7 @@ fn the_defaults_are_those_of_the_schema() {
         },
         reload: Reload { watch: true, max_removed: 50 },
         shutdown: Shutdown { ready_delay: s(0), spread: s(5), deadline: s(10) },
+        upgrade: Upgrade { linger: s(12 * 3600), spread: s(600) },
         timeouts,
     };
     assert_eq!(config.config, expected);
@@ -155,7 +156,8 @@ fn what_is_written_is_what_runs() {
          [log]\nlevel = \"info,stickyd::tunnel=debug\"\nformat = \"json\"\naccess = \"/var/log/a.log\"\n\
          access_format = \"combined\"\n\
          [reload]\nwatch = false\nmax_removed = \"0%\"\n\
-         [shutdown]\nready_delay = \"3s\"\nspread = \"4s\"\ndeadline = \"5s\"\n",
+         [shutdown]\nready_delay = \"3s\"\nspread = \"4s\"\ndeadline = \"5s\"\n\
+         [upgrade]\nlinger = \"6s\"\nspread = \"7s\"\n",
     );
     assert_eq!(config.workers.get(), 3);
     assert_eq!(config.trusted_proxies, ["10.0.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()]);
@@ -218,6 +220,7 @@ fn what_is_written_is_what_runs() {
     assert_eq!(config.log, log);
     assert_eq!(config.reload, Reload { watch: false, max_removed: 0 });
     assert_eq!(config.shutdown, Shutdown { ready_delay: s(3), spread: s(4), deadline: s(5) });
+    assert_eq!(config.upgrade, Upgrade { linger: s(6), spread: s(6) }, "no longer than all of it");
 }
 
 #[test]

@@ -223,6 +223,11 @@ impl Watchers {
                 health.follows(rules, now);
                 health
             }
+            // Of a process that takes over from another one.
+            _ if instance.vitals.was_taken_over() => {
+                let (state, share) = (instance.vitals.state(), instance.vitals.share());
+                Health::of_one_that_is_known(rules, now, state, share)
+            }
             _ => Health::new(rules, now),
         };
         let watched = Rc::new(Watched {

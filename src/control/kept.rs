@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ const LARGEST: u64 = 16 << 20;
 pub(super) struct Kept {
     /// `None`: nothing is kept.
     path: Option<PathBuf>,
+    /// Another process keeps it.
+    left: AtomicBool,
     /// What it holds.
     written: Mutex<Vec<Wanted>>,
 }
@@ -74,7 +77,7 @@ impl Kept {
         let path = state.zip(identity).map(|(state, identity)| {
             state.join(format!("instances-{:016x}.json", xxh3_64(identity.as_bytes())))
         });
-        Kept { path, written: Mutex::default() }
+        Kept { path, ..Kept::default() }
     }
 
     /// Wants again what was wanted before, where the configuration's word is the same.
@@ -113,9 +116,14 @@ impl Kept {
         }
     }
 
+    /// Keeps nothing from now on: another process does.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
     /// Writes what is wanted now, if it is not there yet.
     pub(super) fn keep(&self, generation: &Generation) {
-        let Some(path) = &self.path else { return };
+        let Some(path) = self.path.as_ref().filter(|_| !self.left.load(Ordering::Relaxed)) else { return };
         let mut wanted = wanted(generation);
         let mut written = self.written();
         // After a start nobody knows the instances of a name that is expanded: what was wanted of them waits for its first answer.

@@ -84,6 +84,25 @@ pub(super) fn want(
     }))
 }
 
+/// Goes on with a drain that another process has begun: what the workers have to do.
+#[must_use = "the workers must hear of it"]
+pub(super) fn go_on(
+    upstream: &Upstream,
+    instance: &Instance,
+    state: InstanceState,
+    emptying: Emptying,
+) -> Command {
+    instance.lifecycle.empties(state, emptying);
+    let code = NonZeroU16::new(upstream.config.drain.close_code);
+    Command::Drain(Drain {
+        instance: instance.id,
+        order: Order { reason: Reason::Drained, code, silent_since: None },
+        begins: clock::Moment::at(emptying.from),
+        spread: emptying.over,
+        deadline: clock::Moment::at(emptying.cut),
+    })
+}
+
 /// What the workers have to do for an instance that is new, or was wanted so before the process began.
 pub(super) fn begin(upstream: &Upstream, instance: &Instance) -> Option<Command> {
     let state = instance.lifecycle.state();

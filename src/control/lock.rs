@@ -1,7 +1,8 @@
 //! One process per configuration: a second one would bind silently, because listeners share their ports.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -15,7 +16,31 @@ use super::surroundings::{make_runtime, trust_runtime};
 /// Held for as long as the process serves.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// That of a process from which this one takes over: it belongs to whoever has the file open.
+    pub(super) fn taken_over(file: OwnedFd) -> Self {
+        let mut file = File::from(file);
+        if let Err(error) = note(&mut file) {
+            tracing::warn!(%error, "cannot note who holds the lock");
+        }
+        Lock { file }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Writes down who holds it.
+fn note(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "pid {}", std::process::id())
 }
 
 /// Takes the lock of what is called `identity` (the configuration's path, or the addresses of a run without a file).
@@ -54,14 +79,10 @@ pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, Strin
         let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
         return Err(format!("stickyd already runs with {identity} ({holder})"));
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "pid {}", std::process::id()));
-    if let Err(error) = written {
+    if let Err(error) = note(&mut file) {
         tracing::warn!(path = %path.display(), %error, "cannot note who holds the lock");
     }
-    Ok(Some(Lock { _file: file }))
+    Ok(Some(Lock { file }))
 }
 
 #[cfg(test)]

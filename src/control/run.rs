@@ -6,13 +6,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::{Origin, start_with};
-use super::{Running, StartError, Surroundings, inherit, terminal};
+use super::{Adoption, Running, StartError, Surroundings, inherit, terminal};
 use crate::config::Config;
 use crate::local::clock;
 use crate::observe::{events, logging, panics};
 
 /// Serves until a signal says otherwise.
-pub fn run(config: Config, origin: Origin) -> ExitCode {
+/// `adoption`: what another process hands over to this one; it is told when that fails.
+pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCode {
     // First of all: their numbers are known, and nobody else reads the environment yet.
     let inherited = match inherit::from_environment() {
         Ok(inherited) => inherited,
@@ -23,6 +24,9 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
     };
     if let Err(error) = logging::init(&config.log, clock::wall) {
         eprintln!("stickyd: [log]: {error}");
+        if let Some(adoption) = adoption {
+            adoption.failed(78, format!("[log]: {error}"));
+        }
         return ExitCode::from(78);
     }
     panics::watch();
@@ -34,16 +38,23 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = match start_with(config, &Surroundings::from_environment(), Some(origin), inherited) {
+    let teller = adoption.as_ref().and_then(Adoption::teller);
+    let surroundings = Surroundings::from_environment();
+    let running = match start_with(config, &surroundings, Some(origin), inherited, adoption) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("stickyd: {error}");
-            return match error {
-                StartError::Config(_) => ExitCode::from(78),
-                StartError::Unavailable(_) => ExitCode::FAILURE,
+            let code = match error {
+                StartError::Config(_) => 78,
+                StartError::Unavailable(_) => 1,
             };
+            if let Some(teller) = teller {
+                teller.failed(code, error.to_string());
+            }
+            return ExitCode::from(code);
         }
     };
+    drop(teller);
     announce(&running);
     running.tell_ready();
     let signal = signals.wait(&running);
@@ -120,6 +131,7 @@ impl Signals {
                     _ = interrupt.recv() => Heard::End("INT"),
                     _ = reopen.recv() => Heard::Reopen,
                     _ = hang_up.recv() => Heard::Reload,
+                    () = running.is_over() => Heard::End("none: another process has taken over"),
                 }
             });
             match heard {

@@ -2,16 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use super::handover::Elders;
 use super::local_http::Serving;
 use super::metrics_listener;
 use super::publisher::Publisher;
-use super::start::{Running, StartError, unavailable};
+use super::retire::Rotation;
+use super::start::{StartError, unavailable};
 use crate::config::model::InstanceState;
 use crate::http::Door;
-use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{
     self, Exposition, InstanceView, ProcessStats, ProcessView, State, UpstreamView,
@@ -19,6 +20,33 @@ use crate::observe::metrics::{
 use crate::observe::panics;
 use crate::upstream::Instance;
 use crate::upstream::health::State as Health;
+
+/// What metrics are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Scrape {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) doors: Vec<Arc<Door>>,
+    pub(super) access_log: Arc<AccessLog>,
+    pub(super) connections_limit: usize,
+    pub(super) started: SystemTime,
+    pub(super) elders: Arc<Elders>,
+}
+
+impl Scrape {
+    /// Of this process, and of those that have ended.
+    pub(super) fn own(&self) -> String {
+        self.elders.with_departed(self.alone())
+    }
+
+    /// Of all processes of this proxy.
+    fn all(&self) -> String {
+        self.elders.with_all(self.alone())
+    }
+
+    fn alone(&self) -> String {
+        expose(&self.publisher, &self.doors, &self.access_log, self.connections_limit, self.started)
+    }
+}
 
 /// Binds `[metrics] address`.
 ///
@@ -32,15 +60,12 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Shows metrics.
 pub(super) fn serve(
     socket: TcpListener,
-    running: &Running,
-    doors: Vec<Arc<Door>>,
+    scrape: Scrape,
+    ready: Arc<AtomicBool>,
+    rotation: Arc<Rotation>,
 ) -> Result<Serving, StartError> {
-    let (shared, limit) = (running.shared.clone(), running.connections_limit);
-    let (started, ready, rotation) = (clock::wall(), running.ready.clone(), running.rotation.clone());
     let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
-    let publisher = running.publisher.clone();
-    let render = move || expose(&publisher, &doors, &shared.access_log, limit, started);
-    let answers = metrics_listener::answers(render, is_ready);
+    let answers = metrics_listener::answers(move || scrape.all(), is_ready);
     Serving::start(metrics_listener::BOUNDS, "metrics", socket, answers).map_err(unavailable)
 }
 

@@ -5,34 +5,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::admin::{self, Admin, Desk, View};
 use super::by::By;
 use super::follow::{File, Followed};
+use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
 use super::lists::Lists;
-use super::local_http::Serving;
 use super::notify::herald::{self, Herald};
+use super::pages::{Page, Pages};
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::retire::Rotation;
-use super::scrape;
+use super::scrape::{self, Scrape};
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
-use super::{assemble, files, lifecycle, lock};
+use super::{assemble, files, handover, lifecycle, lock, sockets};
 use crate::config::Config;
 use crate::config::model::{self, InstanceState};
 use crate::generation::{Generation, Open};
 use crate::http::{Door, Shared};
-use crate::listener::bind::{self, Bound};
-use crate::listener::inherited::{self, Inherited};
+use crate::listener::inherited::Inherited;
 use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::ListenerCounters;
 use crate::tunnel::{Order, Reason};
 use crate::worker::{Closing, Command, Left, Orders, Parts, Pulse, Which, Worker};
 
@@ -65,8 +64,8 @@ pub struct Running {
     workers: Vec<Worker>,
     supervisor: Option<Supervisor>,
     pub(super) publisher: Arc<Publisher>,
-    metrics: Option<Serving>,
-    page: Option<Serving>,
+    /// Where metrics and the status page are shown, and by whom.
+    pages: Pages,
     admin: Option<Admin>,
     pub(super) admin_socket: Option<PathBuf>,
     kept: Arc<Kept>,
@@ -75,13 +74,19 @@ pub struct Running {
     herald: Option<Herald>,
     pub(super) surroundings: Surroundings,
     pub(super) shared: Shared,
-    listeners: Named,
+    listeners: sockets::Named,
+    doors: Vec<Arc<Door>>,
     /// Files of unix sockets.
     leaves: Vec<PathBuf>,
     pub(super) connections_limit: usize,
     pub(super) ready: Arc<AtomicBool>,
+    started: SystemTime,
+    estate: Arc<Estate>,
+    elders: Arc<Elders>,
+    lingering: Arc<Lingering>,
+    /// Signs of life of the workers, and at the end of the thread that checks.
+    pulses: Vec<Arc<Pulse>>,
     pub(super) rotation: Arc<Rotation>,
-    _lock: Option<lock::Lock>,
 }
 
 /// Where a configuration comes from.
@@ -93,6 +98,9 @@ pub struct Origin {
     pub file: Option<File>,
 }
 
+/// What is bound besides listeners: of metrics, of the status page, of commands.
+type Others = (Option<sockets::ForPage>, Option<sockets::ForPage>, Option<admin::Socket>);
+
 /// Starts to serve. `origin`: `None` takes no lock, keeps nothing and follows no file.
 ///
 /// # Errors
@@ -102,29 +110,36 @@ pub fn start(
     surroundings: &Surroundings,
     origin: Option<Origin>,
 ) -> Result<Running, StartError> {
-    start_with(config, surroundings, origin, Vec::new())
+    start_with(config, surroundings, origin, Vec::new(), None)
 }
 
-/// The same, with listening sockets that somebody else has opened.
+/// The same, with listening sockets that somebody else has opened, or after another process from which this one takes over.
 ///
 /// # Errors
-/// Nothing is left running then.
+/// Nothing is left running then, and the other process serves on.
 pub(super) fn start_with(
     config: Config,
     surroundings: &Surroundings,
     origin: Option<Origin>,
-    mut inherited: Vec<Inherited>,
+    inherited: Vec<Inherited>,
+    mut adoption: Option<Adoption>,
 ) -> Result<Running, StartError> {
     let identity = origin.as_ref().map(|origin| origin.identity.as_str());
-    let lock = match (&surroundings.runtime, identity) {
-        (Some(runtime), Some(identity)) => lock::take(runtime, identity).map_err(StartError::Unavailable)?,
+    let lock = match (adoption.as_mut().and_then(Adoption::lock), &surroundings.runtime, identity) {
+        (Some(lock), ..) => Some(lock),
+        (None, Some(runtime), Some(identity)) => {
+            lock::take(runtime, identity).map_err(StartError::Unavailable)?
+        }
         _ => None,
     };
     let workers = config.workers.get();
     let generation = assemble::generation(config, surroundings, None).map_err(StartError::Config)?;
+    let generation = match &adoption {
+        Some(adoption) => adoption.with_members(generation),
+        None => generation,
+    };
     let kept = Arc::new(Kept::of(surroundings.state.as_deref(), identity));
-    kept.restore(&generation);
-    let config = &generation.config;
+    let config = generation.config.clone();
     let open_files = files::raise_limit();
     let checks = health::at_a_time(&generation);
     let limit = config
@@ -133,80 +148,68 @@ pub(super) fn start_with(
         .unwrap_or_else(|| files::connections_that_fit(open_files, workers, checks));
     tracing::info!(open_files, connections = limit, "open-file limit");
 
-    let unacked = config.timeouts.unacked;
-    let bound: Vec<Bound> = config
-        .listeners
-        .iter()
-        .map(|listener| bind::bind(listener, workers, unacked, &mut inherited))
-        .collect::<Result<_, _>>()
-        .map_err(unavailable)?;
-    inherited::warn_of(&inherited);
-    drop(inherited);
-    let metrics_socket = config.metrics.map(scrape::bind).transpose()?;
-    let page_socket = admin::page::bind(config.admin.page)?;
-    let commands = admin::bind(&config.admin, surroundings.runtime.as_deref())?;
+    let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
+    let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
+    let page_socket = sockets::page(&config, adoption.as_mut())?;
+    let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
+    let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
 
-    let leaves = bound.iter().filter_map(|bound| bound.leaves.clone()).collect();
-    let (listeners, doors, per_worker) = hand_out(bound, workers);
-    let shared = Shared::new(generation, access_log);
+    let shared = Shared::new(generation, access_log, adoption.as_ref().map(Adoption::secret));
+    let publisher = Arc::new(Publisher::new(shared.published.clone()));
+    let elders = Arc::new(Elders::of(adoption.as_ref().map(Adoption::elders).unwrap_or_default()));
+    let goods = Goods { listeners: listeners.all, pages: pages_for_later, lock };
     let mut running = Running {
         workers: Vec::new(),
         supervisor: None,
-        publisher: Arc::new(Publisher::new(shared.published.clone())),
+        estate: Arc::new(Estate::new(goods, shared.clone(), publisher.clone(), kept.clone())),
+        publisher,
         surroundings: surroundings.clone(),
-        metrics: None,
-        page: None,
+        pages: Pages::default(),
         admin: None,
         admin_socket: None,
         kept,
         followed: None,
         watcher: None,
         herald: None,
+        pulses: (0..=workers).map(|_| Arc::default()).collect(),
         shared,
-        listeners,
-        leaves,
+        listeners: listeners.names,
+        leaves: listeners.leaves,
+        doors: listeners.doors,
         connections_limit: limit,
         ready: Arc::new(AtomicBool::new(true)),
+        started: clock::wall(),
+        elders,
+        lingering: Arc::default(),
         rotation: Arc::default(),
-        _lock: lock,
     };
     let permits = Permits::new(limit);
-    let pulses: Vec<Arc<Pulse>> = (0..=workers).map(|_| Arc::default()).collect();
-    for (number, listeners) in per_worker.into_iter().enumerate() {
+    for (number, listeners) in listeners.of_workers.into_iter().enumerate() {
         running.workers.push(
             Worker::start(Parts {
                 number,
                 listeners,
                 shared: running.shared.clone(),
                 permits: permits.clone(),
-                pulse: pulses[number].clone(),
+                pulse: running.pulses[number].clone(),
             })
             .map_err(unavailable)?,
         );
     }
-    let resolver = surroundings.resolver.clone();
-    running.begin_drains();
-    let supervisor = health::supervise(running.administrator(), resolver, pulses[workers].clone());
-    running.supervisor = Some(supervisor.map_err(unavailable)?);
-    running.metrics =
-        metrics_socket.map(|socket| scrape::serve(socket, &running, doors.clone())).transpose()?;
-    let file = origin.and_then(|origin| origin.file);
-    running.followed = file.map(|file| Followed::new(file, running.reloader()));
-    running.watcher = running.followed.as_ref().and_then(Followed::watch);
-    running.page =
-        page_socket.map(|socket| admin::page::serve(socket, running.view(doors.clone()))).transpose()?;
-    if let Some(socket) = commands {
-        tracing::info!(socket = %socket.path.display(), "commands");
-        running.admin_socket = Some(socket.path.clone());
-        running.admin = Some(admin::serve(socket, running.desk(doors)).map_err(unavailable)?);
+    if let Some(adoption) = &mut adoption {
+        adoption.be_ready(&running.shared, &running.publisher).map_err(unavailable)?;
     }
-    let manager = surroundings.manager.clone();
-    if manager.listens() {
-        let herald = Herald::begin(manager, running.publisher.clone(), &pulses);
-        running.herald = Some(herald.map_err(unavailable)?);
+    // Until it is the main process nobody would hear it.
+    running.surroundings.manager.be_silent(adoption.is_some());
+    running.begin(origin, (metrics_socket, page_socket, commands), adoption.as_ref())?;
+    running.orders().settle(Command::Accept).map_err(unavailable)?;
+    let served = adoption.map(Adoption::serves);
+    running.surroundings.manager.be_silent(false);
+    if let Some(Err(error)) = served {
+        tracing::warn!(%error, "the process that handed over has ended");
     }
     Ok(running)
 }
@@ -217,6 +220,49 @@ impl Running {
         &self.listeners
     }
 
+    /// All that is needed besides workers that accept.
+    fn begin(
+        &mut self,
+        origin: Option<Origin>,
+        (metrics_socket, page_socket, commands): Others,
+        adoption: Option<&Adoption>,
+    ) -> Result<(), StartError> {
+        self.kept.restore(&self.generation());
+        let drains = adoption.map(|adoption| adoption.instances(&self.generation()));
+        drains.into_iter().flatten().for_each(|command| self.orders().send_blocking(command));
+        self.begin_drains();
+        let resolver = self.surroundings.resolver.clone();
+        let pulse = self.pulses[self.pulses.len() - 1].clone();
+        let supervisor = health::supervise(self.administrator(), resolver, pulse);
+        self.supervisor = Some(supervisor.map_err(unavailable)?);
+        if let Some((_, socket)) = metrics_socket {
+            self.pages.serves(
+                scrape::serve(socket, self.scrape(), self.ready.clone(), self.rotation.clone())?,
+                Page::Metrics,
+            );
+        }
+        let file = origin.and_then(|origin| origin.file);
+        self.followed = file.map(|file| Followed::new(file, self.reloader()));
+        self.watcher = self.followed.as_ref().and_then(Followed::watch);
+        if let Some((_, socket)) = page_socket {
+            self.pages.serves(admin::page::serve(socket, self.view())?, Page::Status);
+        }
+        if let Some(socket) = commands {
+            let place = socket.place.clone();
+            self.admin = Some(admin::serve(socket, self.desk()).map_err(unavailable)?);
+            place.put().map_err(unavailable)?;
+            tracing::info!(socket = %place.path().display(), "commands");
+            self.admin_socket = Some(place.path());
+            self.estate.commands_are_taken(place);
+        }
+        let manager = self.surroundings.manager.clone();
+        if manager.listens() {
+            let herald = Herald::begin(manager, self.publisher.clone(), &self.pulses);
+            self.herald = Some(herald.map_err(unavailable)?);
+        }
+        Ok(())
+    }
+
     /// Tells the service manager that everything listens.
     pub(super) fn tell_ready(&self) {
         self.surroundings.manager.ready(&herald::status(&self.publisher));
@@ -224,12 +270,28 @@ impl Running {
 
     /// Where it shows metrics.
     pub fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(|metrics| metrics.address)
+        self.pages.address(Page::Metrics)
+    }
+
+    fn scrape(&self) -> Scrape {
+        Scrape {
+            publisher: self.publisher.clone(),
+            doors: self.doors.clone(),
+            access_log: self.shared.access_log.clone(),
+            connections_limit: self.connections_limit,
+            started: self.started,
+            elders: self.elders.clone(),
+        }
+    }
+
+    /// Waits until this process has lingered to its end; for ever if it does not linger.
+    pub(super) async fn is_over(&self) {
+        self.lingering.over().await;
     }
 
     /// Where the status page is.
     pub fn page(&self) -> Option<SocketAddr> {
-        self.page.as_ref().map(|page| page.address)
+        self.pages.address(Page::Status)
     }
 
     /// What is in force.
@@ -282,10 +344,10 @@ impl Running {
         Administrator { publisher, orders: self.orders(), kept }
     }
 
-    fn view(&self, doors: Vec<Arc<Door>>) -> View {
+    fn view(&self) -> View {
         View {
             publisher: self.publisher.clone(),
-            doors,
+            doors: self.doors.clone(),
             metrics: self.metrics().map(|address| address.to_string()),
             page: self.page().map(|address| address.to_string()),
             connections_limit: self.connections_limit,
@@ -293,14 +355,27 @@ impl Running {
             rotation: self.rotation.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
+            lingering: self.lingering.clone(),
+            elders: self.elders.clone(),
         }
     }
 
-    fn desk(&self, doors: Vec<Arc<Door>>) -> Desk {
-        let (view, administrator) = (self.view(doors), self.administrator());
+    fn desk(&self) -> Desk {
         let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
         let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
-        Desk { view, administrator, followed: self.followed.clone(), lists, sids, rest }
+        Desk {
+            view: self.view(),
+            administrator: self.administrator(),
+            followed: self.followed.clone(),
+            lists,
+            sids,
+            rest,
+            estate: self.estate.clone(),
+            how: Started::as_it_was(),
+            scrape: self.scrape(),
+            pages: self.pages.clone(),
+            manager: self.surroundings.manager.clone(),
+        }
     }
 
     /// Loads the file anew, because somebody asked for it.
@@ -322,15 +397,22 @@ impl Running {
         Orders::to(&self.workers)
     }
 
-    /// Opens the access log's file anew.
+    /// Opens the access log's file anew; those that linger do too.
     pub fn reopen_logs(&self) {
         self.shared.access_log.reopen();
+        self.elders.reopen_logs();
     }
 
     /// Stops as `[shutdown]` says, and returns when everything has ended; what was left at the deadline, and was cut.
-    pub fn stop(self) -> Open {
-        let model::Shutdown { ready_delay, spread, deadline } = self.generation().config.shutdown;
-        if let Some(watcher) = self.watcher {
+    pub fn stop(mut self) -> Open {
+        let lingers = self.lingering.begun().is_some();
+        let mut rules = self.generation().config.shutdown;
+        if self.lingering.is_over() {
+            // What is left has had its time.
+            (rules.ready_delay, rules.spread) = (Duration::ZERO, Duration::ZERO);
+        }
+        let model::Shutdown { ready_delay, spread, deadline } = rules;
+        if let Some(watcher) = self.watcher.take() {
             watcher.stop();
         }
         self.surroundings.manager.stopping(ready_delay + deadline);
@@ -338,60 +420,31 @@ impl Running {
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);
         std::thread::sleep(self.rotation.is_left_of(ready_delay));
+        self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
         let mut cut = Open::default();
-        for Left { tunnels, exchanges } in self.workers.into_iter().map(Worker::join) {
+        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(Worker::join) {
             let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
             cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
             cut.requests = cut.requests.saturating_add(number(exchanges));
         }
-        if let Some(supervisor) = self.supervisor {
+        if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
-        if let Some(metrics) = self.metrics {
-            metrics.stop();
+        if lingers && let Some(place) = self.estate.admin() {
+            handover::say_farewell(&place.serves_now(), self.scrape().own());
         }
-        if let Some(page) = self.page {
-            page.stop();
-        }
+        self.pages.stop();
         if let Some(admin) = self.admin {
             admin.stop();
         }
-        if let Some(herald) = self.herald {
+        if let Some(herald) = self.herald.take() {
             herald.stop();
         }
         self.shared.access_log.close();
-        remove_unix_sockets(&self.leaves);
+        if !lingers {
+            sockets::remove_unix(&self.leaves);
+        }
         cut
     }
-}
-
-/// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
-fn remove_unix_sockets(leaves: &[PathBuf]) {
-    for path in leaves {
-        if let Err(error) = std::fs::remove_file(path) {
-            tracing::debug!(path = %path.display(), %error, "cannot remove the socket");
-        }
-    }
-}
-
-type PerWorker = Vec<Vec<(bind::Listening, Arc<Door>)>>;
-
-/// Listeners as people write them, with their address where there is one.
-type Named = Vec<(String, Option<SocketAddr>)>;
-
-/// Gives each worker its sockets of each listener.
-fn hand_out(bound: Vec<Bound>, workers: usize) -> (Named, Vec<Arc<Door>>, PerWorker) {
-    let (mut listeners, mut doors) = (Vec::new(), Vec::new());
-    let mut per_worker: PerWorker = (0..workers).map(|_| Vec::new()).collect();
-    for Bound { name, address, sockets, leaves: _ } in bound {
-        let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
-        let door = Arc::new(Door { name: name.clone(), counters });
-        for (number, socket) in sockets.into_iter().enumerate() {
-            per_worker[number % workers].push((socket, door.clone()));
-        }
-        listeners.push((name, address));
-        doors.push(door);
-    }
-    (listeners, doors, per_worker)
 }

@@ -193,7 +193,7 @@ async fn tell(
     keep_alive: bool,
 ) -> Then {
     let Some(answer) = answer else { return Then::Reset };
-    let keep_alive = keep_alive && !connection.ctx.stopping.get();
+    let keep_alive = keep_alive && !connection.ctx.stopping.get() && !connection.ctx.lingering.get();
     let answer = answer.render(keep_alive, to_head);
     if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
 }

@@ -382,7 +382,8 @@ fn prepare(
         framing => framing,
     };
     // Behind a request that is still on its way nobody can tell where the next one begins in time.
-    let client_keeps = request.keep_alive && request_is_whole && framing != Framing::UntilClose && !switched;
+    let may_keep = request.keep_alive && !ctx.lingering.get();
+    let client_keeps = may_keep && request_is_whole && framing != Framing::UntilClose && !switched;
     let connection = match (client_keeps, http11) {
         _ if switched => None,
         (false, _) => Some("close"),

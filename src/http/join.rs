@@ -213,7 +213,7 @@ mod tests {
         let log = AccessLog::open(&config.log.access, config.log.access_format, None).unwrap();
         let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
         let generation = Generation { config, upstreams: vec![upstream.clone()], leaving: vec![] };
-        (Rc::new(Context::new(0, Shared::new(generation, log))), upstream)
+        (Rc::new(Context::new(0, Shared::new(generation, log, None))), upstream)
     }
 
     fn live(ctx: &Rc<Context>, upstream: &Arc<Upstream>) -> Live {

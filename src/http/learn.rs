@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Context;
+use super::heir::Place;
 use super::lease::Lease;
 use super::placing::sid_hash;
 use super::request::Request;
 use crate::affinity::ClientKey;
 use crate::affinity::sid;
 use crate::affinity::sid::open_packet::{Found, Learner, Opened};
-use crate::affinity::sid::table::CORS_MAX;
+use crate::affinity::sid::table::{CORS_MAX, Known};
 use crate::codec::Header;
 use crate::codec::response::ResponseHead;
 use crate::local::clock;
@@ -86,15 +87,26 @@ impl Learning {
     fn learn(&mut self, opened: &Opened) {
         let sids = &self.ctx.sids;
         let key = sids.key(&self.upstream.config.name, opened.sid.as_bytes());
-        let home = Home::of(self.instance.clone(), sid_hash(&opened.sid));
+        let sid_hash = sid_hash(&opened.sid);
+        let home = Home::of(self.instance.clone(), sid_hash);
         let cors = (!self.cors.is_empty()).then_some(self.cors.as_slice());
-        let now = clock::coarse().since_boot();
-        let learned = sids.learn(key, self.client, home, cors, sid::lifetime(opened), now);
+        let (lifetime, now) = (sid::lifetime(opened), clock::coarse().since_boot());
+        let learned = sids.learn(key, self.client, home, cors, lifetime, now);
         if let Some(evicted) = learned.evicted {
             evicted.instance().load.one_evicted();
         }
         if !learned.kept {
             self.instance.load.one_evicted();
+        }
+        if self.ctx.heir.is_there() {
+            self.ctx.heir.tell(&Known {
+                key,
+                client: self.client,
+                home: Place { upstream: &self.upstream, instance: &self.instance, sid_hash },
+                cors: cors.map(Arc::from),
+                lifetime,
+                used: false,
+            });
         }
         self.finish();
     }

@@ -7,6 +7,7 @@ mod connection;
 mod exchange;
 mod forward;
 mod headers;
+pub mod heir;
 mod idle;
 mod join;
 mod learn;
@@ -27,7 +28,7 @@ use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
 use crate::affinity::rest::{self, Rest};
-use crate::affinity::sid::table::Table;
+use crate::affinity::sid::table::{Secret, Table};
 use crate::generation::Generation;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
@@ -36,6 +37,7 @@ use crate::tunnel::{Order, Reason, Registry};
 use crate::upstream::load::Home;
 use crate::upstream::pool::Pool;
 use census::Census;
+use heir::Heir;
 
 pub use connection::{Arrival, serve};
 
@@ -50,13 +52,20 @@ pub struct Shared {
     pub sids: Arc<Table<Home>>,
     /// Clients that were moved away from an instance.
     pub rest: Arc<Rest>,
+    /// Who takes over from this process.
+    pub heir: Arc<Heir>,
 }
 
 impl Shared {
-    /// Of a process that begins.
-    pub fn new(generation: Generation, access_log: AccessLog) -> Self {
+    /// Of a process that begins. `secret`: of the table of learned sids of the process from which this one takes over.
+    pub fn new(generation: Generation, access_log: AccessLog, secret: Option<Secret>) -> Self {
+        let sids = generation.config.limits.sids;
         Shared {
-            sids: Arc::new(Table::new(generation.config.limits.sids)),
+            sids: Arc::new(match secret {
+                Some(secret) => Table::with_secret(sids, secret),
+                None => Table::new(sids),
+            }),
+            heir: Arc::default(),
             rest: Arc::new(Rest::new(rest::CAPACITY)),
             published: Arc::new(ArcSwap::from_pointee(generation)),
             access_log: Arc::new(access_log),
@@ -83,10 +92,14 @@ pub struct Context {
     pub sids: Arc<Table<Home>>,
     /// The process's clients that must not come back to an instance yet.
     pub rest: Arc<Rest>,
+    /// Who takes over from this process.
+    pub heir: Arc<Heir>,
     /// Kept connections between two requests.
     pub(crate) idle: Rc<idle::Idle>,
     /// `health_path` says 503, everything else goes on.
     pub retiring: Cell<bool>,
+    /// Another process takes all that is new: connections end after the exchange that runs, or the next one.
+    pub lingering: Cell<bool>,
     /// No new exchange begins; connections end after the one that runs.
     pub stopping: Cell<bool>,
     /// Exchanges that run.
@@ -108,7 +121,7 @@ struct Published {
 impl Context {
     /// For worker number `worker`.
     pub fn new(worker: usize, shared: Shared) -> Self {
-        let Shared { published, access_log, sids, rest } = shared;
+        let Shared { published, access_log, sids, rest, heir } = shared;
         let current = Rc::new(published.load_full());
         Context {
             worker,
@@ -119,8 +132,10 @@ impl Context {
             access_log,
             sids,
             rest,
+            heir,
             idle: Rc::default(),
             retiring: Cell::new(false),
+            lingering: Cell::new(false),
             stopping: Cell::new(false),
             exchanges: Cell::new(0),
             published: RefCell::new(Published { cache: Cache::new(published), current }),

@@ -169,7 +169,16 @@ fn session(ctx: &Context, upstream: &Upstream, sid: &[u8]) -> (Sid, Option<Sessi
     let key = ctx.sids.key(&upstream.config.name, sid);
     let now = clock::coarse().since_boot();
     let read = |home: &Home, _: Option<&Arc<[u8]>>| (place_of(upstream, home, key, now), home.has_left());
-    match ctx.sids.hold(key, now, read) {
+    let mut held = ctx.sids.hold(key, now, read);
+    if held.is_none()
+        && ctx.heir.is_there()
+        && let Some(known) = ctx.heir.ask(key)
+    {
+        // It began at the process that has taken over, and its client still has a connection to this one.
+        ctx.sids.take_over(known, now);
+        held = ctx.sids.hold(key, now, read);
+    }
+    match held {
         None => (Sid::Unknown, None),
         Some((held, (index, had_left))) => {
             if had_left {

@@ -36,38 +36,36 @@ static AT_LIMIT: Occasionally = Occasionally::new(Duration::from_mins(1));
 
 /// A listening socket in the hands of this worker's runtime.
 #[derive(Debug)]
-enum Socket {
+pub struct Socket(Of);
+
+#[derive(Debug)]
+enum Of {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Socket {
-    fn new(listening: Listening) -> io::Result<Self> {
-        Ok(match listening {
-            Listening::Tcp(tcp) => Socket::Tcp(TcpListener::from_std(tcp)?),
-            Listening::Unix(unix) => Socket::Unix(UnixListener::from_std(unix)?),
-        })
+    /// A descriptor of its own: whoever has `listening` can go on with it.
+    ///
+    /// # Errors
+    /// When the runtime cannot take it, or there is no descriptor left.
+    pub fn of(listening: &Listening) -> io::Result<Self> {
+        Ok(Socket(match listening {
+            Listening::Tcp(tcp) => Of::Tcp(TcpListener::from_std(tcp.try_clone()?)?),
+            Listening::Unix(unix) => Of::Unix(UnixListener::from_std(unix.try_clone()?)?),
+        }))
     }
 
     async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match self {
-            Socket::Tcp(tcp) => tcp.accept().await.map(|(tcp, peer)| (Stream::Tcp(tcp), Some(peer))),
-            Socket::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(Box::new(unix)), None)),
+        match &self.0 {
+            Of::Tcp(tcp) => tcp.accept().await.map(|(tcp, peer)| (Stream::Tcp(tcp), Some(peer))),
+            Of::Unix(unix) => unix.accept().await.map(|(unix, _)| (Stream::Unix(Box::new(unix)), None)),
         }
     }
 }
 
 /// Accepts until the task is ended.
-///
-/// # Errors
-/// When the runtime cannot take the socket.
-pub async fn accept(
-    listening: Listening,
-    ctx: Rc<Context>,
-    door: Arc<Door>,
-    permits: Arc<Permits>,
-) -> io::Result<()> {
-    let socket = Socket::new(listening)?;
+pub async fn accept(socket: Socket, ctx: Rc<Context>, door: Arc<Door>, permits: Arc<Permits>) {
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => admit(&ctx, &door, &permits, stream, peer),

@@ -8,12 +8,14 @@
 //! | `table` | name, kind, labels, help of every metric |
 //! | `text` | the exposition format |
 //! | `render` | counters of all workers to one text |
+//! | `sum` | the texts of several processes to one text |
 //! | `process` | what the kernel says of this process |
 
 mod counters;
 mod labels;
 mod process;
 mod render;
+pub mod sum;
 mod table;
 mod text;
 

@@ -35,6 +35,8 @@ pub enum Reason {
     MessageTooBig,
     /// The proxy stops.
     Shutdown,
+    /// Another process took over long ago, and this one ends.
+    Upgraded,
     /// Frames that cannot be followed.
     ProtocolError,
     /// A bug of the proxy ended it.
@@ -68,7 +70,7 @@ struct Row(&'static str, ClosedBy, u16);
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 18] = [
         Reason::ClientClosed,
         Reason::InstanceClosed,
         Reason::ClientLost,
@@ -84,6 +86,7 @@ impl Reason {
         Reason::Stalled,
         Reason::MessageTooBig,
         Reason::Shutdown,
+        Reason::Upgraded,
         Reason::ProtocolError,
         Reason::InternalError,
     ];
@@ -107,6 +110,7 @@ impl Reason {
             Reason::Stalled => Row("stalled", Proxy, 1001),
             Reason::MessageTooBig => Row("message_too_big", Proxy, 1009),
             Reason::Shutdown => Row("shutdown", Proxy, 1012),
+            Reason::Upgraded => Row("upgraded", Proxy, 1012),
             Reason::ProtocolError => Row("protocol_error", Proxy, 1002),
             Reason::InternalError => Row("internal_error", Proxy, 1011),
         }

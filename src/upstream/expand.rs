@@ -148,6 +148,11 @@ impl Members {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// All of them, each with its name.
+    pub fn each(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.0.iter().flat_map(|(name, members)| members.iter().map(move |member| (name.as_str(), member)))
+    }
+
     /// The same, but those of this name.
     #[must_use]
     pub fn with(&self, name: &str, members: Vec<Member>) -> Self {

@@ -126,6 +126,15 @@ impl Health {
         }
     }
 
+    /// Of one whose state another process has found: what that believed goes on, and the first check is due now. `share`: how far it
+    /// was in its slow start, in hundredths.
+    pub fn of_one_that_is_known(rules: &model::Health, now: Duration, state: State, share: u8) -> Self {
+        let grown = u32::from(share.clamp(LEAST, WHOLE) - LEAST);
+        let warming = (state == State::Up && share < WHOLE)
+            .then(|| now.saturating_sub(rules.slow_start * grown / u32::from(WHOLE - LEAST)));
+        Health { state, back: warming, ..Self::new(rules, now) }
+    }
+
     /// Of an instance that is used again: what was known of it is no longer true, for it has been replaced. Its first check decides
     /// alone, and it has a slow start.
     pub fn of_one_that_returns(rules: &model::Health, now: Duration) -> Self {

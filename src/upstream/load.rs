@@ -236,7 +236,7 @@ pub struct Home {
 
 /// What a session lives by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+pub enum Life {
     /// It polls.
     Polling,
     /// Its client has dropped a poll, which is how one leaves; or it comes again.
@@ -251,6 +251,18 @@ impl Home {
         instance.load.sids.fetch_add(1, Ordering::Relaxed);
         instance.load.sessions.fetch_add(1, Ordering::Relaxed);
         Home { instance, sid_hash, life: Life::Polling }
+    }
+
+    /// Of a session that lives by `life`.
+    pub fn living(instance: Arc<Instance>, life: Life, sid_hash: u64) -> Self {
+        let mut home = Self::of(instance, sid_hash);
+        home.lives(life);
+        home
+    }
+
+    /// What it lives by.
+    pub fn life(&self) -> Life {
+        self.life
     }
 
     /// The instance.

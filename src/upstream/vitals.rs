@@ -17,6 +17,8 @@ pub struct Vitals {
     share: AtomicU8,
     /// What was known of it is no longer true.
     forgotten: AtomicBool,
+    /// Another process has found what is known of it.
+    taken_over: AtomicBool,
     suspected: Notify,
     evidence: Mutex<String>,
     /// Its checks.
@@ -30,6 +32,7 @@ impl Vitals {
             state: AtomicU8::new(State::Unknown as u8),
             share: AtomicU8::new(WHOLE),
             forgotten: AtomicBool::new(false),
+            taken_over: AtomicBool::new(false),
             suspected: Notify::new(),
             evidence: Mutex::default(),
             counters: HealthCounters::default(),
@@ -88,6 +91,18 @@ impl Vitals {
     pub fn publish(&self, state: State, share: u8) {
         self.share.store(share, Ordering::Relaxed);
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// What another process has found, before anybody checks.
+    pub fn take_over(&self, state: State, share: u8, evidence: String) {
+        self.publish(state, share);
+        *self.evidence.lock().unwrap_or_else(PoisonError::into_inner) = evidence;
+        self.taken_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody said so since this was asked last; for the supervisor.
+    pub fn was_taken_over(&self) -> bool {
+        self.taken_over.swap(false, Ordering::Relaxed)
     }
 
     /// For the supervisor: why it is what it is, since `epoch_seconds`.

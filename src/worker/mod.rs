@@ -42,8 +42,8 @@ const ORDERS: usize = 16;
 pub struct Parts {
     /// Its number, from 0.
     pub number: usize,
-    /// Its socket of each listener.
-    pub listeners: Vec<(Listening, Arc<Door>)>,
+    /// Its sockets, some of each listener. It accepts at them once it is told to.
+    pub listeners: Vec<(Arc<Listening>, Arc<Door>)>,
     /// What all workers share.
     pub shared: Shared,
     /// The process's client connections.
@@ -69,6 +69,12 @@ pub enum Command {
     Drain(Drain),
     /// Leave the instance of this number as it is: a drain of it ends.
     Keep(u32),
+    /// Accept clients. Every worker that does drops its end.
+    Accept(mpsc::Sender<io::Error>),
+    /// Accept no more for now: clients wait in the kernel's queue. The same.
+    Pause(mpsc::Sender<io::Error>),
+    /// Another process accepts from now on, for good: what is open here is served to its end.
+    Linger,
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
     /// What waits for news, or has no end, is told to go elsewhere, also what begins later, until [`Command::Return`].
@@ -102,6 +108,17 @@ impl Orders {
     /// How many workers hear them.
     pub fn workers(&self) -> usize {
         self.0.len()
+    }
+
+    /// Has all workers accept (`Command::Accept`), or not (`Command::Pause`), and returns when each does; from a thread that may wait.
+    ///
+    /// # Errors
+    /// When a runtime cannot take a socket.
+    pub fn settle(&self, command: fn(mpsc::Sender<io::Error>) -> Command) -> io::Result<()> {
+        let (done, mut failed) = mpsc::channel(self.0.len().max(1));
+        self.send_blocking(command(done));
+        // Until all have dropped their ends, or one says what is wrong.
+        failed.blocking_recv().map_or(Ok(()), Err)
     }
 
     /// Sends one; a worker that has ended needs none.
@@ -209,16 +226,13 @@ fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
-    let Parts { number, listeners, shared, permits, pulse } = parts;
+    let Parts { number, mut listeners, shared, permits, pulse } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone(), pulse));
-    let mut doors = Vec::new();
+    let mut doors: Vec<JoinTask> = Vec::new();
     let mut drains = HashMap::new();
-    let mut send_off: Option<tokio::task::JoinHandle<()>> = None;
-    for (listening, door) in listeners {
-        doors.push(tokio::task::spawn_local(accept::accept(listening, ctx.clone(), door, permits.clone())));
-    }
+    let mut send_off: Option<JoinTask> = None;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Close(closing) => {
@@ -241,6 +255,28 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
                     task.abort();
                 }
             }
+            Command::Accept(done) => {
+                pause(&mut doors).await;
+                for (listening, door) in &listeners {
+                    match accept::Socket::of(listening) {
+                        Ok(socket) => {
+                            let accepting =
+                                accept::accept(socket, ctx.clone(), door.clone(), permits.clone());
+                            doors.push(tokio::task::spawn_local(accepting));
+                        }
+                        Err(error) => drop(done.try_send(error)),
+                    }
+                }
+            }
+            Command::Pause(done) => {
+                pause(&mut doors).await;
+                drop(done);
+            }
+            Command::Linger => {
+                pause(&mut doors).await;
+                listeners.clear();
+                ctx.lingering.set(true);
+            }
             Command::Retire => ctx.retiring.set(true),
             Command::SendOff { begins, spread } => {
                 let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread));
@@ -255,7 +291,9 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
                 }
             }
             Command::Stop { spread, deadline } => {
-                doors.iter().for_each(tokio::task::JoinHandle::abort);
+                doors.iter().for_each(JoinTask::abort);
+                // Whoever connects is refused once the tasks are gone too.
+                listeners.clear();
                 if let Some(task) = send_off.take() {
                     task.abort();
                 }
@@ -264,6 +302,17 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
         }
     }
     Left::default()
+}
+
+type JoinTask = tokio::task::JoinHandle<()>;
+
+/// Ends tasks that accept. A connection that one of them has accepted is in the hands of a task of its own.
+async fn pause(doors: &mut Vec<JoinTask>) {
+    for door in doors.drain(..) {
+        door.abort();
+        // An error: it was ended.
+        let _ = door.await;
+    }
 }
 
 /// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended. As it comes by

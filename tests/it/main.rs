@@ -10,6 +10,7 @@
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
 //! | `life` | the process: limits, locks, signals |
+//! | `upgrade` | another process takes over |
 //! | `commands` | a running process, asked and told by its commands |
 //! | `lists` | who is connected, and who is closed, by command |
 //! | `oncall` | events, readiness, rotation, explanations, stops, and a terminal |
@@ -50,3 +51,4 @@ mod sessions;
 mod support;
 mod systemd;
 mod tunnel;
+mod upgrade;

@@ -47,11 +47,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// `steady`: nobody ends it, and answers to pings wait for nothing, so that they can be timed.
-    pub(crate) fn of(tunnel: u64, steady: bool) -> Self {
+    /// `steady`: nobody ends it, and answers to pings wait for nothing, so that they can be timed; it speaks so many times less often.
+    /// 0: it is not steady.
+    pub(crate) fn of(tunnel: u64, steady: u64) -> Self {
+        let (slower, steady) = (steady.max(1), steady > 0);
         let mut dice = Dice::of(tunnel, "plan", tunnel);
         // Some are silent for so long that the proxy pings their clients.
-        let gap = if dice.percent(20) && !steady { (12_000, 20_000) } else { (100, 1_500) };
+        let gap = if dice.percent(20) && !steady { (12_000, 20_000) } else { (100 * slower, 1_500 * slower) };
         let after = Duration::from_millis(dice.within(2_000..=90_000));
         let side = if dice.percent(60) { Side::Client } else { Side::Instance };
         let how = match dice.within(0..=99) {

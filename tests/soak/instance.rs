@@ -140,7 +140,7 @@ impl Instance {
             format!("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
         wire.send(self.head("101 Switching Protocols", &fields)).await?;
         let (stream, early) = wire.into_parts();
-        let plan = Plan::of(tunnel, head.query("steady").is_some());
+        let plan = Plan::of(tunnel, head.number("steady").unwrap_or(0));
         let talk = Talk { tunnel, side: Side::Instance, plan, leave: self.stay.clone(), on_pong: &|_| {} };
         match talk.talk(stream, early).await {
             // Without a count it is the proxy's.

@@ -1,7 +1,7 @@
 //! The soak: a real proxy and real instances, each a process of its own, under load, while everything happens that happens to
 //! instances and to the file; and every byte of every stream is checked at both ends.
 //!
-//! `cargo test --test soak -- run --seconds 600`, `cargo test --test soak -- reloads`; `-- help` says the rest. What happens when is a
+//! `cargo test --test soak -- run --seconds 600`, `cargo test --test soak -- reloads`, `-- upgrades`; `-- help` says the rest. What happens when is a
 //! pure function of the seed, which is printed. Exit 1 and the logs are kept when anything was not as promised.
 //!
 //! | file | what |
@@ -17,7 +17,7 @@
 //! | `site` | the processes |
 //! | `scrape` | what the proxy says of itself |
 //! | `tally` | what was seen, and what should not have been |
-//! | `run`, `reloads` | the two programs |
+//! | `run`, `reloads`, `upgrades` | the programs |
 //!
 //! Must not use the crate: what checks it should not share its mistakes.
 
@@ -46,6 +46,7 @@ mod scrape;
 mod site;
 mod stream;
 mod tally;
+mod upgrades;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,8 @@ enum Command {
     Run(run::Options),
     /// Many reloads under busy tunnels of instances that stay
     Reloads(reloads::Options),
+    /// Many upgrades under busy tunnels and a flood of connections
+    Upgrades(upgrades::Options),
     /// Prints what `run` does when with this seed
     Schedule(run::Options),
     /// An instance
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&options),
         Command::Reloads(options) => reloads::run(&options),
+        Command::Upgrades(options) => upgrades::run(&options),
         Command::Schedule(options) => run::print_schedule(&options),
         Command::Instance(options) => instance::run(&options),
         Command::Become { program } => site::become_program(&program),

@@ -98,7 +98,7 @@ async fn reloads(options: &Options, site: &mut Site, tally: &Rc<Tally>) -> io::R
     .await?;
     let mut clients = JoinSet::new();
     for number in 0..options.tunnels {
-        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), true));
+        clients.spawn_local(tunnel::keep(Client::new(tally, site.address, "tunnel", number), 1));
     }
     clients.spawn_local(tally.clone().watch_lateness());
     for number in 0..12 {
@@ -271,7 +271,10 @@ fn errors(site: &Site, tally: &Tally) {
 }
 
 /// Looks until it is so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> io::Result<bool>) -> io::Result<()> {
+pub(crate) async fn eventually(
+    what: &str,
+    mut is_so: impl AsyncFnMut() -> io::Result<bool>,
+) -> io::Result<()> {
     let begin = Instant::now();
     while !is_so().await? {
         if begin.elapsed() > Duration::from_mins(1) {

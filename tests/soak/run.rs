@@ -146,7 +146,7 @@ fn clients(options: &Options, tally: &Rc<Tally>, site: &Site) -> JoinSet<()> {
     let tenth = options.tunnels.div_ceil(10);
     let client = |what: &str, number| Client::new(tally, site.address, what, number);
     for number in 0..options.tunnels {
-        clients.spawn_local(tunnel::keep(client("tunnel", number), false));
+        clients.spawn_local(tunnel::keep(client("tunnel", number), 0));
     }
     for number in 0..tenth {
         clients.spawn_local(polling::keep(client("polling", number)));

@@ -94,6 +94,8 @@ pub(crate) struct Site {
     stickyd: PathBuf,
     instances: Vec<Instance>,
     proxy: Option<Child>,
+    /// The processes that took over from it, one after the other.
+    heirs: Vec<Pid>,
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
 }
@@ -108,6 +110,7 @@ impl Site {
             stickyd: stickyd.unwrap_or(Path::new(env!("CARGO_BIN_EXE_stickyd"))).to_owned(),
             instances: (0..instances).map(instance).collect::<io::Result<_>>()?,
             proxy: None,
+            heirs: Vec::new(),
             address: nowhere,
             metrics: nowhere,
         })
@@ -253,6 +256,31 @@ impl Site {
         None
     }
 
+    /// Another process has taken over.
+    pub(crate) fn is_served_by(&mut self, pid: i32) {
+        self.heirs.extend(Pid::from_raw(pid));
+    }
+
+    pub(crate) fn stickyd(&self) -> &Path {
+        &self.stickyd
+    }
+
+    /// SIGTERM to the process that took over last; waits for its end.
+    pub(crate) async fn terminate_heir(&mut self) -> io::Result<()> {
+        let Some(pid) = self.heirs.last().copied() else { return Ok(()) };
+        let begin = Instant::now();
+        kill_process(pid, Signal::TERM)?;
+        while begin.elapsed() < PATIENCE {
+            // Nobody may be there to ask how it ended.
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Err(io::Error::other("SIGTERM does not end it"))
+    }
+
     /// Keeps the files; where they are.
     pub(crate) fn keep(&mut self) -> PathBuf {
         self.directory.take().expect("kept once").keep()
@@ -261,6 +289,10 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        for pid in &self.heirs {
+            // It may have ended.
+            let _ = kill_process(*pid, Signal::KILL);
+        }
         self.proxy
             .iter_mut()
             .chain(self.instances.iter_mut().filter_map(|instance| instance.process.as_mut()))

@@ -15,16 +15,18 @@ mod interned;
 mod list;
 #[cfg(test)]
 mod model_tests;
+mod passed_on;
 mod shard;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use passed_on::{Known, Place, Secret};
 use shard::{New, Shard};
 
 use crate::affinity::ClientKey;
@@ -63,7 +65,7 @@ impl SidKey {
 /// is dropped.
 pub struct Table<H> {
     shards: Box<[Mutex<Shard<H>>]>,
-    hasher: RandomState,
+    secret: Secret,
     capacity: usize,
     /// The shard with which the next sweep begins.
     sweep_from: AtomicUsize,
@@ -113,19 +115,25 @@ pub struct Held<H> {
 impl<H> Table<H> {
     /// A table for `capacity` sessions (`limits.sids`; at least one). It takes memory as it fills.
     pub fn new(capacity: usize) -> Self {
+        Self::with_secret(capacity, Secret::random())
+    }
+
+    /// The same, which knows sessions under the same keys as the table that has this secret.
+    pub fn with_secret(capacity: usize, secret: Secret) -> Self {
         let capacity = capacity.max(1);
         let shards = (capacity / SHARD_CAPACITY_MIN).clamp(1, SHARDS_MAX);
         let hasher = RandomState::new();
         let capacity_of = |at| capacity / shards + usize::from(at < capacity % shards);
         let shard = |at| Mutex::new(Shard::new(capacity_of(at), hasher.clone()));
-        Self { shards: (0..shards).map(shard).collect(), hasher, capacity, sweep_from: AtomicUsize::new(0) }
+        Self { shards: (0..shards).map(shard).collect(), secret, capacity, sweep_from: AtomicUsize::new(0) }
     }
 
     /// The key of a session, by its upstream and the sid as the client says it (without percent-encoding).
     pub fn key(&self, upstream: &str, sid: &[u8]) -> SidKey {
-        let mut hasher = self.hasher.build_hasher();
-        // With an end mark, so that no other pair gives the same bytes.
-        upstream.hash(&mut hasher);
+        let mut hasher = self.secret.hasher();
+        hasher.write(upstream.as_bytes());
+        // An end mark that is in no text, so that no other pair gives the same bytes.
+        hasher.write(&[0xff]);
         hasher.write(sid);
         SidKey(hasher.finish())
     }

@@ -9,7 +9,7 @@ use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
     Drain, Health, HostPattern, Instance, IpHash, Limits, Listener, Log, LogFormat, OnDown, PathPattern,
     Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
-    Timeouts, Upstream, WhenDown,
+    Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -47,6 +47,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         log: Log { level, format, access, access_format },
         reload: Reload { watch, max_removed },
         shutdown: Shutdown { ready_delay, spread, deadline },
+        upgrade: Upgrade { linger, spread: upgrade_spread },
         timeouts: base,
     } = config;
     let mut keys = vec![
@@ -112,6 +113,8 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("shutdown.ready_delay", time(*ready_delay)),
         ("shutdown.spread", time(*spread)),
         ("shutdown.deadline", time(*deadline)),
+        ("upgrade.linger", time(*linger)),
+        ("upgrade.spread", time(*upgrade_spread)),
     ]);
     keys
 }

@@ -203,6 +203,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("health_path = \"/-/ready\"\nshutdown.ready_delay = \"1s\"", "shutdown.ready_delay", "now"),
     ("shutdown.spread = \"1s\"", "shutdown.spread", "now"),
     ("shutdown.deadline = \"1m\"", "shutdown.deadline", "now"),
+    ("upgrade.linger = \"1h\"", "upgrade.linger", "now"),
+    ("upgrade.spread = \"1h\"", "upgrade.spread", "now"),
     ("timeouts.first_byte = \"9s\"", "timeouts.first_byte", "now"),
     ("timeouts.unacked = \"9s\"", "timeouts.unacked", "later"),
     ("timeouts.half_close = \"9s\"", "timeouts.half_close", "now"),

@@ -8,7 +8,6 @@ mod admin;
 mod closing;
 mod cross;
 mod health;
-mod later;
 mod limits;
 mod listen;
 mod log;
@@ -40,7 +39,7 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
     let log = log::read(&mut top);
     let reload = top::reload(&mut top);
     let shutdown = top::shutdown(&mut top, &general);
-    later::read(&mut top);
+    let upgrade = top::upgrade(&mut top);
     let pages = [("metrics", metrics), ("admin", named_page(&admin))];
     cross::check(&top, &general, &listeners, &timeouts, &upstreams, &routes, pages);
     top.finish();
@@ -59,6 +58,7 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
         log,
         reload,
         shutdown,
+        upgrade,
         timeouts: timeouts.timeouts,
     }
 }

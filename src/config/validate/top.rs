@@ -1,4 +1,4 @@
-//! The top level's own keys, `[metrics]`, `[reload]` and `[shutdown]`.
+//! The top level's own keys, `[metrics]`, `[reload]`, `[shutdown]` and `[upgrade]`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::super::model::{ClientIpHeader, Reload, Shutdown};
+use super::super::model::{ClientIpHeader, Reload, Shutdown, Upgrade};
 use super::super::raw::{
     Table, auto_or, boolean, choice, count, duration, list, off_or, percent, show_duration, text,
 };
@@ -64,6 +64,19 @@ pub(super) fn reload(top: &mut Table<'_>) -> Reload {
     };
     table.finish();
     reload
+}
+
+/// `[upgrade]`
+pub(super) fn upgrade(top: &mut Table<'_>) -> Upgrade {
+    let hour = Duration::from_hours(1);
+    let mut table = top.table("upgrade");
+    let upgrade = Upgrade {
+        linger: table.get("linger", 12 * hour, duration(Duration::ZERO..=30 * 24 * hour)),
+        spread: table.get("spread", Duration::from_mins(10), duration(Duration::ZERO..=24 * hour)),
+    };
+    table.finish();
+    // The default of one need not fit what somebody writes for the other.
+    Upgrade { spread: upgrade.spread.min(upgrade.linger), ..upgrade }
 }
 
 pub(super) fn shutdown(top: &mut Table<'_>, general: &General) -> Shutdown {

@@ -5,6 +5,10 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Reloaded`]; 422: refused, what runs stays |
 //! | `POST /v1/diff` | [`Diff`] | [`Reloaded`]; 422: would be refused |
+//! | `POST /v1/upgrade` | [`Upgrade`] | [`Upgraded`]; 422: the new process does not take the configuration; 409: it is not ready, and this one serves on |
+//! | `GET /v1/metrics` | | text: what this process alone counts, and those that have ended |
+//! | `POST /v1/reopen` | `{}` | [`Done`]: the access log's file is opened anew |
+//! | `POST /v1/farewell` | [`Farewell`] | [`Done`] |
 //! | `GET /v1/events?after=NUMBER&since=SECONDS` | | [`Events`] behind that number, and not before that moment |
 //! | `GET /v1/ready` | | [`Ready`] |
 //! | `GET /v1/retire` | | [`Retired`] |
@@ -20,6 +24,7 @@
 
 mod lists;
 mod oncall;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +34,7 @@ use crate::config::model::InstanceState;
 
 pub use lists::{Close, Closed, ListSessions, ListTunnels, Open, Session, Sessions, Sort, Tunnel, Tunnels};
 pub use oncall::{Event, Events, Explain, Ready, Retire, Retired, Retirement};
+pub use upgrade::{Done, Elder, Farewell, Lingers, Upgrade, Upgraded};
 
 /// Why not, for people: what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +116,12 @@ pub struct Status {
     pub now: u64,
     /// Whether it takes new work; no longer while it stops.
     pub ready: bool,
+    /// Another process took over from it; `None`: it serves.
+    #[serde(default)]
+    pub lingers: Option<Lingers>,
+    /// Those that linger while this one serves.
+    #[serde(default)]
+    pub elders: Vec<Elder>,
     /// Since when it has left a balancer's rotation; `None`: it has not.
     #[serde(default)]
     pub retired: Option<u64>,

@@ -9,6 +9,7 @@ mod oncall;
 pub(super) mod page;
 mod socket;
 mod status;
+mod upgrade;
 
 use std::fmt::{Debug, Display};
 use std::io;
@@ -28,17 +29,23 @@ use tokio::time::timeout;
 
 use super::by::By;
 use super::follow::{Followed, Understood};
+use super::handover::{Estate, Started};
 use super::lifecycle::{Administrator, Refusal};
 use super::lists::{self, Lists};
 use super::local_http::{self, Answer, Bounds, Peer, page};
+use super::notify::Manager;
+use super::pages::Pages;
 use super::reload::Caution;
+use super::scrape::Scrape;
 use crate::affinity::rest::Rest;
 use crate::affinity::sid::table::Table;
 use crate::config;
+use crate::observe::metrics;
 use crate::upstream::load::Home;
+use crate::worker::Command;
 
 pub use client::{Client, Failure, is_ready_at};
-pub(super) use socket::{Socket, bind};
+pub(super) use socket::{Place, Socket, bind};
 pub(super) use status::View;
 
 const BOUNDS: Bounds = Bounds {
@@ -102,6 +109,27 @@ pub(super) struct Desk {
     pub(super) sids: Arc<Table<Home>>,
     /// The process's clients that rest from an instance.
     pub(super) rest: Arc<Rest>,
+    /// What it would hand over.
+    pub(super) estate: Arc<Estate>,
+    /// How it was started.
+    pub(super) how: Started,
+    /// What it counts.
+    pub(super) scrape: Scrape,
+    /// Who shows metrics and the status page.
+    pub(super) pages: Pages,
+    /// Tells the service manager.
+    pub(super) manager: Manager,
+}
+
+impl Desk {
+    /// Another process has taken over.
+    fn linger(&self, heir: std::process::Child) {
+        let (orders, publisher) = (self.administrator.orders.clone(), self.view.publisher.clone());
+        orders.send_blocking(Command::Linger);
+        self.estate.give_up();
+        self.pages.stop();
+        self.view.lingering.begin(heir, publisher, orders, self.view.doors.clone());
+    }
 }
 
 /// Something to do.
@@ -148,13 +176,17 @@ const PATHS: &[&str] = &[
     "/v1/diff",
     "/v1/events",
     "/v1/explain",
+    "/v1/farewell",
+    "/v1/metrics",
     "/v1/ready",
     "/v1/reload",
+    "/v1/reopen",
     "/v1/retire",
     "/v1/sessions",
     "/v1/state",
     "/v1/status",
     "/v1/tunnels",
+    "/v1/upgrade",
 ];
 
 /// What is wrong, and the status that says so.
@@ -164,6 +196,10 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answered = match (method, path.as_str()) {
         (Method::GET, "/v1/status") => Ok(json(StatusCode::OK, &desk.view.status())),
+        (Method::GET, "/v1/metrics") => Ok(page(StatusCode::OK, metrics::CONTENT_TYPE, desk.scrape.own())),
+        (Method::POST, "/v1/upgrade") => command(&jobs, request, COMMAND_MAX, upgrade::upgrade).await,
+        (Method::POST, "/v1/reopen") => command(&jobs, request, COMMAND_MAX, upgrade::reopen).await,
+        (Method::POST, "/v1/farewell") => command(&jobs, request, BODY_MAX, upgrade::farewell).await,
         (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
         (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,

@@ -1,10 +1,12 @@
 //! The admin socket: who may connect is who may open it.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::unistd::Group;
 
@@ -15,20 +17,89 @@ use crate::listener::bind::remove_stale;
 /// What it is called in the runtime directory.
 const NAME: &str = "admin.sock";
 
-/// A bound one; its file goes when it is dropped.
+/// A bound one.
 #[derive(Debug)]
 pub(in crate::control) struct Socket {
     pub(super) listener: UnixListener,
-    pub(in crate::control) path: PathBuf,
+    pub(in crate::control) place: Arc<Place>,
+}
+
+/// Where a socket can be found. That moves when another process takes its path; its file goes when it is dropped.
+#[derive(Debug)]
+pub(in crate::control) struct Place {
+    path: Mutex<PathBuf>,
+    /// Where it belongs.
+    final_path: PathBuf,
     /// Device and inode.
     id: (u64, u64),
 }
 
-impl Drop for Socket {
+impl Place {
+    /// Where it is.
+    pub(in crate::control) fn path(&self) -> PathBuf {
+        self.lock().clone()
+    }
+
+    /// Puts it where it belongs, in the place of another process's if there is one.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(in crate::control) fn put(&self) -> io::Result<()> {
+        let mut path = self.lock();
+        if *path != self.final_path {
+            if identity(&self.final_path).is_ok_and(|id| id == self.id) {
+                // It has stepped aside, and nobody has come: a rename of the one name of a file to the other does nothing.
+                fs::remove_file(&*path)?;
+            } else {
+                fs::rename(&*path, &self.final_path)?;
+            }
+            path.clone_from(&self.final_path);
+        }
+        Ok(())
+    }
+
+    /// Where the one is that serves.
+    pub(in crate::control) fn serves_now(&self) -> PathBuf {
+        self.final_path.clone()
+    }
+
+    /// Where it is once it has stepped aside.
+    pub(in crate::control) fn aside(&self) -> PathBuf {
+        let extension = self.final_path.extension().unwrap_or(OsStr::new("sock"));
+        let own = Path::new(&std::process::id().to_string()).with_extension(extension);
+        self.final_path.with_extension(own)
+    }
+
+    /// It can be found at a path of its own too, `admin.PID.sock`, so that another one can take this one; which.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(in crate::control) fn step_aside(&self) -> io::Result<PathBuf> {
+        let mut path = self.lock();
+        let aside = self.aside();
+        if *path == aside {
+            return Ok(aside);
+        }
+        // What another process of this number has left.
+        remove_stale(&aside)?;
+        fs::hard_link(&*path, &aside)?;
+        path.clone_from(&aside);
+        Ok(aside)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PathBuf> {
+        self.path.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        // Another process may have put its own there.
-        if identity(&self.path).is_ok_and(|id| id == self.id) {
-            let _ = fs::remove_file(&self.path);
+        let path = self.path();
+        for path in [&path, &self.final_path] {
+            // Another process may have put its own there.
+            if identity(path).is_ok_and(|id| id == self.id) {
+                let _ = fs::remove_file(path);
+            }
         }
     }
 }
@@ -38,11 +109,15 @@ pub(super) fn usual(runtime: &Path) -> PathBuf {
     runtime.join(NAME)
 }
 
-/// Binds it; `None`: there is none.
+/// Binds it; `None`: there is none. `beside`: another process serves at its path, until this one is [put](Place::put) there.
 ///
 /// # Errors
 /// When the configuration names one, or a group, that cannot be had.
-pub(in crate::control) fn bind(admin: &Admin, runtime: Option<&Path>) -> Result<Option<Socket>, StartError> {
+pub(in crate::control) fn bind(
+    admin: &Admin,
+    runtime: Option<&Path>,
+    beside: bool,
+) -> Result<Option<Socket>, StartError> {
     let (path, required) = match (&admin.socket, runtime) {
         (AdminSocket::Off, _) | (AdminSocket::Auto, None) => return Ok(None),
         (AdminSocket::Path(path), _) => (path.clone(), true),
@@ -51,7 +126,7 @@ pub(in crate::control) fn bind(admin: &Admin, runtime: Option<&Path>) -> Result<
     let group = group(&admin.group).map_err(|why| {
         StartError::Config(format!("[admin] group of the socket {}: {why}", path.display()))
     })?;
-    let error = match bind_at(&path, admin, group.as_ref()) {
+    let error = match bind_at(&path, admin, group.as_ref(), beside) {
         Ok(socket) => return Ok(Some(socket)),
         Err(error) => error,
     };
@@ -69,20 +144,22 @@ pub(in crate::control) fn bind(admin: &Admin, runtime: Option<&Path>) -> Result<
 }
 
 /// Under another name first: from the first moment at which it can be found, only those can open it who may.
-fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<Socket> {
+fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>, beside: bool) -> io::Result<Socket> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    remove_stale(path)?;
+    if !beside {
+        remove_stale(path)?;
+    }
     let unready = path.with_extension(format!("{}.new", std::process::id()));
     remove_stale(&unready)?;
     let listener = UnixListener::bind(&unready)?;
     let opened = permit(&unready, admin, group)
         .and_then(|()| listener.set_nonblocking(true))
-        .and_then(|()| fs::rename(&unready, path))
-        .and_then(|()| identity(path));
-    match opened {
-        Ok(id) => Ok(Socket { listener, path: path.to_owned(), id }),
+        .and_then(|()| identity(&unready));
+    let place = |id| Place { path: Mutex::new(unready.clone()), final_path: path.to_owned(), id };
+    match opened.map(place).and_then(|place| if beside { Ok(place) } else { place.put().map(|()| place) }) {
+        Ok(place) => Ok(Socket { listener, place: Arc::new(place) }),
         Err(error) => {
             let _ = fs::remove_file(&unready);
             Err(error)
@@ -130,12 +207,12 @@ mod tests {
         let loaded =
             crate::config::parse("listen = \":80\"\n[upstream.a]\ninstances = [\"a:1\"]\n", "x.toml");
         let mut admin = loaded.unwrap_or_else(|report| panic!("{report}")).config.admin;
-        assert!(matches!(bind(&admin, Some(&long)), Ok(None)));
+        assert!(matches!(bind(&admin, Some(&long), false), Ok(None)));
         admin.socket = AdminSocket::Path(usual(&long));
-        assert!(matches!(bind(&admin, None), Err(StartError::Config(why)) if !why.contains("group")));
+        assert!(matches!(bind(&admin, None, false), Err(StartError::Config(why)) if !why.contains("group")));
         admin.group = "no-such-group".to_owned();
         admin.socket = AdminSocket::Auto;
-        let refused = bind(&admin, Some(directory.path()));
+        let refused = bind(&admin, Some(directory.path()), false);
         assert!(matches!(refused, Err(StartError::Config(why)) if why.contains("groupadd")));
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::super::handover::{self, Elders, Lingering};
 use super::super::publisher::Publisher;
 use super::super::retire::Rotation;
 use super::api;
-use crate::config::model::{Check, InstanceState};
+use crate::config::model::{Check, InstanceState, Upgrade};
 use crate::generation::Generation;
 use crate::http::Door;
 use crate::local::clock;
@@ -29,31 +30,63 @@ pub(in crate::control) struct View {
     /// Seconds since the epoch.
     pub(in crate::control) started: u64,
     pub(in crate::control) file: Option<String>,
+    /// Whether another process took over.
+    pub(in crate::control) lingering: Arc<Lingering>,
+    /// Those from which this one took over.
+    pub(in crate::control) elders: Arc<Elders>,
 }
 
 impl View {
     /// Everything, now.
     pub(super) fn status(&self) -> api::Status {
         let generation = self.publisher.current();
-        let open = self.doors.iter().flat_map(|door| door.counters.iter());
-        let open = open.map(|counters| counters.connections_open.get()).sum::<i64>();
         api::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started,
             now: clock::epoch_seconds(),
             ready: self.ready.load(Ordering::Relaxed),
+            lingers: self.lingers(&generation),
+            elders: self
+                .elders
+                .all()
+                .into_iter()
+                .map(|elder| api::Elder { pid: elder.pid, socket: elder.socket })
+                .collect(),
             retired: self.rotation.left().map(|left| left.since),
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
             metrics: self.metrics.clone(),
             page: self.page.clone(),
             connections: api::Connections {
-                open: u64::try_from(open).unwrap_or(0),
+                open: handover::open(&self.doors),
                 limit: self.connections_limit as u64,
             },
-            upstreams: upstreams(&generation),
+            upstreams: self.upstreams(&generation),
         }
+    }
+
+    fn lingers(&self, generation: &Generation) -> Option<api::Lingers> {
+        let begun = self.lingering.begun()?;
+        let Upgrade { linger, spread } = generation.config.upgrade;
+        let left = |until: Duration| {
+            let left = until.saturating_sub(clock::now().since(begun.at));
+            u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        };
+        let (closes_in, ends_in) = (left(linger.saturating_sub(spread)), left(linger));
+        Some(api::Lingers { since: begun.since, closes_in, ends_in, to: begun.to })
+    }
+
+    fn upstreams(&self, generation: &Generation) -> Vec<api::Upstream> {
+        let mut all = upstreams(generation);
+        if self.lingering.begun().is_some() {
+            // Whoever serves has them too, and counts them.
+            for one in all.iter_mut().flat_map(|upstream| &mut upstream.instances) {
+                one.sessions = 0;
+                one.empty = one.tunnels == 0 && one.requests == 0 && one.handshakes == 0;
+            }
+        }
+        all
     }
 
     fn config(&self) -> api::Config {

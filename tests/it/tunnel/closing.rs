@@ -161,7 +161,7 @@ fn a_second_order_changes_nothing() {
 fn every_reason_of_the_proxy_has_its_code() {
     let reasons: Vec<Reason> =
         Reason::ALL.into_iter().filter(|reason| reason.closed_by() == ClosedBy::Proxy).collect();
-    assert_eq!(reasons.len(), 13);
+    assert_eq!(reasons.len(), 14);
     for reason in reasons {
         let (proxy, _instance, mut client, mut far) = tunnel();
         proxy.close_tunnels(reason);

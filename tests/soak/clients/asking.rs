@@ -1,6 +1,8 @@
 //! A client that asks for bodies and sends some, over one connection for as long as it is kept.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -31,6 +33,18 @@ pub(crate) async fn ask(mut client: Client) {
             // A connection that was kept may have been closed at just that moment.
             Err(_) if !fresh => client.tally.count("body: no answer on a kept connection"),
             Err(error) => client.is_unheard("body", &error),
+        }
+    }
+}
+
+/// Connects, asks once and leaves, again and again, until it is time to go. `times`: how long each took, microseconds.
+pub(crate) async fn flood(mut client: Client, times: Rc<RefCell<Vec<u32>>>) {
+    while client.pause(Duration::from_millis(client.dice.clone().within(0..=3))).await {
+        let since = Instant::now();
+        let Some(mut wire) = client.connect().await else { continue };
+        match one(&mut client, &mut wire, since).await {
+            Ok(_) => times.borrow_mut().push(since.elapsed().as_micros() as u32),
+            Err(error) => client.is_unheard("flood", &error),
         }
     }
 }

@@ -162,6 +162,12 @@ async fn exchange(
         }
     };
     let Ok((head, body)) = answered else { return excused("cut") };
+    if head.field("connection") == Some("close") {
+        match client.connect().await {
+            Some(next) => *wire = next,
+            None => return Ok(Answer::Over("not connected")),
+        }
+    }
     match head.status() {
         200 if is_of(&head, session) => Ok(Answer::Body(body)),
         200 => Err(format!("{:?} answers", head.field("x-instance"))),

@@ -13,8 +13,8 @@ use crate::tally::Tally;
 /// What is told to go nowhere gets nothing new any more, once that long has passed: a request may have been on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
-/// Keeps one open until it is time to go. `steady`: nobody is to end it.
-pub(crate) async fn keep(mut client: Client, steady: bool) {
+/// Keeps one open until it is time to go. `steady`: nobody is to end it, if it is not 0 ([`Plan::of`]).
+pub(crate) async fn keep(mut client: Client, steady: u64) {
     let begin = client.dice.within(0..=3_000);
     let mut goes_on = client.pause(Duration::from_millis(begin)).await;
     while goes_on {
@@ -33,10 +33,10 @@ pub(crate) async fn keep(mut client: Client, steady: bool) {
 /// The connection, its instance, and when it began.
 type Opened = (Wire, usize, Instant);
 
-async fn open(client: &mut Client, tunnel: u64, steady: bool) -> Option<Opened> {
+async fn open(client: &mut Client, tunnel: u64, steady: u64) -> Option<Opened> {
     let since = Instant::now();
     let mut wire = client.connect().await?;
-    let steady = if steady { "&steady=1" } else { "" };
+    let steady = if steady > 0 { format!("&steady={steady}") } else { String::new() };
     let request = client.head(&format!("GET /socket.io/?EIO=4&transport=websocket&tunnel={tunnel}{steady}"))
         + "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let head = match client.ask(&mut wire, request).await {
@@ -63,7 +63,7 @@ async fn open(client: &mut Client, tunnel: u64, steady: bool) -> Option<Opened> 
     Some((wire, slot, since))
 }
 
-async fn hold(client: &Client, tunnel: u64, steady: bool, (wire, slot, since): Opened) {
+async fn hold(client: &Client, tunnel: u64, steady: u64, (wire, slot, since): Opened) {
     let tally = &client.tally;
     let plan = Plan::of(tunnel, steady);
     let on_pong = |took: Duration| tally.pongs.borrow_mut().push(took.as_micros() as u32);

@@ -17,7 +17,7 @@ use super::addresses::Addresses;
 use super::classes::{Aging, ClassId, Classes, oldest};
 use super::interned::{Interned, Which};
 use super::list::{Chain, Linked, Links, NONE, Slot};
-use super::{Learned, Seen, SidKey};
+use super::{Known, Learned, Seen, SidKey};
 use crate::affinity::ClientKey;
 
 /// An address's share is the shard's capacity divided by this, and so is that of sessions that were only started.
@@ -180,6 +180,49 @@ impl<H> Shard<H> {
     pub(super) fn cors(&self, key: SidKey, epoch: u32) -> Option<Arc<[u8]>> {
         let slot = self.find_held(key, epoch)?;
         self.cors.get(self.sessions[slot as usize].cors).cloned()
+    }
+
+    /// Tells up to `most` sessions from this slot on; where to go on, unless these were the last.
+    pub(super) fn list<T>(
+        &self,
+        from: usize,
+        most: usize,
+        known: &mut Vec<Known<T>>,
+        of: &mut impl FnMut(&H) -> T,
+    ) -> Option<usize> {
+        // Those that are not there are looked at too, and count.
+        let (end, last) = (from.saturating_add(most), self.sessions.capacity());
+        for slot in from..end.min(last) {
+            let Some(session) = self.sessions.get(slot) else { continue };
+            if session.pins == 0 && self.classes.is_expired(session.class, session.used_at, self.clock) {
+                continue;
+            }
+            known.push(self.known(session, &mut *of));
+        }
+        (end < last).then_some(end)
+    }
+
+    /// What is known of one session; expired or not.
+    pub(super) fn known_by<T>(&self, key: SidKey, of: impl FnOnce(&H) -> T) -> Option<Known<T>> {
+        Some(self.known(&self.sessions[self.find(key)? as usize], of))
+    }
+
+    fn known<T>(&self, session: &Session<H>, of: impl FnOnce(&H) -> T) -> Known<T> {
+        Known {
+            key: session.key,
+            client: self.addresses.client(session.address),
+            home: of(&session.home),
+            cors: self.cors.get(session.cors).cloned(),
+            lifetime: Duration::from_millis(self.classes.lifetime(session.class)),
+            used: session.used,
+        }
+    }
+
+    /// It was used, before it was learned here.
+    pub(super) fn is_used(&mut self, key: SidKey, now: u64) {
+        if let Ok((epoch, ())) = self.hold(key, now, |_, _| ()) {
+            self.release(key, epoch, now);
+        }
     }
 
     /// Takes out at most `most` expired sessions.

@@ -442,7 +442,7 @@ fn bytes_of_a_session() {
     let hasher = RandomState::new();
     let mut shard = Shard::new(1_000_000 / SHARDS_MAX, hasher.clone());
     for number in 0..20_000_u32 {
-        let key = SidKey(hasher.hash_one(number));
+        let key = SidKey(std::hash::BuildHasher::hash_one(&hasher, number));
         shard.learn(New { key, client: client(number), home: (), cors: None, lifetime: 55_000 }, 0);
     }
     let (bytes, sessions) = (shard.allocated(), shard.len());

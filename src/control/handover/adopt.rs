@@ -1,0 +1,375 @@
+//! The process that takes over: what it is given, and when it may begin.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::HANDOVER;
+use super::channel::Channel;
+use super::estate::find;
+use super::wire::{
+    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, With, decode, encode,
+};
+use crate::affinity::sid::table::{Secret, SidKey};
+use crate::config::model;
+use crate::control::admin::api::Health;
+use crate::control::lifecycle;
+use crate::control::lock::Lock;
+use crate::control::publisher::Publisher;
+use crate::generation::Generation;
+use crate::http::Shared;
+use crate::http::heir::Place;
+use crate::listener::inherited::Inherited;
+use crate::local::clock;
+use crate::upstream::expand::{self, Members, Presence};
+use crate::upstream::health::State;
+use crate::upstream::load::Home;
+use crate::upstream::{self, Upstream};
+use crate::worker::Command;
+
+/// Whoever hands over is quicker, or has ended.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The service manager is told at once.
+const KNOWN: Duration = Duration::from_secs(2);
+
+/// What this process takes over.
+#[derive(Debug)]
+pub struct Adoption {
+    channel: Channel,
+    later: Option<Channel>,
+    lock: Option<OwnedFd>,
+    hello: Hello,
+    sockets: Vec<Passed>,
+    pages: Vec<(String, OwnedFd)>,
+    instances: HashMap<(String, String), Instance>,
+}
+
+impl Adoption {
+    /// What another process hands over to this one; `None`: it was started by somebody else. To be asked first of all: standard error
+    /// is what that process has.
+    ///
+    /// # Errors
+    /// What went wrong. Whoever hands over sees that it does.
+    pub fn from_environment() -> io::Result<Option<Self>> {
+        let Some(version) = std::env::var_os(HANDOVER) else { return Ok(None) };
+        if version.to_str() != Some(&VERSION.to_string()) {
+            return Err(io::Error::other(format!(
+                "{HANDOVER} says {}, which this version does not know",
+                version.display()
+            )));
+        }
+        let channel = Channel::of(io::stdin().as_fd().try_clone_to_owned()?);
+        let channel =
+            channel.map_err(|_| io::Error::other(format!("{HANDOVER} is set, and nobody hands over")))?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        channel.within(PATIENCE)?;
+        match Self::begin(&channel) {
+            Ok((hello, (later, lock), sockets, pages)) => {
+                let instances = HashMap::new();
+                Ok(Some(Adoption { channel, later, lock, hello, sockets, pages, instances }))
+            }
+            Err(error) => {
+                failed(&channel, 1, error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(channel: &Channel) -> io::Result<Begun> {
+        let (first, descriptors) = next(channel)?;
+        let Offered::Hello(hello) = first else { return Err(unexpected(&first)) };
+        if hello.version != VERSION || hello.with.len() != descriptors.len() {
+            return Err(io::Error::other(format!("version {} is not understood", hello.version)));
+        }
+        let (mut later, mut lock) = (None, None);
+        for (with, descriptor) in hello.with.iter().zip(descriptors) {
+            match with {
+                With::Stderr => rustix::stdio::dup2_stderr(descriptor)?,
+                With::Later => later = Some(Channel::of(descriptor)?),
+                With::Lock => lock = Some(descriptor),
+            }
+        }
+        let (mut sockets, mut pages): (Vec<Passed>, Vec<_>) = (Vec::new(), Vec::new());
+        loop {
+            match next(channel)? {
+                (Offered::Sockets(some), descriptors) => match sockets.last_mut() {
+                    Some(last) if !some.first => last.sockets.extend(descriptors),
+                    _ => sockets.push(Passed { of: some.of, kept: some.kept, sockets: descriptors }),
+                },
+                (Offered::Page(called), mut descriptors) => {
+                    pages.extend(descriptors.pop().map(|descriptor| (called, descriptor)));
+                }
+                (Offered::All, _) => return Ok((hello, (later, lock), sockets, pages)),
+                (other, _) => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Says that this process gives up, with this exit code.
+    pub fn failed(&self, code: u8, why: String) {
+        failed(&self.channel, code, why);
+    }
+
+    /// Whoever says so when the rest of this is gone; `None`: there is no descriptor left.
+    pub(in crate::control) fn teller(&self) -> Option<Teller> {
+        let channel = self.channel.as_fd().try_clone_to_owned().ok()?;
+        Channel::of(channel).ok().map(Teller)
+    }
+
+    /// Under which learned sids are known.
+    pub(in crate::control) fn secret(&self) -> Secret {
+        Secret::of(self.hello.secret)
+    }
+
+    /// Those who linger.
+    pub(in crate::control) fn elders(&self) -> Vec<Elder> {
+        self.hello.elders.clone()
+    }
+
+    /// The lock against a second start.
+    pub(in crate::control) fn lock(&mut self) -> Option<Lock> {
+        self.lock.take().map(Lock::taken_over)
+    }
+
+    /// All sockets of listeners.
+    pub(in crate::control) fn listeners(&mut self) -> Vec<Inherited> {
+        let each = |Passed { of, kept, sockets }: Passed| {
+            sockets.into_iter().map(move |socket| Inherited { name: of.clone(), socket, kept })
+        };
+        std::mem::take(&mut self.sockets).into_iter().flat_map(each).collect()
+    }
+
+    /// The listener of metrics or of the status page that is called so, if there is one.
+    pub(in crate::control) fn page(&mut self, called: &str) -> Option<TcpListener> {
+        let place = self.pages.iter().position(|(known, _)| known == called)?;
+        Some(TcpListener::from(self.pages.swap_remove(place).1))
+    }
+
+    /// The same generation, with the members that its names have.
+    pub(in crate::control) fn with_members(&self, generation: Generation) -> Generation {
+        let upstreams = generation.config.upstreams.iter().zip(&generation.upstreams);
+        let upstreams = upstreams.map(|(file, upstream)| {
+            let members = members(&self.hello.members, &upstream.config.name).kept_by(file);
+            if members == Members::default() {
+                return upstream.clone();
+            }
+            Arc::new(upstream.with_members(file.clone(), members))
+        });
+        let upstreams = upstreams.collect();
+        Generation { upstreams, ..generation }
+    }
+
+    /// Takes in what was learned, says that this process is ready, and waits until it is to accept.
+    ///
+    /// # Errors
+    /// When it is not to.
+    pub(in crate::control) fn be_ready(
+        &mut self,
+        shared: &Shared,
+        publisher: &Arc<Publisher>,
+    ) -> io::Result<()> {
+        while !self.take_in(shared, publisher, &Offered::All)? {}
+        if let Some(later) = self.later.take() {
+            let (shared, publisher) = (shared.clone(), publisher.clone());
+            let hear = move || hear(&later, &shared, &publisher);
+            thread::Builder::new().name("elder".to_owned()).spawn(hear)?;
+        }
+        self.channel.send(&encode(&Answered::Ready), &[])?;
+        while !self.take_in(shared, publisher, &Offered::Go)? {}
+        Ok(())
+    }
+
+    /// One message; `true`: it was the last.
+    fn take_in(&mut self, shared: &Shared, publisher: &Publisher, last: &Offered) -> io::Result<bool> {
+        match next(&self.channel)?.0 {
+            Offered::Instances(some) => {
+                let named = |one: Instance| ((one.upstream.clone(), one.name.clone()), one);
+                self.instances.extend(some.into_iter().map(named));
+            }
+            Offered::Sids(some) => learn(some, shared, &publisher.current()),
+            Offered::Resting(some) => rest(&some, shared, &publisher.current()),
+            other if other == *last => return Ok(true),
+            other => return Err(unexpected(&other)),
+        }
+        Ok(false)
+    }
+
+    /// Instances are as they were; drains that have begun there go on. What the workers have to do for that.
+    pub(in crate::control) fn instances(&self, generation: &Generation) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for upstream in &generation.upstreams {
+            for instance in upstream.named() {
+                let known = (upstream.config.name.clone(), instance.name.clone());
+                if let Some(known) = self.instances.get(&known) {
+                    commands.extend(as_it_was(upstream, instance, known));
+                }
+            }
+        }
+        commands
+    }
+
+    /// Says that this process serves, and waits until the service manager knows.
+    ///
+    /// # Errors
+    /// When the other one has ended. That is no reason to do so too.
+    pub(in crate::control) fn serves(self) -> io::Result<()> {
+        self.channel.send(&encode(&Answered::Serving), &[])?;
+        self.channel.within(KNOWN)?;
+        self.channel.receive().map(drop)
+    }
+}
+
+/// Says that this process gives up.
+#[derive(Debug)]
+pub(in crate::control) struct Teller(Channel);
+
+impl Teller {
+    /// With this exit code.
+    pub(in crate::control) fn failed(&self, code: u8, why: String) {
+        failed(&self.0, code, why);
+    }
+}
+
+fn failed(channel: &Channel, code: u8, why: String) {
+    // An error: nobody is there any more.
+    let _ = channel.send(&encode(&Answered::Failed { code, why }), &[]);
+}
+
+/// What comes first.
+type Begun = (Hello, (Option<Channel>, Option<OwnedFd>), Vec<Passed>, Vec<(String, OwnedFd)>);
+
+/// The sockets of a listener.
+#[derive(Debug)]
+struct Passed {
+    /// What the file calls it.
+    of: String,
+    kept: bool,
+    sockets: Vec<OwnedFd>,
+}
+
+fn next(channel: &Channel) -> io::Result<(Offered, Vec<OwnedFd>)> {
+    let ended = || io::Error::other("the process that hands over has taken back what it gave, or has ended");
+    let received = channel.receive()?.ok_or_else(ended)?;
+    let message = decode(&received.bytes).map_err(io::Error::other)?;
+    Ok((message, received.descriptors))
+}
+
+fn unexpected(message: &Offered) -> io::Error {
+    let text = format!("{message:?}");
+    let begin: String = text.chars().take(40).collect();
+    io::Error::other(format!("{begin} is not expected now"))
+}
+
+fn as_it_was(upstream: &Upstream, instance: &upstream::Instance, known: &Instance) -> Option<Command> {
+    let state = match known.health {
+        Health::Unknown => State::Unknown,
+        Health::Up => State::Up,
+        Health::Degraded => State::Degraded,
+        Health::Down => State::Down,
+    };
+    if upstream.config.health.check != model::Check::Off && state != State::Unknown {
+        instance.vitals.take_over(state, known.share.min(100), known.evidence.clone());
+    }
+    // The file's word has changed: it wins.
+    if instance.config.state != known.configured {
+        return None;
+    }
+    match known.emptying {
+        Some(emptying) if lifecycle::empties(known.state) => {
+            Some(lifecycle::go_on(upstream, instance, known.state, emptying.into()))
+        }
+        _ => {
+            instance.lifecycle.wants(known.state);
+            None
+        }
+    }
+}
+
+fn members(all: &[Member], upstream: &str) -> Members {
+    let mut by_name: HashMap<&str, Vec<expand::Member>> = HashMap::new();
+    for member in all.iter().filter(|member| member.upstream == upstream) {
+        let since = |millis| Presence::Missing { since: Duration::from_millis(millis) };
+        let presence = member.missing.map_or(Presence::Present, since);
+        by_name.entry(&member.name).or_default().push(expand::Member { address: member.address, presence });
+    }
+    by_name.into_iter().fold(Members::default(), |members, (name, some)| members.with(name, some))
+}
+
+fn learn(sids: Vec<Sid>, shared: &Shared, generation: &Generation) {
+    let now = clock::coarse().since_boot();
+    for sid in sids {
+        // At one that the file no longer names it has nowhere to go.
+        let Some(instance) = find(generation, &sid.upstream, &sid.instance) else { continue };
+        let home = Home::living(instance.clone(), sid.by.into(), sid.hash);
+        shared.sids.take_over(sid.known(home), now);
+    }
+}
+
+fn rest(some: &[Resting], shared: &Shared, generation: &Generation) {
+    let now = clock::coarse().since_boot();
+    for resting in some {
+        let instance = find(generation, &resting.upstream, &resting.instance);
+        if let (Some(instance), Some((who, until))) = (instance, resting.who()) {
+            shared.rest.send_away(who, instance.id, now, until);
+        }
+    }
+}
+
+/// Sessions that begin at the process that lingers, until it ends: their clients may come here with their next request.
+fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
+    loop {
+        let received = match later.receive() {
+            Ok(Some(received)) => received,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "the process that lingers is not heard any more"),
+        };
+        let answer = match decode(&received.bytes) {
+            Ok(Offered::Sids(some)) => {
+                pass_on(&some, shared, &publisher.current());
+                learn(some, shared, &publisher.current());
+                Answered::Heard
+            }
+            Ok(Offered::Ask(key)) => {
+                let sid = known(SidKey::of(key), shared, &publisher.current());
+                Answered::Known { of: key, sid: sid.map(Box::new) }
+            }
+            Ok(other) => {
+                tracing::warn!("{}", unexpected(&other));
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(error, "of the process that lingers");
+                continue;
+            }
+        };
+        if later.send(&encode(&answer), &[]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Another process may have taken over from this one too.
+fn pass_on(some: &[Sid], shared: &Shared, generation: &Generation) {
+    for sid in some.iter().filter(|_| shared.heir.is_there()) {
+        let upstream = generation.upstreams.iter().find(|known| known.config.name == sid.upstream);
+        let instance = find(generation, &sid.upstream, &sid.instance);
+        if let (Some(upstream), Some(instance)) = (upstream, instance) {
+            let sid_hash = sid.hash;
+            shared.heir.tell(&sid.clone().known(Place { upstream, instance, sid_hash }));
+        }
+    }
+}
+
+fn known(key: SidKey, shared: &Shared, generation: &Generation) -> Option<Sid> {
+    let known =
+        shared.sids.known(key, |home| (home.instance().clone(), Life::from(home.life()), home.sid_hash()))?;
+    let (instance, life, hash) = &known.home;
+    let upstream = generation.upstreams.iter().find(|upstream| upstream.index(instance).is_some())?;
+    Some(Sid::of(&known, (&upstream.config.name, &instance.name), *life, *hash))
+}

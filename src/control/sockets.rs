@@ -1,0 +1,123 @@
+//! The sockets of a process that starts: bound, or taken over from another process; and which worker has which.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::handover::{Adoption, Listens};
+use super::start::{StartError, unavailable};
+use super::{admin, scrape};
+use crate::config::Config;
+use crate::http::Door;
+use crate::listener::bind::{self, Bound, Listening};
+use crate::listener::inherited::{self, Inherited};
+use crate::observe::metrics::ListenerCounters;
+
+/// Listeners as people write them, with their address where there is one.
+pub(super) type Named = Vec<(String, Option<SocketAddr>)>;
+
+/// All listeners.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) names: Named,
+    pub(super) doors: Vec<Arc<Door>>,
+    /// Each worker's sockets.
+    pub(super) of_workers: Vec<Vec<(Arc<Listening>, Arc<Door>)>>,
+    /// For whoever takes over from this process.
+    pub(super) all: Vec<Listens>,
+    /// Files of unix sockets.
+    pub(super) leaves: Vec<PathBuf>,
+}
+
+/// Listens as `config` says. Sockets that others have opened, or that are taken over, are used as they are; none is closed that the
+/// file still has, for connections may wait in it.
+///
+/// # Errors
+/// When an address cannot be had.
+pub(super) fn listen(
+    config: &Config,
+    mut inherited: Vec<Inherited>,
+    adoption: Option<&mut Adoption>,
+) -> Result<Listeners, StartError> {
+    let workers = config.workers.get();
+    let is_adopted = adoption.is_some();
+    inherited.extend(adoption.map(Adoption::listeners).unwrap_or_default());
+    let mut listeners = Listeners {
+        names: Vec::new(),
+        doors: Vec::new(),
+        of_workers: (0..workers).map(|_| Vec::new()).collect(),
+        all: Vec::new(),
+        leaves: Vec::new(),
+    };
+    for listener in &config.listeners {
+        let bound = bind::bind(listener, workers, config.timeouts.unacked, &mut inherited);
+        let Bound { name, address, sockets, leaves } = bound.map_err(unavailable)?;
+        let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
+        let door = Arc::new(Door { name: name.clone(), counters });
+        let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
+        for (number, socket) in sockets.iter().enumerate() {
+            listeners.of_workers[number % workers].push((socket.clone(), door.clone()));
+        }
+        listeners.names.push((name, address));
+        listeners.doors.push(door);
+        // A file that is not removed at the end is somebody else's.
+        listeners.all.push(Listens { called: listener.address.to_string(), kept: leaves.is_none(), sockets });
+        listeners.leaves.extend(leaves);
+    }
+    if is_adopted {
+        for one in &inherited {
+            tracing::info!(socket = %one, "the configuration no longer has this listener");
+        }
+    } else {
+        inherited::warn_of(&inherited);
+    }
+    Ok(listeners)
+}
+
+/// A socket at which something is shown, and what another process is told of it.
+pub(super) type ForPage = (String, TcpListener);
+
+/// Listens at `[metrics] address`; `None`: there is none.
+///
+/// # Errors
+/// When it cannot be had.
+pub(super) fn metrics(
+    config: &Config,
+    adoption: Option<&mut Adoption>,
+) -> Result<Option<ForPage>, StartError> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let called = format!("metrics {address}");
+    let adopted = adoption.and_then(|adoption| adoption.page(&called));
+    Ok(Some((called, adopted.map_or_else(|| scrape::bind(address), Ok)?)))
+}
+
+/// Listens at `[admin] address`; `None`: there is none.
+///
+/// # Errors
+/// When it cannot be had.
+pub(super) fn page(config: &Config, adoption: Option<&mut Adoption>) -> Result<Option<ForPage>, StartError> {
+    let Some(address) = config.admin.page.address() else { return Ok(None) };
+    let called = format!("status {address}");
+    let adopted = adoption.and_then(|adoption| adoption.page(&called));
+    let bound = adopted.map_or_else(|| admin::page::bind(config.admin.page), |socket| Ok(Some(socket)))?;
+    Ok(bound.map(|socket| (called, socket)))
+}
+
+/// Descriptors of them, for whoever takes over.
+///
+/// # Errors
+/// When there is none left.
+pub(super) fn for_later(pages: [Option<&ForPage>; 2]) -> Result<Vec<(String, OwnedFd)>, StartError> {
+    let descriptor = |(called, socket): &ForPage| Ok((called.clone(), socket.as_fd().try_clone_to_owned()?));
+    pages.into_iter().flatten().map(descriptor).collect::<std::io::Result<_>>().map_err(unavailable)
+}
+
+/// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
+pub(super) fn remove_unix(leaves: &[PathBuf]) {
+    for path in leaves {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::debug!(path = %path.display(), %error, "cannot remove the socket");
+        }
+    }
+}
