@@ -48,12 +48,22 @@ fn asked<A>(elder: &api::Elder, ask: impl FnOnce(&Client) -> Result<A, Failure>)
         client.map_err(|error| Failure::Unreachable(error.to_string())).and_then(|client| ask(&client));
     let why = match answered {
         Ok(answer) => return Some(answer),
-        // It has ended meanwhile.
-        Err(Failure::Unreachable(_)) if !elder.socket.exists() => return None,
+        Err(Failure::Unreachable(_)) if has_ended(elder) => return None,
         Err(Failure::Unreachable(why) | Failure::Configuration(why) | Failure::Refused(why)) => why,
     };
     let _ = writeln!(std::io::stderr(), "process {}, which lingers: {}", elder.pid, why.trim_end());
     None
+}
+
+/// It has ended, or is about to: its socket goes last.
+fn has_ended(elder: &api::Elder) -> bool {
+    (0..20).any(|_| {
+        let gone = !elder.socket.exists();
+        if !gone {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        gone
+    })
 }
 
 /// The instance has at another process what `other` says.

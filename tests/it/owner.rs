@@ -59,7 +59,7 @@ fn what_root_leaves_the_service_can_use() {
     let toml = format!(
         "listen = \"127.0.0.1:{port}\"\n[upstream.app]\nhealth.check = \"off\"\nsticky.by = [\"cookie\"]\n\
          instances = [{{ address = \"{blue}\", name = \"blue\" }}, {{ address = \"{green}\", name = \"green\" }}]\n\
-         [metrics]\naddress = \"off\"\n[log]\naccess = \"{}\"\n",
+         [metrics]\naddress = \"off\"\n[admin]\naddress = \"off\"\n[log]\naccess = \"{}\"\n",
         home.path("access.log")
     );
     let file = home.write("config.toml", &toml);
@@ -106,7 +106,7 @@ fn what_the_service_cannot_use_is_named_with_what_to_do() {
     let Some(home) = home() else { return };
     let blue = Answering::start("blue");
     let toml = format!(
-        "listen = \"127.0.0.1:0\"\n[upstream.app]\nhealth.check = \"off\"\ninstances = [\"{blue}\"]\n[metrics]\naddress = \"off\"\n"
+        "listen = \"127.0.0.1:0\"\n[upstream.app]\nhealth.check = \"off\"\ninstances = [\"{blue}\"]\n[metrics]\naddress = \"off\"\n[admin]\naddress = \"off\"\n"
     );
     let file = home.write("config.toml", &toml);
     let mut process = start_as_user(&home, &file);
