@@ -111,9 +111,24 @@ pub struct Excerpt {
 /// What is kept.
 #[derive(Debug)]
 struct Ring {
-    events: VecDeque<Event>,
+    events: VecDeque<Kept>,
     /// The number of the last one.
     last: u64,
+}
+
+/// An event as it is kept: as JSON, which is a third of it.
+#[derive(Debug)]
+struct Kept {
+    seq: u64,
+    at: u64,
+    json: Box<str>,
+}
+
+impl Kept {
+    fn of(event: &Event) -> Self {
+        let json = serde_json::to_string(event).unwrap_or_default().into_boxed_str();
+        Kept { seq: event.seq, at: event.at, json }
+    }
 }
 
 static RING: Mutex<Ring> = Mutex::new(Ring { events: VecDeque::new(), last: 0 });
@@ -130,13 +145,13 @@ impl Ring {
         if self.events.len() == KEPT {
             self.events.pop_front();
         }
-        self.events.push_back(event);
+        self.events.push_back(Kept::of(&event));
     }
 
     fn after(&self, seq: u64, since: u64) -> Excerpt {
-        let wanted = |event: &&Event| event.seq > seq && event.at >= since;
+        let wanted = self.events.iter().filter(|kept| kept.seq > seq && kept.at >= since);
         Excerpt {
-            events: self.events.iter().filter(wanted).cloned().collect(),
+            events: wanted.filter_map(|kept| serde_json::from_str(&kept.json).ok()).collect(),
             last: self.last,
             overwritten: self.events.front().map_or(0, |first| first.seq - 1),
         }
@@ -296,7 +311,7 @@ mod tests {
         });
         assert_eq!((events.len(), events[0].seq, &events[0].details["number"]), (KEPT, 6, &5.into()));
         assert!(events[0].text.len() <= TEXT_MAX + 4 && events[0].text.ends_with("\u{e4} ..."));
-        let mut ring = Ring { events: events.into(), last: 4101 };
+        let mut ring = Ring { events: events.iter().map(Kept::of).collect(), last: 4101 };
         let excerpt = ring.after(4100, 0);
         assert_eq!((excerpt.events.len(), excerpt.last, excerpt.overwritten), (1, 4101, 5));
         let at = excerpt.events[0].at;

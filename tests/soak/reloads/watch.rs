@@ -13,6 +13,9 @@ use crate::tally::Tally;
 const GROWTH_PART: f64 = 0.01;
 const GROWTH: f64 = 1_024.0;
 
+/// Kilobytes that the events take which are kept of so many reloads (at most 4 096; a reload has one or two, of 0.4 kB).
+const EVENTS: f64 = 1_024.0;
+
 /// Files may be more or fewer by this: connections that are kept for the next requests.
 const FILES: u64 = 64;
 
@@ -72,7 +75,7 @@ impl Watch {
             .collect();
         let all = self.series.last().map_or(0.0, |(reloads, _)| *reloads as f64);
         let growth = slope(&later) * all;
-        let limit = self.at_begin.resident as f64 * GROWTH_PART + GROWTH;
+        let limit = self.at_begin.resident as f64 * GROWTH_PART + GROWTH + EVENTS;
         println!(
             "memory by its slope: {:+.2} kB a reload, {growth:+.0} kB over all, of {} kB; at most {limit:.0} kB",
             slope(&later),
