@@ -80,9 +80,6 @@ fn greeting(running: &Running) -> String {
     if let Some(address) = running.page() {
         let _ = writeln!(text, "  page       http://{address}/");
     }
-    if let Some(address) = running.page() {
-        let _ = writeln!(text, "  page       http://{address}/");
-    }
     match &running.admin_socket {
         Some(path) if Client::new(None).is_ok_and(|usual| usual.path() == path) => {
             text.push_str("  look       stickyd status, in another terminal\n");
