@@ -27,9 +27,15 @@ pub fn explained(error: &io::Error, path: &Path) -> String {
     match foreign(path).filter(|_| error.kind() == io::ErrorKind::PermissionDenied) {
         Some((at, owner)) => {
             let own = name(Uid::effective());
-            format!(
-                "{what} ({at} belongs to {owner}, this process runs as {own}: `chown -R {own}: {at}` mends it)"
-            )
+            // Never of what is above it: that may be everybody's.
+            let mend = match path.parent() {
+                _ if Path::new(&at) == path => format!(": `chown {own}: {at}` mends it"),
+                Some(parent) if !parent.exists() => {
+                    format!(": `install -d -o {own} {}` mends it", parent.display())
+                }
+                _ => String::new(),
+            };
+            format!("{what} ({at} belongs to {owner}, this process runs as {own}{mend})")
         }
         None => what,
     }
@@ -67,7 +73,7 @@ mod tests {
         };
         let text = explained(&denied, &foreign);
         assert!(text.contains(&format!("belongs to {owner}, this process runs as ")), "{text}");
-        assert!(text.contains("`chown -R "), "{text}");
+        assert!(text.contains("`install -d -o ") && !text.contains("chown"), "{text}");
         let other = io::Error::from(io::ErrorKind::NotFound);
         assert!(!explained(&other, &foreign).contains("chown"));
     }

@@ -120,7 +120,7 @@ fn what_the_service_cannot_use_is_named_with_what_to_do() {
     process.says(&[
         "the cookie's secret cannot be kept",
         "belongs to root",
-        &format!("`chown -R 54321: {secret}`"),
+        &format!("`chown 54321: {secret}`"),
     ]);
     process.address();
 }
