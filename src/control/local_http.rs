@@ -40,6 +40,16 @@ pub(super) struct Bounds {
     pub(super) rest: Duration,
 }
 
+impl Bounds {
+    /// For whoever only looks, at an address that anybody may find.
+    pub(super) const LOOK: Bounds = Bounds {
+        connections_max: 32,
+        head: Duration::from_secs(5),
+        life: Duration::from_mins(1),
+        rest: Duration::from_secs(10),
+    };
+}
+
 /// Bytes of a request's head; hyper takes no less.
 const HEAD_BYTES_MAX: usize = 8192;
 

@@ -3,21 +3,13 @@
 //! No body of a request is read.
 
 use std::future::{Ready, ready};
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use super::local_http::{Answer, Bounds, page};
+use super::local_http::{Answer, page};
 use crate::observe::metrics;
-
-pub(super) const BOUNDS: Bounds = Bounds {
-    connections_max: 32,
-    head: Duration::from_secs(5),
-    life: Duration::from_mins(1),
-    rest: Duration::from_secs(10),
-};
 
 /// Answers a request. `render` gives the text of a scrape, `is_ready` says whether traffic is served.
 pub(super) fn answers(

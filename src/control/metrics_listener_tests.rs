@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::control::local_http;
+use crate::control::local_http::{self, Bounds};
 
 /// Long enough for a loaded machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,7 +67,7 @@ async fn keep(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn what_is_answered() {
-    let server = start(BOUNDS, || "a_total 1\n".to_owned()).await;
+    let server = start(Bounds::LOOK, || "a_total 1\n".to_owned()).await;
     let check = async |request: &str, status: &str, body: &str| {
         let answer = ask(&server, &format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
         let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
@@ -94,7 +95,7 @@ async fn what_is_answered() {
 
 #[tokio::test]
 async fn no_body_is_waited_for() {
-    let server = start(BOUNDS, String::new).await;
+    let server = start(Bounds::LOOK, String::new).await;
     let answer =
         ask(&server, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc").await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
@@ -105,14 +106,14 @@ async fn no_body_is_waited_for() {
 
 #[tokio::test]
 async fn a_head_has_a_size() {
-    let server = start(BOUNDS, String::new).await;
+    let server = start(Bounds::LOOK, String::new).await;
     let answer = ask(&server, &format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", "x".repeat(9000))).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_connection_serves_more_than_once() {
-    let server = start(BOUNDS, String::new).await;
+    let server = start(Bounds::LOOK, String::new).await;
     let mut stream = connect(&server).await;
     keep(&mut stream).await;
     keep(&mut stream).await;
@@ -120,7 +121,7 @@ async fn a_connection_serves_more_than_once() {
 
 #[tokio::test]
 async fn who_says_nothing_is_cut() {
-    let server = start(Bounds { head: SHORT, ..BOUNDS }, String::new).await;
+    let server = start(Bounds { head: SHORT, ..Bounds::LOOK }, String::new).await;
     for begin in ["", "GET /metrics HTTP/1.1\r\nHost:"] {
         assert_eq!(ask(&server, begin).await, "", "{begin:?}");
     }
@@ -131,7 +132,7 @@ async fn who_says_nothing_is_cut() {
 
 #[tokio::test]
 async fn connections_are_bounded_and_the_next_waits() {
-    let server = start(Bounds { connections_max: 2, ..BOUNDS }, String::new).await;
+    let server = start(Bounds { connections_max: 2, ..Bounds::LOOK }, String::new).await;
     let (mut first, mut second) = (connect(&server).await, connect(&server).await);
     keep(&mut first).await;
     keep(&mut second).await;
@@ -147,7 +148,7 @@ async fn connections_are_bounded_and_the_next_waits() {
 
 #[tokio::test]
 async fn who_reads_nothing_is_cut() {
-    let bounds = Bounds { connections_max: 1, life: SHORT, rest: SHORT, ..BOUNDS };
+    let bounds = Bounds { connections_max: 1, life: SHORT, rest: SHORT, ..Bounds::LOOK };
     let server = start(bounds, || "x".repeat(64 << 20)).await;
     let mut stuck = connect(&server).await;
     stuck.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -158,7 +159,7 @@ async fn who_reads_nothing_is_cut() {
 
 #[tokio::test]
 async fn shutdown_ends_what_is_open() {
-    let server = start(BOUNDS, String::new).await;
+    let server = start(Bounds::LOOK, String::new).await;
     let mut kept = connect(&server).await;
     keep(&mut kept).await;
     server.stop.send(()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use super::handover::Elders;
-use super::local_http::Serving;
+use super::local_http::{Bounds, Serving};
 use super::metrics_listener;
 use super::publisher::Publisher;
 use super::retire::Rotation;
@@ -66,7 +66,7 @@ pub(super) fn serve(
 ) -> Result<Serving, StartError> {
     let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
     let answers = metrics_listener::answers(move || scrape.all(), is_ready);
-    Serving::start(metrics_listener::BOUNDS, "metrics", socket, answers).map_err(unavailable)
+    Serving::start(Bounds::LOOK, "metrics", socket, answers).map_err(unavailable)
 }
 
 /// The text of a scrape.

@@ -5,7 +5,6 @@
 
 use std::future::{Ready, ready};
 use std::net::{IpAddr, TcpListener};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,13 +19,6 @@ use super::status::View;
 use crate::config::model::AdminPage;
 
 const PAGE: &str = include_str!("page/page.html");
-
-const BOUNDS: Bounds = Bounds {
-    connections_max: 32,
-    head: Duration::from_secs(5),
-    life: Duration::from_mins(1),
-    rest: Duration::from_secs(10),
-};
 
 /// Binds it; `None`: it is off, or something else listens where it usually is.
 ///
@@ -55,7 +47,7 @@ pub(in crate::control) fn serve(socket: TcpListener, view: View) -> Result<Servi
     let view = View { page: socket.local_addr().ok().map(|address| address.to_string()), ..view };
     let answers =
         move |request: Request<Incoming>| -> Ready<Answer> { ready(answer(&request, &view, &policy)) };
-    Serving::start(BOUNDS, "status", socket, answers).map_err(unavailable)
+    Serving::start(Bounds::LOOK, "status", socket, answers).map_err(unavailable)
 }
 
 fn answer<B>(request: &Request<B>, view: &View, policy: &HeaderValue) -> Answer {

@@ -15,43 +15,27 @@ use crate::worker::{Closing, Which};
 /// instance to go to: to wait for this one is better than to knock in vain.
 pub(super) fn closings(upstream: &Upstream, instance: &Instance, change: &Change) -> Vec<Closing> {
     let (belief, another) = (upstream.belief(), upstream.has_another_up(instance));
-    let elsewhere = belief.checks && another;
-    let nothing_comes = match change.to {
-        State::Down => belief.down,
-        State::Degraded => belief.checks && change.silent,
-        State::Up | State::Unknown => false,
+    let (elsewhere, rules) = (belief.checks && another, &upstream.config.down);
+    let always = rules.close == WhenDown::Always;
+    // Each of them waits for an answer that does not come.
+    let waiting = match change.to {
+        State::Down if elsewhere || always => Some(Which::Exchanges),
+        State::Down if belief.down && another => Some(Which::Starts),
+        State::Degraded if change.silent && elsewhere => Some(Which::Starts),
+        State::Down | State::Degraded | State::Up | State::Unknown => None,
     };
-    let mut closings = Vec::new();
-    if nothing_comes && another {
-        closings.push(closing(upstream, instance, Which::Starts));
-    }
-    if change.to == State::Down {
-        closings.extend(of_one_that_is_down(upstream, instance, Moment::at(change.since), elsewhere));
-    }
-    closings
-}
-
-fn of_one_that_is_down(
-    upstream: &Upstream,
-    instance: &Instance,
-    since: Moment,
-    elsewhere: bool,
-) -> Vec<Closing> {
-    let rules = &upstream.config.down;
-    let tunnels = match rules.close {
-        WhenDown::Always => Some(None),
-        WhenDown::Silent if elsewhere => Some(Some(since)),
-        WhenDown::Silent | WhenDown::Never => None,
+    let tunnels = match (change.to, rules.close) {
+        (State::Down, WhenDown::Always) => Some(None),
+        (State::Down, WhenDown::Silent) if elsewhere => Some(Some(Moment::at(change.since))),
+        _ => None,
     };
+    let waiting = waiting.map(|which| closing(upstream, instance, which));
     let tunnels = tunnels.map(|silent_since| {
         let all = closing(upstream, instance, Which::Tunnels);
         let order = Order { silent_since, ..all.order };
         Closing { order, over: rules.span(instance.load.tunnels()), ..all }
     });
-    // Each of them waits for an answer that does not come.
-    let exchanges =
-        (elsewhere || rules.close == WhenDown::Always).then(|| closing(upstream, instance, Which::Exchanges));
-    exchanges.into_iter().chain(tunnels).collect()
+    waiting.into_iter().chain(tunnels).collect()
 }
 
 /// These, at once.

@@ -106,6 +106,14 @@ impl Home {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
+    /// What a command prints; it has to end with this code.
+    #[track_caller]
+    pub(crate) fn says(&self, code: i32, arguments: &[&str]) -> String {
+        let (ended, text) = self.run(arguments);
+        assert_eq!(ended, code, "{arguments:?}: {text}");
+        text
+    }
+
     /// Runs to its end: exit code and what it printed.
     pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.command("", arguments).output().unwrap();
