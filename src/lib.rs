@@ -18,8 +18,11 @@
 //! | [`upstream`] | instances: identity, connect, pool |
 //! | [`observe`] | metrics, access log, logging |
 //! | [`local`] | what the tasks of one worker share: clock, timers, buffers, streams |
+//! | `app` | stickyd-app, the bundled Socket.IO server (feature `app`): neither uses the other |
 
 pub mod affinity;
+#[cfg(feature = "app")]
+pub mod app;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -58,6 +58,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
     ("local", &[]),
     ("config", &[]),
+    // stickyd-app stands alone: it names nothing of the proxy, and no folder above names it.
+    ("bin", &[]),
+    ("app", &[]),
 ];
 
 /// What points up nevertheless: the file, what it names, and why.
@@ -281,8 +284,9 @@ fn only_one_place_knows_what() {
             );
         };
         only("\"stickyd_", &["observe/metrics/"]);
-        only("Instant::now()", &["local/clock.rs", "local/timer.rs"]);
-        only("SystemTime::now()", &["local/clock.rs"]);
+        only("stickyd_app_", &["app/metrics.rs"]);
+        only("Instant::now()", &["app/clock.rs", "local/clock.rs", "local/timer.rs"]);
+        only("SystemTime::now()", &["app/clock.rs", "local/clock.rs"]);
         only("std::process::exit", &["control/run.rs"]);
         only("httparse::", &["codec/"]);
         only("toml::", &["config/"]);

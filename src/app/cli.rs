@@ -1,0 +1,146 @@
+//! Commands of the `stickyd-app` binary: arguments, help, exit codes.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::instance::{Instance, Running};
+use super::limits;
+use super::settings::Settings;
+use super::shared::Shared;
+
+const DIFFERENCES: &str = "\
+Where it differs from Node's server, and cannot be set:
+  The public id of a socket is its session's id. So it is a secret of its client: no event and no page of this
+  application shows the id of one client to another.
+  The first ping comes with the handshake, not an interval later.
+  A poll that its client gives up does not end the session; the ping timeout does.
+  fetchSockets() sees the sockets of stickyd-app instances; ids of Node's sockets do not fit its type.
+  No serverSideEmit, no connection state recovery, no compression, no WebTransport.";
+
+/// The bundled Socket.IO server with a Redis adapter
+///
+/// Speaks the format of Node's @socket.io/redis-adapter and @socket.io/redis-emitter: instances of both share one Redis
+/// and hear each other.
+#[derive(Debug, Parser)]
+#[command(name = "stickyd-app", version, arg_required_else_help = true, after_help = DIFFERENCES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(ServeArgs),
+}
+
+/// Serve as one instance
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3001")]
+    listen: SocketAddr,
+    /// The instance's name: what who() answers, and what logs say
+    #[arg(long, default_value = "a")]
+    name: String,
+    /// The Redis that instances share: redis://[user:password@]host[:port][/database]. Without it this instance is alone
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    redis: Option<String>,
+    /// A namespace beside /; may be repeated
+    #[arg(long, value_name = "/NAME")]
+    namespace: Vec<String>,
+    /// An origin that browsers may call from, or *; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Vec<String>,
+    /// Between two pings, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 25_000)]
+    ping_interval: u64,
+    /// Until a ping must be answered, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 20_000)]
+    ping_timeout: u64,
+    /// On SIGTERM sockets are closed over this time, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    spread: u64,
+    /// Believe `auth: { userId }`: anybody can be anybody
+    #[arg(long)]
+    insecure_demo: bool,
+}
+
+impl Cli {
+    /// Does what the arguments say, and returns when it is done.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Serve(args) => args.run(),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Logs to standard error; `RUST_LOG` says what, otherwise what is of interest to whoever runs it.
+pub fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // An error: somebody logs already, which is as good.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+impl ServeArgs {
+    fn run(self) -> Result<(), Box<dyn std::error::Error>> {
+        log();
+        limits::raise_open_files();
+        let shared = match &self.redis {
+            Some(url) => Shared::redis(url)?,
+            None => Shared::in_process(),
+        };
+        let running = Instance::start(self.settings()?, &shared)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(until_told(&running))?;
+        running.join();
+        Ok(())
+    }
+
+    fn settings(&self) -> Result<Settings, String> {
+        if let Some(wrong) = self.namespace.iter().find(|name| !name.starts_with('/') || *name == "/") {
+            return Err(format!("--namespace {wrong}: a namespace beside / begins with /"));
+        }
+        Ok(Settings {
+            listen: self.listen,
+            name: self.name.clone(),
+            namespaces: self.namespace.clone(),
+            cors: self.cors.clone(),
+            insecure_demo: self.insecure_demo,
+            ping_interval: Duration::from_millis(self.ping_interval),
+            ping_timeout: Duration::from_millis(self.ping_timeout),
+            spread: Duration::from_millis(self.spread),
+            ..Settings::default()
+        })
+    }
+}
+
+/// Stops the instance at the first SIGTERM or SIGINT, kills it at the second; returns when it has ended.
+async fn until_told(running: &Running) -> std::io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut ended = std::pin::pin!(running.ended());
+    let mut is_second = false;
+    loop {
+        tokio::select! {
+            () = &mut ended => return Ok(()),
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        if is_second {
+            running.kill()
+        } else {
+            running.stop()
+        }
+        is_second = true;
+    }
+}

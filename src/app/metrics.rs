@@ -1,0 +1,134 @@
+//! What one instance counts, and its page in the format of Prometheus. The only place that knows names of metrics.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::context::Context;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What it is now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of things that are there now.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    pub fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// What it is now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one instance counts; what its bus counts is there.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Sockets of Socket.IO that are connected.
+    pub sockets: Gauge,
+    /// Sockets that were connected.
+    pub sockets_opened: Counter,
+    /// Handshakes that were refused for want of an identity.
+    pub handshakes_refused: Counter,
+    /// Events from clients.
+    pub events: Counter,
+    /// Events that were refused: wrong arguments, or over a limit.
+    pub events_refused: Counter,
+    /// Messages of other instances that this one did not understand.
+    pub adapter_malformed: Counter,
+    /// Questions to other instances that not all have answered in time.
+    pub adapter_timeouts: Counter,
+}
+
+/// The page `/metrics`.
+pub fn page(context: &Context) -> String {
+    let metrics = &context.metrics;
+    let bus = context.link.bus();
+    let counts = bus.counts();
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let rows: &[(&str, &str, &str, u64)] = &[
+        ("ready", "gauge", "1 where new clients are welcome", u64::from(context.is_ready())),
+        (
+            "bus_connected",
+            "gauge",
+            "1 where messages of other instances arrive",
+            u64::from(bus.is_connected()),
+        ),
+        ("connections", "gauge", "TCP connections that are open", metrics.connections.get()),
+        ("sockets", "gauge", "sockets of Socket.IO that are connected", metrics.sockets.get()),
+        ("sockets_opened_total", "counter", "sockets that were connected", metrics.sockets_opened.get()),
+        (
+            "handshakes_refused_total",
+            "counter",
+            "handshakes refused for want of an identity",
+            metrics.handshakes_refused.get(),
+        ),
+        ("events_total", "counter", "events from clients", metrics.events.get()),
+        ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
+        (
+            "adapter_malformed_total",
+            "counter",
+            "messages of other instances that were not understood",
+            metrics.adapter_malformed.get(),
+        ),
+        (
+            "adapter_timeouts_total",
+            "counter",
+            "questions that not all instances answered in time",
+            metrics.adapter_timeouts.get(),
+        ),
+        ("bus_published_total", "counter", "messages published for other instances", read(&counts.published)),
+        ("bus_received_total", "counter", "messages of instances that arrived", read(&counts.received)),
+        (
+            "bus_dropped_total",
+            "counter",
+            "messages that found the queue to Redis full",
+            read(&counts.dropped),
+        ),
+        ("bus_lost_total", "counter", "messages under way when the connection broke", read(&counts.lost)),
+        (
+            "bus_overrun_total",
+            "counter",
+            "messages that found a subscriber's queue full",
+            read(&counts.overrun),
+        ),
+        ("bus_connections_total", "counter", "times that the connection was made", read(&counts.connections)),
+    ];
+    let mut page = String::with_capacity(4096);
+    for (name, kind, help, value) in rows {
+        // Writing to a string does not fail.
+        let _ = write!(
+            page,
+            "# HELP stickyd_app_{name} {help}.\n# TYPE stickyd_app_{name} {kind}\nstickyd_app_{name} {value}\n"
+        );
+    }
+    page
+}

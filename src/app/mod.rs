@@ -1,0 +1,39 @@
+//! stickyd-app: the bundled Socket.IO server with a Redis adapter, so that a whole set-up can be started, tried and broken.
+//!
+//! # Layout, in reading order
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`cli`] | commands of the `stickyd-app` binary |
+//! | [`instance`] | one instance: a thread with its own runtime; start, stop, kill |
+//! | [`settings`] | what one instance is told |
+//! | [`shared`] | what instances share: in this process, or through Redis |
+//! | [`context`] | what every part of one instance can reach |
+//! | [`accept`] | sockets become requests |
+//! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
+//! | [`routes`] | paths that are not Socket.IO's |
+//! | [`identity`] | who a client is |
+//! | [`events`] | what clients say and hear |
+//! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
+//! | [`bus`] | messages between instances: in this process, or over Redis |
+//! | [`metrics`] | counters, and their page |
+//!
+//! Must not: use anything of the proxy, which uses nothing of this.
+
+pub mod accept;
+pub mod adapter;
+pub mod bus;
+pub mod cli;
+pub mod clock;
+pub mod context;
+pub mod edge;
+pub mod events;
+pub mod identity;
+pub mod instance;
+pub mod limits;
+pub mod metrics;
+pub mod routes;
+pub mod settings;
+pub mod shared;
+pub mod tasks;
+pub mod value;
