@@ -43,7 +43,7 @@ struct ServeArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3001")]
     listen: SocketAddr,
-    /// The instance's name: what who() answers, and what logs say
+    /// The instance's name, for its answers and logs
     #[arg(long, default_value = "a")]
     name: String,
     /// The Redis that instances share: redis://[user:password@]host[:port][/database]. Without it this instance is alone
@@ -137,9 +137,9 @@ async fn until_told(running: &Running) -> std::io::Result<()> {
             _ = int.recv() => {}
         }
         if is_second {
-            running.kill()
+            running.kill();
         } else {
-            running.stop()
+            running.stop();
         }
         is_second = true;
     }

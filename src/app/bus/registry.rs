@@ -189,7 +189,9 @@ impl Registry {
                 Interest::Prefix(prefix) => message.channel.starts_with(&**prefix),
             };
             if matches {
-                listeners.iter().for_each(|listener| listener.offer(message));
+                for listener in listeners {
+                    listener.offer(message);
+                }
             }
         }
     }
