@@ -24,6 +24,9 @@ use super::{accept, edge, events, routes};
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
 
+/// For the connection to what is shared. Without it an instance serves its own clients.
+const BEGIN_MAX: Duration = Duration::from_secs(2);
+
 /// For closing what is left when the instance stops.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -144,37 +147,52 @@ impl Drop for Running {
     }
 }
 
-/// The life of an instance. Returns in the middle of everything when it is killed.
+/// The life of an instance. Ends in the middle of everything when it is killed.
 async fn serve(
     listener: TcpListener,
     settings: Settings,
     shared: &Shared,
-    mut orders: watch::Receiver<Order>,
+    orders: watch::Receiver<Order>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let tasks = Tasks::default();
     let link = shared.connect(&settings.name, &tasks);
     let context = Arc::new(Context::new(settings, link, tasks));
-    let (layer, io) = socket_io(&context);
+    let (mut to_stop, mut to_kill) = (orders.clone(), orders);
+    tokio::select! {
+        () = live(listener, &context, &mut to_stop) => {}
+        () = is_told(&mut to_kill, |order| order == Order::Kill) => {}
+    }
+    context.end();
+    Ok(())
+}
+
+/// The life of an instance that is not killed.
+async fn live(
+    listener: tokio::net::TcpListener,
+    context: &Arc<Context>,
+    orders: &mut watch::Receiver<Order>,
+) {
+    let (layer, io) = socket_io(context);
     context.set_io(io.clone());
-    events::attach(&io, &context);
-    let router = routes::router(&context)
+    events::attach(&io, context);
+    // Whoever asks for nothing is told when everything that was asked for before has begun.
+    let mut begun = context.link.bus().subscribe(Vec::new());
+    if timeout(BEGIN_MAX, begun.is_active()).await.is_err() {
+        tracing::warn!(instance = context.settings.name, "serves without the other instances");
+    }
+    let router = routes::router(context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
     let (last, is_last) = watch::channel(false);
     context.tasks.spawn("accept", accept::serve(listener, router, context.clone(), is_last));
+    is_told(orders, |order| order != Order::Run).await;
+    stop(context, last).await;
+}
 
-    let mut told = orders.clone();
-    let is_over = orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Kill, |order| *order);
-    if is_over == Order::Kill {
-        return Ok(());
-    }
-    tokio::select! {
-        () = stop(&context, last) => {}
-        // An error: nobody is there who could kill it. That is as good as having done it.
-        _ = told.wait_for(|order| *order == Order::Kill) => {}
-    }
-    Ok(())
+/// Returns when such an order came, or nobody is left who could give one.
+async fn is_told(orders: &mut watch::Receiver<Order>, is_it: impl Fn(Order) -> bool) {
+    let _ = orders.wait_for(|order| is_it(*order)).await;
 }
 
 /// Socket.IO with what socketioxide leaves open or sets otherwise than Node.

@@ -32,6 +32,7 @@ pub mod identity;
 pub mod instance;
 pub mod limits;
 pub mod metrics;
+mod random;
 pub mod routes;
 pub mod settings;
 pub mod shared;
