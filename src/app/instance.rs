@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::middleware;
+use axum::{Router, middleware};
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -48,6 +48,19 @@ impl Instance {
     /// # Errors
     /// The address cannot be bound, or there is no thread for it.
     pub fn start(settings: Settings, shared: &Shared) -> io::Result<Running> {
+        Self::start_with(settings, shared, |_| {})
+    }
+
+    /// As [`Instance::start`], for an application of somebody else: `attach` adds namespaces and events of its own to
+    /// [`Context::io`], on the instance's thread and before it accepts anybody.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(
+        settings: Settings,
+        shared: &Shared,
+        attach: impl FnOnce(&Arc<Context>) + Send + 'static,
+    ) -> io::Result<Running> {
         let listener = TcpListener::bind(settings.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -57,7 +70,7 @@ impl Instance {
         let shared = shared.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("app-{name}")).spawn(move || {
-            let served = runtime.block_on(serve(listener, settings, &shared, orders));
+            let served = runtime.block_on(serve(listener, settings, &shared, orders, attach));
             if let Err(error) = served {
                 tracing::error!(%error, "an instance ended");
             }
@@ -153,14 +166,22 @@ async fn serve(
     settings: Settings,
     shared: &Shared,
     orders: watch::Receiver<Order>,
+    attach: impl FnOnce(&Arc<Context>),
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let tasks = Tasks::default();
     let link = shared.connect(&settings.name, &tasks);
     let context = Arc::new(Context::new(settings, link, tasks));
+    let (layer, io) = socket_io(&context);
+    context.set_io(io.clone());
+    events::attach(&io, &context);
+    attach(&context);
+    let router = routes::router(&context)
+        .layer(layer)
+        .layer(middleware::from_fn_with_state(context.clone(), edge::around));
     let (mut to_stop, mut to_kill) = (orders.clone(), orders);
     tokio::select! {
-        () = live(listener, &context, &mut to_stop) => {}
+        () = live(listener, router, &context, &mut to_stop) => {}
         () = is_told(&mut to_kill, |order| order == Order::Kill) => {}
     }
     context.end();
@@ -170,20 +191,15 @@ async fn serve(
 /// The life of an instance that is not killed.
 async fn live(
     listener: tokio::net::TcpListener,
+    router: Router,
     context: &Arc<Context>,
     orders: &mut watch::Receiver<Order>,
 ) {
-    let (layer, io) = socket_io(context);
-    context.set_io(io.clone());
-    events::attach(&io, context);
     // Whoever asks for nothing is told when everything that was asked for before has begun.
     let mut begun = context.link.bus().subscribe(Vec::new());
     if timeout(BEGIN_MAX, begun.is_active()).await.is_err() {
         tracing::warn!(instance = context.settings.name, "serves without the other instances");
     }
-    let router = routes::router(context)
-        .layer(layer)
-        .layer(middleware::from_fn_with_state(context.clone(), edge::around));
     let (last, is_last) = watch::channel(false);
     context.tasks.spawn("accept", accept::serve(listener, router, context.clone(), is_last));
     is_told(orders, |order| order != Order::Run).await;

@@ -225,7 +225,7 @@ impl CoreAdapter<Emitter> for RoomAdapter {
     async fn disconnect_socket(&self, opts: BroadcastOptions) -> Result<(), BroadcastError> {
         let options = self.for_others(&opts);
         let done = self.local.disconnect_socket(opts);
-        self.tell(options.map(|options| Ask::Disconnect(options)));
+        self.tell(options.map(Ask::Disconnect));
         Ok(done?)
     }
 
@@ -322,13 +322,11 @@ impl RoomAdapter {
         let mut answers = self.ask(ask)?;
         let deadline = Instant::from_std(super::clock::instant()) + self.context.settings.requests_timeout;
         for _ in 0..others {
-            match timeout_at(deadline, answers.next()).await {
-                Ok(Some(say)) => take(say),
-                Ok(None) | Err(_) => {
-                    self.context.metrics.adapter_timeouts.add_one();
-                    return Err(Failure::Timeout);
-                }
-            }
+            let Ok(Some(say)) = timeout_at(deadline, answers.next()).await else {
+                self.context.metrics.adapter_timeouts.add_one();
+                return Err(Failure::Timeout);
+            };
+            take(say);
         }
         Ok(())
     }
