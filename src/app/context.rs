@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::{Io, RoomAdapter};
+use super::line::Lines;
 use super::metrics::Metrics;
 use super::settings::Settings;
 use super::shared::Link;
@@ -21,6 +22,7 @@ pub struct Context {
     pub metrics: Metrics,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
+    pub(super) lines: Arc<Lines>,
     io: RwLock<Option<Io>>,
     adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
@@ -33,6 +35,7 @@ impl Context {
             link,
             metrics: Metrics::default(),
             tasks,
+            lines: Arc::default(),
             io: RwLock::default(),
             adapters: Mutex::default(),
             stopping: AtomicBool::new(false),

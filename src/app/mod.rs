@@ -10,6 +10,8 @@
 //! | [`shared`] | what instances share: in this process, or through Redis |
 //! | [`context`] | what every part of one instance can reach |
 //! | [`accept`] | sockets become requests |
+//! | `line` | a connection that this side can end |
+//! | `leave` | how an instance stops |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
@@ -30,7 +32,9 @@ pub mod edge;
 pub mod events;
 pub mod identity;
 pub mod instance;
+mod leave;
 pub mod limits;
+mod line;
 pub mod metrics;
 mod random;
 pub mod routes;

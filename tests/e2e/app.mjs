@@ -31,6 +31,10 @@ if (missing.length > 0) {
   console.error(`There is something missing: ${missing.join(', ')}\n\n${HELP}`);
   process.exit(1);
 }
+const { alone } = await import('./app/alone.mjs');
+const { outage } = await import('./app/outage.mjs');
 const { rooms } = await import('./app/rooms.mjs');
 
+describe('one instance', { concurrency: 2 }, alone);
+describe('a Redis that goes away', { concurrency: 2 }, outage);
 describe('rooms over instances of both kinds', { concurrency: 3 }, rooms);

@@ -55,9 +55,9 @@ export async function startInstance(kind, name, redis) {
 }
 
 /** `stickyd-app serve` as somebody would run it. */
-export async function startApp(name, args = []) {
+export async function startApp(name, args = [], { insecure = true } = {}) {
   const port = await freePort();
-  const child = start(`app-${name}`, app, ['serve', '--listen', `127.0.0.1:${port}`, '--name', name, '--insecure-demo', ...args]);
+  const child = start(`app-${name}`, app, ['serve', '--listen', `127.0.0.1:${port}`, '--name', name, ...(insecure ? ['--insecure-demo'] : []), ...args]);
   atEnd(() => child.stop('SIGKILL'));
   await listening(child, port);
   return { name, url: `http://127.0.0.1:${port}`, child };
