@@ -1,10 +1,11 @@
 //! What every part of one instance can reach. One of it for each instance, made when the instance starts.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::adapter::Io;
 use super::metrics::Metrics;
+use super::presence::Presence;
 use super::settings::Settings;
 use super::shared::Link;
 use super::tasks::Tasks;
@@ -18,6 +19,8 @@ pub struct Context {
     pub link: Link,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is online.
+    pub presence: Arc<Presence>,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     io: OnceLock<Io>,
@@ -27,6 +30,7 @@ pub struct Context {
 impl Context {
     pub(super) fn new(settings: Settings, link: Link, tasks: Tasks) -> Self {
         Self {
+            presence: Presence::new(&settings, link.store()),
             settings,
             link,
             metrics: Metrics::default(),

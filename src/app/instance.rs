@@ -19,7 +19,7 @@ use super::context::Context;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, routes};
+use super::{accept, edge, events, presence, routes};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
@@ -158,6 +158,7 @@ async fn serve(
     let (layer, io) = socket_io(&context);
     context.set_io(io.clone());
     events::attach(&io, &context);
+    presence::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
@@ -204,6 +205,7 @@ async fn stop(context: &Arc<Context>, last: watch::Sender<bool>) {
     tracing::info!(instance = context.settings.name, "stops");
     context.begin_stop();
     let _ = timeout(CLOSE_MAX, context.io().close()).await;
+    context.presence.flush().await;
     last.send_replace(true);
     context.tasks.end().await;
 }
