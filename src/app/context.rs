@@ -1,9 +1,10 @@
 //! What every part of one instance can reach. One of it for each instance, made when the instance starts.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::adapter::Io;
+use super::adapter::{Io, RoomAdapter};
 use super::metrics::Metrics;
 use super::presence::Presence;
 use super::settings::Settings;
@@ -23,7 +24,8 @@ pub struct Context {
     pub presence: Arc<Presence>,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
-    io: OnceLock<Io>,
+    io: RwLock<Option<Io>>,
+    adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
 }
 
@@ -35,7 +37,8 @@ impl Context {
             link,
             metrics: Metrics::default(),
             tasks,
-            io: OnceLock::new(),
+            io: RwLock::default(),
+            adapters: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -43,14 +46,30 @@ impl Context {
     /// Socket.IO: `io().to(room).emit(event, &data)` reaches the clients of every instance.
     ///
     /// # Panics
-    /// Before the instance accepts clients; nobody else can ask then.
-    pub fn io(&self) -> &Io {
-        self.io.get().expect("it is set before anything is accepted")
+    /// Before the instance accepts clients, and when it has ended; nobody else can ask then.
+    pub fn io(&self) -> Io {
+        let io = self.io.read().unwrap_or_else(PoisonError::into_inner);
+        io.clone().expect("an instance has it from its first client to its end")
+    }
+
+    /// The adapter of a namespace.
+    pub fn adapter(&self, namespace: &str) -> Option<Arc<RoomAdapter>> {
+        self.adapters.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
     }
 
     pub(super) fn set_io(&self, io: Io) {
-        // Only ever set once: one instance, one Socket.IO.
-        let _ = self.io.set(io);
+        *self.io.write().unwrap_or_else(PoisonError::into_inner) = Some(io);
+    }
+
+    pub(super) fn add_adapter(&self, namespace: &str, adapter: Arc<RoomAdapter>) {
+        let mut adapters = self.adapters.lock().unwrap_or_else(PoisonError::into_inner);
+        adapters.insert(namespace.to_owned(), adapter);
+    }
+
+    /// Lets go of what holds this, so that nothing of an instance that has ended stays.
+    pub(super) fn end(&self) {
+        self.io.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.adapters.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Whether the instance was told to stop.

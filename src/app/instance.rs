@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::middleware;
+use axum::{Router, middleware};
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -23,6 +23,9 @@ use super::{accept, edge, events, presence, routes};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
+
+/// For the connection to what is shared. Without it an instance serves its own clients.
+const BEGIN_MAX: Duration = Duration::from_secs(2);
 
 /// For closing what is left when the instance stops.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -45,6 +48,19 @@ impl Instance {
     /// # Errors
     /// The address cannot be bound, or there is no thread for it.
     pub fn start(settings: Settings, shared: &Shared) -> io::Result<Running> {
+        Self::start_with(settings, shared, |_| {})
+    }
+
+    /// As [`Instance::start`], for an application of somebody else: `attach` adds namespaces and events of its own to
+    /// [`Context::io`], on the instance's thread and before it accepts anybody.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(
+        settings: Settings,
+        shared: &Shared,
+        attach: impl FnOnce(&Arc<Context>) + Send + 'static,
+    ) -> io::Result<Running> {
         let listener = TcpListener::bind(settings.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -54,7 +70,7 @@ impl Instance {
         let shared = shared.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("app-{name}")).spawn(move || {
-            let served = runtime.block_on(serve(listener, settings, &shared, orders));
+            let served = runtime.block_on(serve(listener, settings, &shared, orders, attach));
             if let Err(error) = served {
                 tracing::error!(%error, "an instance ended");
             }
@@ -144,12 +160,13 @@ impl Drop for Running {
     }
 }
 
-/// The life of an instance. Returns in the middle of everything when it is killed.
+/// The life of an instance. Ends in the middle of everything when it is killed.
 async fn serve(
     listener: TcpListener,
     settings: Settings,
     shared: &Shared,
-    mut orders: watch::Receiver<Order>,
+    orders: watch::Receiver<Order>,
+    attach: impl FnOnce(&Arc<Context>),
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let tasks = Tasks::default();
@@ -158,24 +175,41 @@ async fn serve(
     let (layer, io) = socket_io(&context);
     context.set_io(io.clone());
     events::attach(&io, &context);
+    attach(&context);
     presence::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
+    let (mut to_stop, mut to_kill) = (orders.clone(), orders);
+    tokio::select! {
+        () = live(listener, router, &context, &mut to_stop) => {}
+        () = is_told(&mut to_kill, |order| order == Order::Kill) => {}
+    }
+    context.end();
+    Ok(())
+}
+
+/// The life of an instance that is not killed.
+async fn live(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    context: &Arc<Context>,
+    orders: &mut watch::Receiver<Order>,
+) {
+    // Whoever asks for nothing is told when everything that was asked for before has begun.
+    let mut begun = context.link.bus().subscribe(Vec::new());
+    if timeout(BEGIN_MAX, begun.is_active()).await.is_err() {
+        tracing::warn!(instance = context.settings.name, "serves without the other instances");
+    }
     let (last, is_last) = watch::channel(false);
     context.tasks.spawn("accept", accept::serve(listener, router, context.clone(), is_last));
+    is_told(orders, |order| order != Order::Run).await;
+    stop(context, last).await;
+}
 
-    let mut told = orders.clone();
-    let is_over = orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Kill, |order| *order);
-    if is_over == Order::Kill {
-        return Ok(());
-    }
-    tokio::select! {
-        () = stop(&context, last) => {}
-        // An error: nobody is there who could kill it. That is as good as having done it.
-        _ = told.wait_for(|order| *order == Order::Kill) => {}
-    }
-    Ok(())
+/// Returns when such an order came, or nobody is left who could give one.
+async fn is_told(orders: &mut watch::Receiver<Order>, is_it: impl Fn(Order) -> bool) {
+    let _ = orders.wait_for(|order| is_it(*order)).await;
 }
 
 /// Socket.IO with what socketioxide leaves open or sets otherwise than Node.

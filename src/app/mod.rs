@@ -40,6 +40,7 @@ pub mod limits;
 pub mod metrics;
 pub mod presence;
 pub mod problem;
+mod random;
 pub mod routes;
 pub mod secrets;
 pub mod settings;

@@ -72,6 +72,8 @@ const UP: &[(&str, &str, &str)] = &[
 /// Files that are pure: bytes, times and states in, decisions out.
 const PURE: &[&str] = &[
     "affinity/",
+    "app/adapter/date.rs",
+    "app/adapter/wire.rs",
     "codec/",
     "config/diff",
     "control/lists/id.rs",

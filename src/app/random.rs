@@ -1,0 +1,24 @@
+//! Random names.
+
+use aws_lc_rs::rand;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Six characters, as Node's adapter names itself and its requests: to tell some thousands apart, not secret.
+pub(super) fn id() -> String {
+    let mut bytes = [0; 6];
+    rand::fill(&mut bytes).expect("the system has randomness");
+    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ() {
+        let ids: std::collections::HashSet<String> = (0..1000).map(|_| id()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| id.len() == 6));
+    }
+}
