@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::adapter::{Io, RoomAdapter};
 use super::line::Lines;
 use super::metrics::Metrics;
+use super::presence::Presence;
 use super::settings::Settings;
 use super::shared::Link;
 use super::tasks::Tasks;
@@ -19,7 +20,9 @@ pub struct Context {
     /// The way to the other instances.
     pub link: Link,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// Who is online.
+    pub presence: Arc<Presence>,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     pub(super) lines: Arc<Lines>,
@@ -29,11 +32,12 @@ pub struct Context {
 }
 
 impl Context {
-    pub(super) fn new(settings: Settings, link: Link, tasks: Tasks) -> Self {
+    pub(super) fn new(settings: Settings, metrics: Arc<Metrics>, link: Link, tasks: Tasks) -> Self {
         Self {
+            presence: Presence::new(&settings, link.store()),
             settings,
             link,
-            metrics: Metrics::default(),
+            metrics,
             tasks,
             lines: Arc::default(),
             io: RwLock::default(),

@@ -16,10 +16,11 @@ use tokio::time::timeout;
 
 use super::adapter::RoomAdapter;
 use super::context::Context;
+use super::metrics::Metrics;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, leave, routes};
+use super::{accept, edge, events, leave, presence, routes};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
@@ -65,9 +66,11 @@ impl Instance {
         let (order, orders) = watch::channel(Order::Run);
         let (ended, has_ended) = watch::channel(false);
         let shared = shared.clone();
+        let metrics = Arc::new(Metrics::default());
+        let counted = metrics.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("app-{name}")).spawn(move || {
-            let served = runtime.block_on(serve(listener, settings, &shared, orders, attach));
+            let served = runtime.block_on(serve(listener, settings, counted, &shared, orders, attach));
             if let Err(error) = served {
                 tracing::error!(%error, "an instance ended");
             }
@@ -76,7 +79,7 @@ impl Instance {
             ended.send_replace(true);
         })?;
         tracing::info!(instance = name, %address, "started");
-        Ok(Running { address, name, order, has_ended, thread: Some(thread) })
+        Ok(Running { address, name, metrics, order, has_ended, thread: Some(thread) })
     }
 }
 
@@ -85,6 +88,7 @@ impl Instance {
 pub struct Running {
     address: SocketAddr,
     name: String,
+    metrics: Arc<Metrics>,
     order: watch::Sender<Order>,
     has_ended: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
@@ -99,6 +103,11 @@ impl Running {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Stops it gently: not ready any more, sockets closed over [`Settings::spread`], end. Does not wait: [`Running::ended`].
@@ -161,6 +170,7 @@ impl Drop for Running {
 async fn serve(
     listener: TcpListener,
     settings: Settings,
+    metrics: Arc<Metrics>,
     shared: &Shared,
     orders: watch::Receiver<Order>,
     attach: impl FnOnce(&Arc<Context>),
@@ -168,11 +178,12 @@ async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let tasks = Tasks::default();
     let link = shared.connect(&settings.name, &tasks);
-    let context = Arc::new(Context::new(settings, link, tasks));
+    let context = Arc::new(Context::new(settings, metrics, link, tasks));
     let (layer, io) = socket_io(&context);
     context.set_io(io.clone());
     events::attach(&io, &context);
     attach(&context);
+    presence::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
@@ -202,6 +213,7 @@ async fn live(
     let leaving = async {
         is_told(orders, |order| order != Order::Run).await;
         leave::leave(context, router).await;
+        context.presence.flush().await;
         last.send_replace(true);
     };
     tokio::join!(accepting, leaving);

@@ -62,6 +62,18 @@ pub struct Metrics {
     pub events: Counter,
     /// Events that were refused: wrong arguments, or over a limit.
     pub events_refused: Counter,
+    /// Requests that were refused for want of a token.
+    pub requests_refused: Counter,
+    /// Users that this instance announced as online.
+    pub users_came: Counter,
+    /// Users that this instance announced as offline.
+    pub users_went: Counter,
+    /// Those of them whose instance had died.
+    pub presence_expired: Counter,
+    /// Times that presence could not be written.
+    pub presence_away: Counter,
+    /// Users that left while Redis was away, and were too many to be kept in mind.
+    pub presence_forgotten: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
@@ -90,6 +102,32 @@ pub fn page(context: &Context) -> String {
             "counter",
             "handshakes refused for want of an identity",
             metrics.handshakes_refused.get(),
+        ),
+        (
+            "requests_refused_total",
+            "counter",
+            "requests refused for want of a token",
+            metrics.requests_refused.get(),
+        ),
+        ("users_came_total", "counter", "users announced as online", metrics.users_came.get()),
+        ("users_went_total", "counter", "users announced as offline", metrics.users_went.get()),
+        (
+            "presence_expired_total",
+            "counter",
+            "users announced as offline whose instance had died",
+            metrics.presence_expired.get(),
+        ),
+        (
+            "presence_away_total",
+            "counter",
+            "times that presence could not be written",
+            metrics.presence_away.get(),
+        ),
+        (
+            "presence_forgotten_total",
+            "counter",
+            "users that left while Redis was away, too many to be kept in mind",
+            metrics.presence_forgotten.get(),
         ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),

@@ -15,8 +15,13 @@
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
+//! | [`token`] | tokens of users: signed, and verified |
+//! | [`duration`] | durations as people write them |
+//! | [`secrets`] | secrets from files |
+//! | [`problem`] | what is answered that cannot be served |
 //! | [`events`] | what clients say and hear |
 //! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
+//! | [`presence`] | who is online |
 //! | [`bus`] | messages between instances: in this process, or over Redis |
 //! | [`metrics`] | counters, and their page |
 //!
@@ -28,6 +33,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod context;
+pub mod duration;
 pub mod edge;
 pub mod events;
 pub mod identity;
@@ -36,9 +42,13 @@ mod leave;
 pub mod limits;
 mod line;
 pub mod metrics;
+pub mod presence;
+pub mod problem;
 mod random;
 pub mod routes;
+pub mod secrets;
 pub mod settings;
 pub mod shared;
 pub mod tasks;
+pub mod token;
 pub mod value;
