@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::demo::{self, StartProxy, Wanted};
 use super::instance::{Instance, Running};
 use super::secrets::{self, SecretError};
 use super::settings::Settings;
@@ -38,8 +39,29 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(DemoArgs),
     Serve(ServeArgs),
     Token(TokenArgs),
+}
+
+/// Show a whole set-up: the proxy, instances behind it, and a page; nothing else needs to be installed
+///
+/// Prints one address. On the page: chat with rooms, who is online, which instance serves you and how; instances can be
+/// killed and revived, and a timeline tells what became of you. Ctrl-C ends all of it.
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// How many instances
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=26))]
+    instances: u8,
+    /// Where to listen [default: 127.0.0.1:8080, or the next free port]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The Redis that the instances share: redis://[user:password@]host[:port][/database]. Without it they share a bus in this process
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// Print a script that runs the pieces as separate processes, and do nothing
+    #[arg(long)]
+    external: bool,
 }
 
 /// Print a signed token for a user
@@ -96,9 +118,10 @@ struct ServeArgs {
 }
 
 impl Cli {
-    /// Does what the arguments say, and returns when it is done.
-    pub fn run(self) -> ExitCode {
+    /// Does what the arguments say, and returns when it is done. `start_proxy`: for the demonstration.
+    pub fn run(self, start_proxy: StartProxy) -> ExitCode {
         let done = match self.command {
+            Command::Demo(args) => args.run(start_proxy),
             Command::Serve(args) => args.run(),
             Command::Token(args) => args.run(),
         };
@@ -115,9 +138,27 @@ impl Cli {
 
 /// Logs to standard error; `RUST_LOG` says what, otherwise what is of interest to whoever runs it.
 pub fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    log_from("info");
+}
+
+fn log_from(usual: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| usual.into());
     // An error: somebody logs already, which is as good.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+impl DemoArgs {
+    fn run(self, start_proxy: StartProxy) -> Result<(), Box<dyn std::error::Error>> {
+        let Self { instances, listen, redis, external } = self;
+        let wanted = Wanted { listen, instances, redis };
+        if external {
+            return demo::external(&wanted);
+        }
+        // What it does is on the page.
+        log_from("warn");
+        limits::raise_open_files();
+        demo::run(&wanted, start_proxy)
+    }
 }
 
 impl ServeArgs {

@@ -5,6 +5,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`cli`] | commands of the `stickyd-app` binary |
+//! | [`demo`] | the whole set-up in one process: proxy, instances, page |
 //! | [`instance`] | one instance: a thread with its own runtime; start, stop, kill |
 //! | [`settings`] | what one instance is told |
 //! | [`shared`] | what instances share: in this process, or through Redis |
@@ -23,6 +24,7 @@
 //! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
 //! | [`presence`] | who is online |
 //! | [`bus`] | messages between instances: in this process, or over Redis |
+//! | [`page`] | what a browser shows of a demonstration |
 //! | [`metrics`] | counters, and their page |
 //!
 //! Must not: use anything of the proxy, which uses nothing of this.
@@ -33,6 +35,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod context;
+pub mod demo;
 pub mod duration;
 pub mod edge;
 pub mod events;
@@ -42,6 +45,7 @@ mod leave;
 pub mod limits;
 mod line;
 pub mod metrics;
+pub mod page;
 pub mod presence;
 pub mod problem;
 mod random;

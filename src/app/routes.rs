@@ -5,6 +5,7 @@
 //! | `/healthz` | the proxy's health check: 200 as long as the process answers. It does not depend on Redis, for if it did, a Redis that is away would take every instance out of service at once |
 //! | `/readyz` | whoever rolls out: 503 while stopping, and while Redis is away |
 //! | `/metrics` | Prometheus |
+//! | `/` | with `--insecure-demo`: the page |
 //! | `/presence/{userId}`, `/presence?ids=a,b` | users and the operator: who is online |
 
 use std::sync::Arc;
@@ -16,11 +17,14 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::context::Context;
-use super::{metrics, presence};
+use super::{metrics, page, presence};
 
 /// Everything but Socket.IO.
 pub(super) fn router(context: &Arc<Context>) -> Router {
+    // Without the demonstration around it: the chat.
+    let page = if context.settings.insecure_demo { page::router() } else { Router::new() };
     Router::new()
+        .merge(page)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
