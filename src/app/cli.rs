@@ -1,6 +1,6 @@
 //! Commands of the `stickyd-app` binary: arguments, help, exit codes.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -143,8 +143,13 @@ pub fn log() {
 
 fn log_from(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| usual.into());
+    let is_seen = std::io::stderr().is_terminal();
     // An error: somebody logs already, which is as good.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_seen)
+        .try_init();
 }
 
 impl DemoArgs {

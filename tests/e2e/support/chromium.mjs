@@ -51,7 +51,7 @@ export class Person {
     });
     atEnd(() => context.close());
     context.setDefaultTimeout(30_000);
-    const person = new Person(context, await context.newPage());
+    const person = new this(context, await context.newPage());
     // Not its end: scripts of JSONP go on loading for ever.
     await person.page.goto(url, { waitUntil: 'commit' });
     return person;
