@@ -51,8 +51,7 @@ fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
     // Node's sockets are all in the room of their own id, and the adapter's format relies on it.
     socket.join(socket.id);
     socket.extensions.insert(user);
-    context.metrics.sockets.up();
-    context.metrics.sockets_opened.add_one();
+    socket.extensions.insert(Counted::new(context));
     let context_of_events = context.clone();
     // One handler for all events, instead of a table of them in every socket.
     socket.on_fallback(async move |Event(event): Event, socket: Socket, Data(args): Data<Args>, ack: Ack| {
@@ -65,8 +64,29 @@ fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
         // The client may be gone, or its queue be full: then it hears no answer.
         let _ = ack.send(&answer);
     });
-    let context = context.clone();
-    socket.on_disconnect(async move || context.metrics.sockets.down());
+}
+
+/// That a socket is counted as one that is there, until it is gone. Not until it disconnects: of a client that is gone before it
+/// was let in, the library does not say so.
+#[derive(Clone)]
+struct Counted {
+    _until_gone: Arc<UntilGone>,
+}
+
+struct UntilGone(Arc<Context>);
+
+impl Counted {
+    fn new(context: &Arc<Context>) -> Self {
+        context.metrics.sockets.up();
+        context.metrics.sockets_opened.add_one();
+        Self { _until_gone: Arc::new(UntilGone(context.clone())) }
+    }
+}
+
+impl Drop for UntilGone {
+    fn drop(&mut self) {
+        self.0.metrics.sockets.down();
+    }
 }
 
 /// Why an event was refused, as its client is told.
