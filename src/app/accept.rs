@@ -18,8 +18,9 @@ use tokio::time::{sleep, timeout};
 use super::context::Context;
 use super::line::Line;
 
-/// For a request's head.
-const HEAD_MAX: Duration = Duration::from_secs(15);
+/// For a request's head, and for the time in which a kept connection says nothing. Longer than a proxy keeps one unused, so
+/// that it is never closed under a request that is on its way.
+const HEAD_MAX: Duration = Duration::from_secs(75);
 
 /// After an accept that failed, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);

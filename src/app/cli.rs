@@ -88,7 +88,7 @@ struct ServeArgs {
     /// The instance's name, for its answers and logs
     #[arg(long, default_value = "a")]
     name: String,
-    /// The Redis that instances share: redis://[user:password@]host[:port][/database]. Without it this instance is alone
+    /// The Redis that instances share, as redis://user:password@127.0.0.1:6379/0. Without it this instance is alone
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     redis: Option<String>,
     /// A namespace beside /; may be repeated

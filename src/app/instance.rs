@@ -190,7 +190,7 @@ async fn serve(
     let (mut to_stop, mut to_kill) = (orders.clone(), orders);
     tokio::select! {
         () = live(listener, router, &context, &mut to_stop) => {}
-        () = is_told(&mut to_kill, |order| order == Order::Kill) => {}
+        () = is_told(&mut to_kill, |order| order == Order::Kill) => leave::forget(&context).await,
     }
     context.end();
     Ok(())

@@ -1,6 +1,7 @@
-//! How an instance stops: not ready, its clients let go one after the other, then the rest.
+//! How an instance ends: stopped, its clients let go one after the other, then the rest; killed, nobody is told.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
-use tokio::time::{Instant, sleep_until, timeout};
+use socketioxide::handler::DisconnectHandler;
+use socketioxide::operators::BroadcastOperators;
+use socketioxide::socket::{DisconnectReason, Socket};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::adapter::RoomAdapter;
 use super::clock;
@@ -22,6 +26,9 @@ use super::line::End;
 /// For closing what is left.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// Between two looks whether they have all left.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Lets all clients go, over [`spread`](super::settings::Settings::spread). `router` is what serves them.
 pub(super) async fn leave(context: &Arc<Context>, router: Router) {
     tracing::info!(instance = context.settings.name, "stops");
@@ -31,7 +38,7 @@ pub(super) async fn leave(context: &Arc<Context>, router: Router) {
         .io()
         .nsps()
         .into_iter()
-        .flat_map(socketioxide::operators::BroadcastOperators::sockets)
+        .flat_map(BroadcastOperators::sockets)
         .map(|socket| (socket.id.to_string(), socket))
         .collect();
     let router = TowerToHyperService::new(router);
@@ -42,8 +49,51 @@ pub(super) async fn leave(context: &Arc<Context>, router: Router) {
             let_go(context, &router, &id, &socket).await;
         }
     }
+    // What is done when a client leaves runs in tasks that only the library knows, and not at all once it is closed.
+    let _ = timeout(CLOSE_MAX, async {
+        while context.metrics.sockets.get() > 0 {
+            sleep(LOOK).await;
+        }
+    })
+    .await;
     // Who came meanwhile, or would not go.
     let _ = timeout(CLOSE_MAX, context.io().close()).await;
+    sleep(LOOK).await;
+}
+
+/// Lets go of what the library would keep of an instance that is killed, without a word to anybody: its sockets and their
+/// namespaces hold each other. Nothing runs after this but what is dropped.
+pub(super) async fn forget(context: &Context) {
+    let io = context.io();
+    let sockets: Vec<_> = io.nsps().into_iter().flat_map(BroadcastOperators::sockets).collect();
+    for socket in &sockets {
+        // Instead of what is done when a client leaves, which a crash would not do either.
+        socket.on_disconnect(Forget);
+    }
+    tokio::select! {
+        biased;
+        // At the first look all sessions are taken out; to be told that they are closed would take a second one.
+        () = io.close() => {}
+        () = ready(()) => {}
+    }
+    for socket in sockets {
+        // What it says to the client waits in a queue that nobody reads any more.
+        let _ = socket.disconnect();
+    }
+}
+
+/// Takes a socket out of its namespace, and that is all.
+struct Forget;
+
+impl DisconnectHandler<RoomAdapter, ()> for Forget {
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket<RoomAdapter>>,
+        _: DisconnectReason,
+        take_out: fn(Arc<Socket<RoomAdapter>>),
+    ) {
+        take_out(socket);
+    }
 }
 
 /// When one of so many goes.

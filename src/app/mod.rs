@@ -12,7 +12,7 @@
 //! | [`context`] | what every part of one instance can reach |
 //! | [`accept`] | sockets become requests |
 //! | `line` | a connection that this side can end |
-//! | `leave` | how an instance stops |
+//! | `leave` | how an instance ends |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |

@@ -21,6 +21,7 @@
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
+//! | `app` | instances of stickyd-app in one process (with Node and Redis: tests/e2e/app.mjs) |
 //! | `architecture` | what may import what |
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -31,6 +32,8 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of tests are small")]
 
 mod affinity;
+#[cfg(feature = "app")]
+mod app;
 mod architecture;
 mod chaos;
 mod commands;
