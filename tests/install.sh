@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by tests/run and tests/demo: installs what is missing, and says what. Debian, as root.
+# Sourced by tests/run: installs what is missing, and says what. Debian, as root.
 
 # need COMMAND PACKAGE...: notes the packages that bring a command which is not there.
 missing=()
