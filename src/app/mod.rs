@@ -13,6 +13,7 @@
 //! | `line` | a connection that this side can end |
 //! | `leave` | how an instance ends |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
+//! | `parked` | a poll that waits, and its client that goes |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
 //! | [`events`] | what clients say and hear |
@@ -36,6 +37,7 @@ mod leave;
 pub mod limits;
 mod line;
 pub mod metrics;
+mod parked;
 mod random;
 pub mod routes;
 pub mod settings;
