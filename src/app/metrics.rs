@@ -62,6 +62,8 @@ pub struct Metrics {
     pub events: Counter,
     /// Events that were refused: wrong arguments, or over a limit.
     pub events_refused: Counter,
+    /// Messages that a client did not get, because its queue was full.
+    pub deliveries_dropped: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
@@ -93,6 +95,12 @@ pub fn page(context: &Context) -> String {
         ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
+        (
+            "deliveries_dropped_total",
+            "counter",
+            "messages that found a client's queue full",
+            metrics.deliveries_dropped.get(),
+        ),
         (
             "adapter_malformed_total",
             "counter",
