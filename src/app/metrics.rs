@@ -56,14 +56,14 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// Sockets that were connected.
     pub sockets_opened: Counter,
+    /// Messages that a client did not get, because its queue was full.
+    pub deliveries_dropped: Counter,
     /// Handshakes that were refused for want of an identity.
     pub handshakes_refused: Counter,
     /// Events from clients.
     pub events: Counter,
     /// Events that were refused: wrong arguments, or over a limit.
     pub events_refused: Counter,
-    /// Messages that a client did not get, because its queue was full.
-    pub deliveries_dropped: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
