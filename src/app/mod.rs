@@ -13,7 +13,7 @@
 //! | `line` | a connection that this side can end |
 //! | `leave` | how an instance ends |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
-//! | `parked` | a poll that waits, and its client that goes |
+//! | `gone` | a client that gives up its poll |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
 //! | [`events`] | what clients say and hear |
@@ -31,13 +31,13 @@ pub mod clock;
 pub mod context;
 pub mod edge;
 pub mod events;
+mod gone;
 pub mod identity;
 pub mod instance;
 mod leave;
 pub mod limits;
 mod line;
 pub mod metrics;
-mod parked;
 mod random;
 pub mod routes;
 pub mod settings;
