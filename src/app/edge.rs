@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::context::Context;
+use super::gone::Parked;
 use super::line::End;
 
 /// Where Socket.IO is.
@@ -39,11 +40,16 @@ pub(super) async fn around(State(context): State<Arc<Context>>, request: Request
     {
         context.lines.note(sid, end);
     }
+    let is_poll = is_engine && request.method() == Method::GET && !request.headers().contains_key(UPGRADE);
+    let parked = sid.filter(|_| is_poll).map(|sid| Parked::new(sid, &next, &context));
     let mut response = if is_handshake && context.is_stopping() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
     } else {
         next.run(request).await
     };
+    if let Some(parked) = parked {
+        parked.answered();
+    }
     if is_engine {
         response = as_node_says(response).await;
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

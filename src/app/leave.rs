@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, Request};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use socketioxide::TransportType;
@@ -20,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::adapter::RoomAdapter;
 use super::clock;
 use super::context::Context;
-use super::edge;
+use super::gone::close_of;
 use super::line::End;
 
 /// For closing what is left.
@@ -118,14 +116,9 @@ async fn let_go(
             }
         }
         TransportType::Polling => {
-            let request = Request::builder()
-                .method(Method::POST)
-                .uri(format!("{}/?EIO=4&transport=polling&sid={id}", edge::PATH))
-                // "Close" of Engine.IO.
-                .body(Body::from("1"));
-            if let Ok(request) = request {
+            if let Some(close) = close_of(id) {
                 // It is answered at once, and cannot fail.
-                let _ = router.call(request).await;
+                let _ = router.call(close).await;
             }
         }
     }

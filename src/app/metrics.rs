@@ -56,6 +56,8 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// Sockets that were connected.
     pub sockets_opened: Counter,
+    /// Messages that a client did not get, because its queue was full.
+    pub deliveries_dropped: Counter,
     /// Handshakes that were refused for want of an identity.
     pub handshakes_refused: Counter,
     /// Events from clients.
@@ -131,6 +133,12 @@ pub fn page(context: &Context) -> String {
         ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
+        (
+            "deliveries_dropped_total",
+            "counter",
+            "messages that found a client's queue full",
+            metrics.deliveries_dropped.get(),
+        ),
         (
             "adapter_malformed_total",
             "counter",

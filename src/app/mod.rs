@@ -14,6 +14,7 @@
 //! | `line` | a connection that this side can end |
 //! | `leave` | how an instance ends |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
+//! | `gone` | a client that gives up its poll |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
 //! | [`token`] | tokens of users: signed, and verified |
@@ -39,6 +40,7 @@ pub mod demo;
 pub mod duration;
 pub mod edge;
 pub mod events;
+mod gone;
 pub mod identity;
 pub mod instance;
 mod leave;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { until } from '../support/processes.mjs';
+import { pause, until } from '../support/processes.mjs';
 import { scoped } from '../support/scope.mjs';
 import { Client, startApp } from './instances.mjs';
 
@@ -49,6 +49,26 @@ export function alone() {
       assert.deepEqual(await answer.json(), expected);
     }
     assert.equal((await get('/nothing')).status, 404);
+  }));
+
+  it('closes the session of a client that gives up its poll', () => scoped(async () => {
+    const instance = await startApp('a');
+    const url = instance.url + POLL;
+    const { sid } = JSON.parse((await (await fetch(url)).text()).slice(1).split('\x1e')[0]);
+    const post = (body) => fetch(`${url}&sid=${sid}`, { method: 'POST', body });
+    await post('40{"userId":"u"}');
+    // The ping that comes first, and the answer to the connect.
+    let said = '';
+    while (!said.includes('40{')) said += await (await fetch(`${url}&sid=${sid}`)).text();
+    const sockets = async () => Number(/^stickyd_app_sockets (\d+)$/m.exec(await (await fetch(`${instance.url}/metrics`)).text())[1]);
+    assert.equal(await sockets(), 1);
+    const gone = new AbortController();
+    const poll = fetch(`${url}&sid=${sid}`, { signal: gone.signal });
+    await pause(100);
+    gone.abort();
+    await assert.rejects(poll);
+    await until('it is gone', async () => await sockets() === 0, { within: 2_000 });
+    assert.deepEqual([(await post('2')).status], [400]);
   }));
 
   it('refuses what is wrong or too much, and says so', () => scoped(async () => {

@@ -27,16 +27,17 @@ async function set(namespace) {
       clients.push(await new Client(instance, namespace, `${instance.name}${number}`, { transports }).connected());
     }
   }
-  // All instances hear all others: a word of each arrived everywhere.
-  for (const instance of [node, a, b]) await until(`${instance.name} is heard`, () => heardBy(clients, () => instance.operate('emit', namespace, { event: 'hello', args: [] })));
-  for (const client of clients) client.heard = [];
+  // All instances hear all others: a word of each arrived everywhere, and then its last one.
+  for (const { name, operate } of [node, a, b]) {
+    await until(`${name} is heard`, async () => {
+      await operate('emit', namespace, { event: `hello-${name}`, args: [] });
+      await pause(50);
+      return clients.every(({ heard: words }) => words.some(([event]) => event === `hello-${name}`));
+    });
+    await operate('emit', namespace, { event: `begin-${name}`, args: [] });
+    for (const client of clients) await client.until(`begin-${name}`);
+  }
   return { redis, namespace, node, a, b, clients, of: (users) => clients.filter(({ user }) => users.includes(user)) };
-}
-
-async function heardBy(clients, say) {
-  await say();
-  await pause(50);
-  return clients.every(({ heard }) => heard.length > 0);
 }
 
 /**
