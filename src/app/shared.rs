@@ -35,7 +35,7 @@ impl Shared {
     }
 
     /// One instance's way to it; its tasks run on the runtime of the caller.
-    pub(super) fn connect(&self, instance: &str, tasks: &Tasks) -> Link {
+    pub fn connect(&self, instance: &str, tasks: &Tasks) -> Link {
         match self {
             Self::Memory(hub) => {
                 Link { bus: Arc::new(Memory::new(hub.clone())), store: StoreLink::Memory(hub.clone()) }

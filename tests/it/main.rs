@@ -17,6 +17,7 @@
 //! | `manager` | what the service manager hears, and what it hands over |
 //! | `owner` | as a user of its own, also after root has run it |
 //! | `page` | the status page |
+//! | `app` | stickyd-app: tokens, presence, feeds, webhooks; needs redis-server |
 //! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
@@ -31,6 +32,8 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of tests are small")]
 
 mod affinity;
+#[cfg(feature = "app")]
+mod app;
 mod architecture;
 mod chaos;
 mod commands;
