@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::{Io, RoomAdapter};
+use super::feed::Feed;
 use super::metrics::Metrics;
 use super::presence::Presence;
 use super::settings::Settings;
@@ -22,6 +23,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Who is online.
     pub presence: Arc<Presence>,
+    /// Events for users.
+    pub feed: Arc<Feed>,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     io: RwLock<Option<Io>>,
@@ -33,6 +36,7 @@ impl Context {
     pub(super) fn new(settings: Settings, link: Link, tasks: Tasks) -> Self {
         Self {
             presence: Presence::new(&settings, link.store()),
+            feed: Feed::new(&settings, &link),
             settings,
             link,
             metrics: Metrics::default(),

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, presence, routes};
+use super::{accept, edge, events, feed, presence, routes};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
@@ -177,6 +177,7 @@ async fn serve(
     events::attach(&io, &context);
     attach(&context);
     presence::start(&context);
+    feed::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
@@ -239,7 +240,8 @@ async fn stop(context: &Arc<Context>, last: watch::Sender<bool>) {
     tracing::info!(instance = context.settings.name, "stops");
     context.begin_stop();
     let _ = timeout(CLOSE_MAX, context.io().close()).await;
-    context.presence.flush().await;
+    context.feed.end(&context.settings).await;
+    context.presence.end().await;
     last.send_replace(true);
     context.tasks.end().await;
 }

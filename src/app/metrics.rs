@@ -74,6 +74,22 @@ pub struct Metrics {
     pub presence_away: Counter,
     /// Users that left while Redis was away, and were too many to be kept in mind.
     pub presence_forgotten: Counter,
+    /// Streams of events that are open.
+    pub feed_streams: Gauge,
+    /// Long polls that are held.
+    pub feed_polls: Gauge,
+    /// Events that were given to those who listen.
+    pub feed_events: Counter,
+    /// Listeners that were ended because they did not read.
+    pub feed_slow: Counter,
+    /// Times that events were missing, and were read from the store.
+    pub feed_gaps: Counter,
+    /// Messages on the channel that are no events.
+    pub feed_malformed: Counter,
+    /// Events that `/notify` was told.
+    pub notifications: Counter,
+    /// Messages that `/emit` was told.
+    pub emitted: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
@@ -129,6 +145,24 @@ pub fn page(context: &Context) -> String {
             "users that left while Redis was away, too many to be kept in mind",
             metrics.presence_forgotten.get(),
         ),
+        ("feed_streams", "gauge", "streams of events that are open", metrics.feed_streams.get()),
+        ("feed_polls", "gauge", "long polls that are held", metrics.feed_polls.get()),
+        ("feed_events_total", "counter", "events given to those who listen", metrics.feed_events.get()),
+        ("feed_slow_total", "counter", "listeners ended because they did not read", metrics.feed_slow.get()),
+        (
+            "feed_gaps_total",
+            "counter",
+            "times that missing events were read from the store",
+            metrics.feed_gaps.get(),
+        ),
+        (
+            "feed_malformed_total",
+            "counter",
+            "messages on the channel that are no events",
+            metrics.feed_malformed.get(),
+        ),
+        ("notifications_total", "counter", "events that /notify was told", metrics.notifications.get()),
+        ("emitted_total", "counter", "messages that /emit was told", metrics.emitted.get()),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
         (

@@ -20,6 +20,8 @@
 //! | [`events`] | what clients say and hear |
 //! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
 //! | [`presence`] | who is online |
+//! | [`feed`] | events for users: streams and long polls |
+//! | [`operator`] | what is said to rooms from outside |
 //! | [`bus`] | messages between instances: in this process, or over Redis |
 //! | [`metrics`] | counters, and their page |
 //!
@@ -34,10 +36,12 @@ pub mod context;
 pub mod duration;
 pub mod edge;
 pub mod events;
+pub mod feed;
 pub mod identity;
 pub mod instance;
 pub mod limits;
 pub mod metrics;
+pub mod operator;
 pub mod presence;
 pub mod problem;
 mod random;

@@ -1,4 +1,4 @@
-//! Random names.
+//! Random names and moments.
 
 use aws_lc_rs::rand;
 
@@ -9,6 +9,13 @@ pub(super) fn id() -> String {
     let mut bytes = [0; 6];
     rand::fill(&mut bytes).expect("the system has randomness");
     bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect()
+}
+
+/// A number from 0 to 1, so that not all do the same at once.
+pub(super) fn fraction() -> f64 {
+    let mut bytes = [0; 4];
+    rand::fill(&mut bytes).expect("the system has randomness");
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! | `/readyz` | whoever rolls out: 503 while stopping, and while Redis is away |
 //! | `/metrics` | Prometheus |
 //! | `/presence/{userId}`, `/presence?ids=a,b` | users and the operator: who is online |
+//! | `/events`, `/poll?since=` | users: their events |
+//! | `POST /notify`, `POST /emit` | the operator: says something to users, or to rooms |
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::context::Context;
-use super::{metrics, presence};
+use super::{feed, metrics, operator, presence};
 
 /// Everything but Socket.IO.
 pub(super) fn router(context: &Arc<Context>) -> Router {
@@ -24,6 +26,8 @@ pub(super) fn router(context: &Arc<Context>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
+        .merge(feed::router(context))
+        .merge(operator::router())
         .merge(presence::http::router())
         .with_state(context.clone())
 }

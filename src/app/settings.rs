@@ -28,6 +28,14 @@ pub struct Settings {
     pub presence_refresh: Duration,
     /// Between two looks for those who have run out. Default 5 s.
     pub presence_sweep: Duration,
+    /// Events of `/notify` that are kept at least. Default 10 000.
+    pub notifications_kept: usize,
+    /// Bytes of one of them. Default 64 KiB.
+    pub notification_bytes_max: usize,
+    /// Between two comments in a stream of events. Default 15 s: less than what lies between waits for.
+    pub comment_interval: Duration,
+    /// A long poll is held for so long. Default 25 s: less than what lies between waits for.
+    pub poll_hold: Duration,
     /// Between two pings of Engine.IO. Default 25 s, as Node.
     pub ping_interval: Duration,
     /// Until a ping must be answered. Default 20 s, as Node.
@@ -62,6 +70,10 @@ impl Default for Settings {
             presence_ttl: Duration::from_secs(30),
             presence_refresh: Duration::from_secs(10),
             presence_sweep: Duration::from_secs(5),
+            notifications_kept: 10_000,
+            notification_bytes_max: 64 * 1024,
+            comment_interval: Duration::from_secs(15),
+            poll_hold: Duration::from_secs(25),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             payload_bytes_max: 1_000_000,

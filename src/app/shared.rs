@@ -64,6 +64,18 @@ pub enum StoreLink {
     Redis(Commands),
 }
 
+impl StoreLink {
+    /// Returns when Redis has come or come back; never where nothing can go away. See [`Commands::returned`].
+    pub async fn returned(&mut self) {
+        match self {
+            Self::Memory(_) => std::future::pending().await,
+            Self::Redis(commands) => {
+                commands.returned().await;
+            }
+        }
+    }
+}
+
 impl Link {
     /// Messages between instances.
     pub fn bus(&self) -> &Arc<dyn Bus> {

@@ -164,6 +164,11 @@ impl Client {
         self.events.pop_front().unwrap()
     }
 
+    /// What it has heard and nobody asked for yet.
+    pub(super) fn heard(&mut self) -> Option<(String, Value)> {
+        self.events.pop_front()
+    }
+
     /// Nothing was said to it: everything before the answer to a question is here when that is.
     #[track_caller]
     pub(super) fn heard_nothing(&mut self) {
