@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,9 +16,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::context::Context;
+use super::line::Line;
 
-/// For a request's head.
-const HEAD_MAX: Duration = Duration::from_secs(15);
+/// For a request's head, and for the time in which a kept connection says nothing. Longer than a proxy keeps one unused, so
+/// that it is never closed under a request that is on its way.
+const HEAD_MAX: Duration = Duration::from_secs(75);
 
 /// After an accept that failed, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,10 +64,16 @@ async fn connection(
     // Messages are small: each would wait for the acknowledgement of the one before (about 40 ms).
     let _ = stream.set_nodelay(true);
     context.metrics.connections.up();
+    let (line, end) = Line::new(stream, &context.lines);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(end.clone());
+        router.call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(line), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     // Who is the client and what went wrong with it, is not of interest here: it is gone.

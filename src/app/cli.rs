@@ -21,7 +21,6 @@ Where it differs from Node's server, and cannot be set:
   The public id of a socket is its session's id. So it is a secret of its client: no event and no page of this
   application shows the id of one client to another.
   The first ping comes with the handshake, not an interval later.
-  A poll that its client gives up does not end the session; the ping timeout does.
   fetchSockets() sees the sockets of stickyd-app instances; ids of Node's sockets do not fit its type.
   No serverSideEmit, no connection state recovery, no compression, no WebTransport.";
 
@@ -66,8 +65,9 @@ struct ServeArgs {
     /// The instance's name, for its answers and logs
     #[arg(long, default_value = "a")]
     name: String,
-    /// The Redis that instances share: redis://[user:password@]host[:port][/database]. Without it this instance is alone
-    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    /// The Redis that instances share; user:password@ before the host, /0 behind the port are possible. Without it this
+    /// instance is alone
+    #[arg(long, value_name = "redis://HOST:PORT", env = "REDIS_URL", hide_env_values = true)]
     redis: Option<String>,
     /// A namespace beside /; may be repeated
     #[arg(long, value_name = "/NAME")]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::{Io, RoomAdapter};
 use super::feed::Feed;
+use super::line::Lines;
 use super::metrics::Metrics;
 use super::presence::Presence;
 use super::settings::Settings;
@@ -27,6 +28,7 @@ pub struct Context {
     pub feed: Arc<Feed>,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
+    pub(super) lines: Arc<Lines>,
     io: RwLock<Option<Io>>,
     adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
@@ -41,6 +43,7 @@ impl Context {
             link,
             metrics: Metrics::default(),
             tasks,
+            lines: Arc::default(),
             io: RwLock::default(),
             adapters: Mutex::default(),
             stopping: AtomicBool::new(false),

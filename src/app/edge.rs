@@ -8,13 +8,15 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CACHE_CONTROL,
-    CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, VARY,
+    CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, UPGRADE, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::context::Context;
+use super::line::End;
+use super::parked::Parked;
 
 /// Where Socket.IO is.
 pub(super) const PATH: &str = "/socket.io";
@@ -30,12 +32,24 @@ pub(super) async fn around(State(context): State<Arc<Context>>, request: Request
         let asked = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         return preflight(allowed, asked);
     }
-    let is_handshake = is_engine && !has_sid(request.uri().query().unwrap_or_default());
+    let sid = sid(request.uri().query().unwrap_or_default());
+    let is_handshake = is_engine && sid.is_none();
+    if let Some(sid) = sid
+        && request.headers().contains_key(UPGRADE)
+        && let Some(end) = request.extensions().get::<End>()
+    {
+        context.lines.note(sid, end);
+    }
+    let is_poll = is_engine && request.method() == Method::GET && !request.headers().contains_key(UPGRADE);
+    let parked = sid.filter(|_| is_poll).map(|sid| Parked::new(sid, &next, &context));
     let mut response = if is_handshake && context.is_stopping() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
     } else {
         next.run(request).await
     };
+    if let Some(parked) = parked {
+        parked.answered();
+    }
     if is_engine {
         response = as_node_says(response).await;
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -48,8 +62,8 @@ fn is_engine(path: &str) -> bool {
     path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn has_sid(query: &str) -> bool {
-    query.split('&').any(|pair| pair.starts_with("sid="))
+fn sid(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("sid="))
 }
 
 /// The origin that an answer may be shown to, where the settings allow it.

@@ -52,8 +52,7 @@ async fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
     // Node's sockets are all in the room of their own id, and the adapter's format relies on it.
     socket.join(socket.id);
     socket.extensions.insert(user.clone());
-    context.metrics.sockets.up();
-    context.metrics.sockets_opened.add_one();
+    socket.extensions.insert(Counted::new(context));
     let context_of_events = context.clone();
     // One handler for all events, instead of a table of them in every socket.
     socket.on_fallback(async move |Event(event): Event, socket: Socket, Data(args): Data<Args>, ack: Ack| {
@@ -67,11 +66,8 @@ async fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
         let _ = ack.send(&answer);
     });
     let stays = Stays::default();
-    let (context_of_end, stays_of_end) = (context.clone(), stays.clone());
-    socket.on_disconnect(async move || {
-        context_of_end.metrics.sockets.down();
-        stays_of_end.end();
-    });
+    let stays_of_end = stays.clone();
+    socket.on_disconnect(async move || stays_of_end.end());
     if !user.0.is_empty() {
         let member = match socket.ns() {
             "/" => socket.id.to_string(),
@@ -94,6 +90,29 @@ impl Stays {
 
     fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// That a socket is counted as one that is there, until it is gone. Not until it disconnects: of a client that is gone before it
+/// was let in, the library does not say so.
+#[derive(Clone)]
+struct Counted {
+    _until_gone: Arc<UntilGone>,
+}
+
+struct UntilGone(Arc<Context>);
+
+impl Counted {
+    fn new(context: &Arc<Context>) -> Self {
+        context.metrics.sockets.up();
+        context.metrics.sockets_opened.add_one();
+        Self { _until_gone: Arc::new(UntilGone(context.clone())) }
+    }
+}
+
+impl Drop for UntilGone {
+    fn drop(&mut self) {
+        self.0.metrics.sockets.down();
     }
 }
 

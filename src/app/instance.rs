@@ -19,16 +19,13 @@ use super::context::Context;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, feed, presence, routes};
+use super::{accept, edge, events, feed, leave, presence, routes};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
 
 /// For the connection to what is shared. Without it an instance serves its own clients.
 const BEGIN_MAX: Duration = Duration::from_secs(2);
-
-/// For closing what is left when the instance stops.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What an instance was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +181,7 @@ async fn serve(
     let (mut to_stop, mut to_kill) = (orders.clone(), orders);
     tokio::select! {
         () = live(listener, router, &context, &mut to_stop) => {}
-        () = is_told(&mut to_kill, |order| order == Order::Kill) => {}
+        () = is_told(&mut to_kill, |order| order == Order::Kill) => leave::forget(&context).await,
     }
     context.end();
     Ok(())
@@ -203,9 +200,15 @@ async fn live(
         tracing::warn!(instance = context.settings.name, "serves without the other instances");
     }
     let (last, is_last) = watch::channel(false);
-    context.tasks.spawn("accept", accept::serve(listener, router, context.clone(), is_last));
-    is_told(orders, |order| order != Order::Run).await;
-    stop(context, last).await;
+    let accepting = accept::serve(listener, router.clone(), context.clone(), is_last);
+    let leaving = async {
+        is_told(orders, |order| order != Order::Run).await;
+        tokio::join!(leave::leave(context, router), context.feed.end(&context.settings));
+        context.presence.end().await;
+        last.send_replace(true);
+    };
+    tokio::join!(accepting, leaving);
+    context.tasks.end().await;
 }
 
 /// Returns when such an order came, or nobody is left who could give one.
@@ -233,15 +236,4 @@ fn socket_io(
         .with_parser(parser)
         .with_adapter::<RoomAdapter>(context.clone())
         .build_layer()
-}
-
-/// Lets the clients go.
-async fn stop(context: &Arc<Context>, last: watch::Sender<bool>) {
-    tracing::info!(instance = context.settings.name, "stops");
-    context.begin_stop();
-    let _ = timeout(CLOSE_MAX, context.io().close()).await;
-    context.feed.end(&context.settings).await;
-    context.presence.end().await;
-    last.send_replace(true);
-    context.tasks.end().await;
 }

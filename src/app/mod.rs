@@ -10,7 +10,10 @@
 //! | [`shared`] | what instances share: in this process, or through Redis |
 //! | [`context`] | what every part of one instance can reach |
 //! | [`accept`] | sockets become requests |
+//! | `line` | a connection that this side can end |
+//! | `leave` | how an instance ends |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
+//! | `parked` | a poll that waits, and its client that goes |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
 //! | [`token`] | tokens of users: signed, and verified |
@@ -39,9 +42,12 @@ pub mod events;
 pub mod feed;
 pub mod identity;
 pub mod instance;
+mod leave;
 pub mod limits;
+mod line;
 pub mod metrics;
 pub mod operator;
+mod parked;
 pub mod presence;
 pub mod problem;
 mod random;

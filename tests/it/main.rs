@@ -17,11 +17,12 @@
 //! | `manager` | what the service manager hears, and what it hands over |
 //! | `owner` | as a user of its own, also after root has run it |
 //! | `page` | the status page |
-//! | `app` | stickyd-app: tokens, presence, feeds, webhooks; needs redis-server |
+//! | `services` | stickyd-app: tokens, presence, feeds, webhooks; needs redis-server |
 //! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
 //! | `differential` | our codec against hyper on generated messages |
+//! | `app` | instances of stickyd-app in one process (with Node and Redis: tests/e2e/app.mjs) |
 //! | `architecture` | what may import what |
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -50,6 +51,8 @@ mod oncall;
 mod owner;
 mod page;
 mod requests;
+#[cfg(feature = "app")]
+mod services;
 mod sessions;
 mod support;
 mod systemd;

@@ -50,7 +50,7 @@ mod tests {
         check(&[0, 0, 0, 0], Some("1970-01-01T00:00:00.000Z"));
         check(&1_582_934_400_u32.to_be_bytes(), Some("2020-02-29T00:00:00.000Z"));
         check(&0xffff_ffff_u32.to_be_bytes(), Some("2106-02-07T06:28:15.000Z"));
-        let both = (123_000_000_u64 << 34) | 1_732_486_276;
+        let both = (123_000_000_u64 << 34) + 1_732_486_276;
         check(&both.to_be_bytes(), Some("2024-11-24T22:11:16.123Z"));
         let mut before = 999_000_000_u32.to_be_bytes().to_vec();
         before.extend((-1_i64).to_be_bytes());

@@ -29,6 +29,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// For an attempt to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
+/// For a connection with all its subscriptions.
+const OPEN_MAX: Duration = Duration::from_secs(3);
+
 /// For an answer of Redis. One that takes longer counts as away.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -286,7 +289,8 @@ impl Owner {
         let mut said = false;
         loop {
             let gone = Arc::new(Notify::new());
-            match self.open(gone.clone()).await {
+            let opened = timeout(OPEN_MAX, self.open(gone.clone())).await;
+            match opened.unwrap_or_else(|_| Err(broken("no answer"))) {
                 Ok(connection) => {
                     said = false;
                     tracing::info!(instance, redis = ?self.address, "connected");

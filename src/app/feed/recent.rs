@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A part of the stream without a gap, up to its newest event.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub(super) struct Recent {
     /// Everything after this is here. None: nothing is known yet.
     from: Option<Id>,
     events: VecDeque<Arc<Event>>,
@@ -24,17 +24,17 @@ pub struct Recent {
 
 impl Recent {
     /// The newest event's id, or what was said at [`Recent::begin`].
-    pub fn newest(&self) -> Option<Id> {
+    pub(super) fn newest(&self) -> Option<Id> {
         self.events.back().and_then(|event| event.id).or(self.from)
     }
 
     /// Everything after `newest` will be told.
-    pub fn begin(&mut self, newest: Id) {
+    pub(super) fn begin(&mut self, newest: Id) {
         *self = Self { from: Some(newest), ..Self::default() };
     }
 
     /// The next event.
-    pub fn push(&mut self, event: Arc<Event>) {
+    pub(super) fn push(&mut self, event: Arc<Event>) {
         self.bytes += event.text.len();
         self.events.push_back(event);
         while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
@@ -45,7 +45,7 @@ impl Recent {
     }
 
     /// Everything after `id`. None: some of it is not here any more.
-    pub fn since(&self, id: Id) -> Option<Vec<Arc<Event>>> {
+    pub(super) fn since(&self, id: Id) -> Option<Vec<Arc<Event>>> {
         if self.from.is_none_or(|from| id < from) {
             return None;
         }

@@ -1,5 +1,6 @@
 //! stickyd-app: tokens, presence, feeds and webhooks, each in this process and over a real Redis.
 
+mod feed;
 mod presence;
 mod presence_store;
 mod support;
