@@ -12,6 +12,7 @@ use super::presence::Presence;
 use super::settings::Settings;
 use super::shared::Link;
 use super::tasks::Tasks;
+use super::webhooks::Webhooks;
 
 /// What every part of one instance can reach.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Context {
     pub presence: Arc<Presence>,
     /// Events for users.
     pub feed: Arc<Feed>,
+    /// Who is called when something happens.
+    pub webhooks: Webhooks,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     pub(super) lines: Arc<Lines>,
@@ -39,6 +42,7 @@ impl Context {
         Self {
             presence: Presence::new(&settings, link.store()),
             feed: Feed::new(&settings, &link),
+            webhooks: Webhooks::new(&settings, link.store()),
             settings,
             link,
             metrics: Metrics::default(),

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, feed, leave, presence, routes};
+use super::{accept, edge, events, feed, leave, presence, routes, webhooks};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
@@ -175,6 +175,7 @@ async fn serve(
     attach(&context);
     presence::start(&context);
     feed::start(&context);
+    webhooks::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));

@@ -90,6 +90,14 @@ pub struct Metrics {
     pub notifications: Counter,
     /// Messages that `/emit` was told.
     pub emitted: Counter,
+    /// Deliveries to webhooks that succeeded.
+    pub webhooks_delivered: Counter,
+    /// Attempts that failed.
+    pub webhooks_failed: Counter,
+    /// Deliveries that were given up.
+    pub webhooks_abandoned: Counter,
+    /// Deliveries that found no room, or nowhere to be kept.
+    pub webhooks_dropped: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
@@ -163,6 +171,30 @@ pub fn page(context: &Context) -> String {
         ),
         ("notifications_total", "counter", "events that /notify was told", metrics.notifications.get()),
         ("emitted_total", "counter", "messages that /emit was told", metrics.emitted.get()),
+        (
+            "webhooks_delivered_total",
+            "counter",
+            "deliveries to webhooks that succeeded",
+            metrics.webhooks_delivered.get(),
+        ),
+        (
+            "webhooks_failed_total",
+            "counter",
+            "attempts to call a webhook that failed",
+            metrics.webhooks_failed.get(),
+        ),
+        (
+            "webhooks_abandoned_total",
+            "counter",
+            "deliveries to webhooks that were given up",
+            metrics.webhooks_abandoned.get(),
+        ),
+        (
+            "webhooks_dropped_total",
+            "counter",
+            "deliveries to webhooks that found no room",
+            metrics.webhooks_dropped.get(),
+        ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
         (

@@ -24,6 +24,7 @@
 //! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
 //! | [`presence`] | who is online |
 //! | [`feed`] | events for users: streams and long polls |
+//! | [`webhooks`] | who is called when something happens |
 //! | [`operator`] | what is said to rooms from outside |
 //! | [`bus`] | messages between instances: in this process, or over Redis |
 //! | [`metrics`] | counters, and their page |
@@ -58,3 +59,4 @@ pub mod shared;
 pub mod tasks;
 pub mod token;
 pub mod value;
+pub mod webhooks;

@@ -36,6 +36,12 @@ pub struct Settings {
     pub comment_interval: Duration,
     /// A long poll is held for so long. Default 25 s: less than what lies between waits for.
     pub poll_hold: Duration,
+    /// Webhooks may go to addresses that are not of the internet, such as this machine's.
+    pub allow_private_webhooks: bool,
+    /// A webhook is tried so often at most. Default 8, which is ten minutes.
+    pub webhook_attempts: u32,
+    /// After the first attempt failed; twice as long each time. Default 5 s.
+    pub webhook_retry: Duration,
     /// Between two pings of Engine.IO. Default 25 s, as Node.
     pub ping_interval: Duration,
     /// Until a ping must be answered. Default 20 s, as Node.
@@ -70,6 +76,9 @@ impl Default for Settings {
             presence_ttl: Duration::from_secs(30),
             presence_refresh: Duration::from_secs(10),
             presence_sweep: Duration::from_secs(5),
+            allow_private_webhooks: false,
+            webhook_attempts: 8,
+            webhook_retry: Duration::from_secs(5),
             notifications_kept: 10_000,
             notification_bytes_max: 64 * 1024,
             comment_interval: Duration::from_secs(15),

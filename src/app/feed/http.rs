@@ -51,6 +51,9 @@ async fn notify(
     })?;
     let id = context.feed.add(&text).await?;
     context.metrics.notifications.add_one();
+    if !context.webhooks.happened("notification", id.to_string(), &text) {
+        context.metrics.webhooks_dropped.add_one();
+    }
     Ok(Json(json!({ "id": id.to_string() })))
 }
 

@@ -22,6 +22,7 @@ use self::ledger::{Change, Outcome};
 use self::store::Store;
 use super::bus::Away;
 use super::context::Context;
+use super::random;
 use super::settings::Settings;
 use super::shared::StoreLink;
 use super::value::map;
@@ -305,6 +306,10 @@ impl Speaker {
             metrics.users_came.add_one()
         } else {
             metrics.users_went.add_one()
+        }
+        let said = serde_json::json!({ "userId": user }).to_string();
+        if !self.context.webhooks.happened(event, format!("ev_{}", random::secret(16)), &said) {
+            metrics.webhooks_dropped.add_one();
         }
         let (room, data) = (room_of(user), map([("userId", Value::from(user))]));
         let namespaces = self.context.settings.namespaces.iter().map(String::as_str);
