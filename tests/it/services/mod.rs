@@ -5,6 +5,7 @@ mod presence;
 mod presence_store;
 mod support;
 mod tokens;
+mod webhooks;
 
 use stickyd::app::settings::Settings;
 use stickyd::app::token::{Key, Secret};

@@ -87,8 +87,9 @@ async fn forms_that_only_the_resolver_understands_are_refused() {
 async fn the_address_that_was_checked_is_the_one_that_is_called() {
     let ((listener, checked), (other, later)) = (listening().await, listening().await);
     let (courier, resolver) = courier(&[&[checked], &[later]], true);
+    let target = target();
     let (delivered, asked) = tokio::join!(
-        courier.deliver(&target(), parcel()),
+        courier.deliver(&target, parcel()),
         answering(listener, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     );
     assert_eq!(delivered, Ok(()));
@@ -104,7 +105,8 @@ async fn only_success_is_success() {
     let check = async |answer: &str, expected: Result<(), Failed>| {
         let (listener, address) = listening().await;
         let (courier, _) = courier(&[&[address]], true);
-        let (delivered, _) = tokio::join!(courier.deliver(&target(), parcel()), answering(listener, answer));
+        let target = target();
+        let (delivered, _) = tokio::join!(courier.deliver(&target, parcel()), answering(listener, answer));
         assert_eq!(delivered, expected, "{answer:.60}");
     };
     check("HTTP/1.1 204 No Content\r\n\r\n", Ok(())).await;
@@ -132,7 +134,8 @@ async fn the_next_address_is_tried_where_one_does_not_accept() {
     drop(closed);
     let (courier, _) = courier(&[&[gone, address]], true);
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let (delivered, _) = tokio::join!(courier.deliver(&target(), parcel()), answering(listener, answer));
+    let target = target();
+    let (delivered, _) = tokio::join!(courier.deliver(&target, parcel()), answering(listener, answer));
     assert_eq!(delivered, Ok(()));
 }
 
@@ -151,4 +154,78 @@ async fn a_certificate_that_nobody_knows_is_refused() {
     };
     let (delivered, ()) = tokio::join!(courier.deliver(&target, parcel()), other);
     assert_eq!(delivered, Err(Failed::Tls));
+}
+
+/// A certificate for `hook.example` that nobody has signed but itself, and what a server needs of it.
+fn certificate(
+    folder: &std::path::Path,
+) -> (rustls::pki_types::CertificateDer<'static>, rustls::ServerConfig) {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let [key, cert] = ["key.pem", "cert.pem"].map(|name| folder.join(name));
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "1",
+        ])
+        .args(["-subj", "/CN=hook.example", "-addext", "subjectAltName=DNS:hook.example"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{made:?}");
+    let cert = CertificateDer::from_pem_file(cert).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(vec![cert.clone()], key).unwrap();
+    (cert, config)
+}
+
+#[tokio::test]
+async fn a_certificate_is_for_the_name_in_the_url_and_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, config) = certificate(folder.path());
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let check = async |host: &str, is_known: bool, expected: Result<(), Failed>| {
+        let (listener, address) = listening().await;
+        let (courier, _) = courier(&[&[address]], true);
+        if is_known {
+            let mut roots = RootCertStore::empty();
+            roots.add(cert.clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+            courier.tls.set(Some(Arc::new(config))).unwrap();
+        }
+        let target = Target::parse(&format!("https://{host}/"), false).unwrap();
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"{}") {
+                let mut bytes = [0; 4096];
+                match stream.read(&mut bytes).await {
+                    Ok(count @ 1..) => asked.extend(&bytes[..count]),
+                    _ => return,
+                }
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let (delivered, ()) = tokio::join!(courier.deliver(&target, parcel()), server);
+        assert_eq!(delivered, expected, "{host}, known: {is_known}");
+    };
+    check("hook.example", true, Ok(())).await;
+    check("other.example", true, Err(Failed::Tls)).await;
+    check("hook.example", false, Err(Failed::Tls)).await;
 }
