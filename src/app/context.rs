@@ -9,7 +9,7 @@ use super::line::Lines;
 use super::metrics::Metrics;
 use super::settings::Settings;
 use super::shared::Link;
-use super::tasks::Tasks;
+use super::tasks::{Tasks, Turns};
 
 /// What every part of one instance can reach.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Context {
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     pub(super) lines: Arc<Lines>,
+    pub(super) turns: Turns,
     io: RwLock<Option<Io>>,
     adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
@@ -36,6 +37,7 @@ impl Context {
             metrics: Metrics::default(),
             tasks,
             lines: Arc::default(),
+            turns: Turns::default(),
             io: RwLock::default(),
             adapters: Mutex::default(),
             stopping: AtomicBool::new(false),
