@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::presence::Presence;
 use super::settings::Settings;
 use super::shared::Link;
-use super::tasks::Tasks;
+use super::tasks::{Tasks, Turns};
 use super::webhooks::Webhooks;
 
 /// What every part of one instance can reach.
@@ -32,6 +32,7 @@ pub struct Context {
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     pub(super) lines: Arc<Lines>,
+    pub(super) turns: Turns,
     io: RwLock<Option<Io>>,
     adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
@@ -48,6 +49,7 @@ impl Context {
             metrics: Metrics::default(),
             tasks,
             lines: Arc::default(),
+            turns: Turns::default(),
             io: RwLock::default(),
             adapters: Mutex::default(),
             stopping: AtomicBool::new(false),

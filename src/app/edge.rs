@@ -15,8 +15,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::context::Context;
+use super::gone::Parked;
 use super::line::End;
-use super::parked::Parked;
 
 /// Where Socket.IO is.
 pub(super) const PATH: &str = "/socket.io";

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::adapter::RoomAdapter;
 use super::clock;
 use super::context::Context;
+use super::gone::close_of;
 use super::line::End;
-use super::parked::close_of;
 
 /// For closing what is left.
 const CLOSE_MAX: Duration = Duration::from_secs(2);

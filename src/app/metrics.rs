@@ -56,6 +56,8 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// Sockets that were connected.
     pub sockets_opened: Counter,
+    /// Messages that a client did not get, because its queue was full.
+    pub deliveries_dropped: Counter,
     /// Handshakes that were refused for want of an identity.
     pub handshakes_refused: Counter,
     /// Events from clients.
@@ -104,29 +106,12 @@ pub struct Metrics {
     pub adapter_timeouts: Counter,
 }
 
-/// The page `/metrics`.
-pub fn page(context: &Context) -> String {
-    let metrics = &context.metrics;
-    let bus = context.link.bus();
-    let counts = bus.counts();
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let rows: &[(&str, &str, &str, u64)] = &[
-        ("ready", "gauge", "1 where new clients are welcome", u64::from(context.is_ready())),
-        (
-            "bus_connected",
-            "gauge",
-            "1 where messages of other instances arrive",
-            u64::from(bus.is_connected()),
-        ),
-        ("connections", "gauge", "TCP connections that are open", metrics.connections.get()),
-        ("sockets", "gauge", "sockets of Socket.IO that are connected", metrics.sockets.get()),
-        ("sockets_opened_total", "counter", "sockets that were connected", metrics.sockets_opened.get()),
-        (
-            "handshakes_refused_total",
-            "counter",
-            "handshakes refused for want of an identity",
-            metrics.handshakes_refused.get(),
-        ),
+/// Name, kind, help, value.
+type Row = (&'static str, &'static str, &'static str, u64);
+
+/// Of tokens, presence, the feed and webhooks.
+fn services(metrics: &Metrics) -> Vec<Row> {
+    vec![
         (
             "requests_refused_total",
             "counter",
@@ -195,8 +180,40 @@ pub fn page(context: &Context) -> String {
             "deliveries to webhooks that found no room",
             metrics.webhooks_dropped.get(),
         ),
+    ]
+}
+
+/// The page `/metrics`.
+pub fn page(context: &Context) -> String {
+    let metrics = &context.metrics;
+    let bus = context.link.bus();
+    let counts = bus.counts();
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let rows: &[Row] = &[
+        ("ready", "gauge", "1 where new clients are welcome", u64::from(context.is_ready())),
+        (
+            "bus_connected",
+            "gauge",
+            "1 where messages of other instances arrive",
+            u64::from(bus.is_connected()),
+        ),
+        ("connections", "gauge", "TCP connections that are open", metrics.connections.get()),
+        ("sockets", "gauge", "sockets of Socket.IO that are connected", metrics.sockets.get()),
+        ("sockets_opened_total", "counter", "sockets that were connected", metrics.sockets_opened.get()),
+        (
+            "handshakes_refused_total",
+            "counter",
+            "handshakes refused for want of an identity",
+            metrics.handshakes_refused.get(),
+        ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
+        (
+            "deliveries_dropped_total",
+            "counter",
+            "messages that found a client's queue full",
+            metrics.deliveries_dropped.get(),
+        ),
         (
             "adapter_malformed_total",
             "counter",
@@ -227,7 +244,7 @@ pub fn page(context: &Context) -> String {
         ("bus_connections_total", "counter", "times that the connection was made", read(&counts.connections)),
     ];
     let mut page = String::with_capacity(4096);
-    for (name, kind, help, value) in rows {
+    for (name, kind, help, value) in rows.iter().chain(&services(metrics)) {
         // Writing to a string does not fail.
         let _ = write!(
             page,

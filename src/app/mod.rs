@@ -13,7 +13,7 @@
 //! | `line` | a connection that this side can end |
 //! | `leave` | how an instance ends |
 //! | [`edge`] | what every answer gets: headers, and the errors of Engine.IO as Node words them |
-//! | `parked` | a poll that waits, and its client that goes |
+//! | `gone` | a client that gives up its poll |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
 //! | [`token`] | tokens of users: signed, and verified |
@@ -41,6 +41,7 @@ pub mod duration;
 pub mod edge;
 pub mod events;
 pub mod feed;
+mod gone;
 pub mod identity;
 pub mod instance;
 mod leave;
@@ -48,7 +49,6 @@ pub mod limits;
 mod line;
 pub mod metrics;
 pub mod operator;
-mod parked;
 pub mod presence;
 pub mod problem;
 mod random;

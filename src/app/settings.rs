@@ -48,8 +48,8 @@ pub struct Settings {
     pub ping_timeout: Duration,
     /// Bytes of one message from a client at most. Default 1 000 000, as Node; socketioxide's own is a tenth of it.
     pub payload_bytes_max: u64,
-    /// Messages that wait for one client at most; what comes then is dropped for it. Default 1024: a burst to a client
-    /// that is at the other end of the world.
+    /// Messages that wait for one client at most; what comes then is dropped for it, and counted. Default 4096: a burst between
+    /// two polls. Node has no such bound, and a client that does not read takes all its memory.
     pub waiting_messages_max: usize,
     /// Rooms that one client may be in. Default 256.
     pub rooms_max: usize,
@@ -86,7 +86,7 @@ impl Default for Settings {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             payload_bytes_max: 1_000_000,
-            waiting_messages_max: 1024,
+            waiting_messages_max: 4096,
             rooms_max: 256,
             name_bytes_max: 256,
             spread: Duration::from_secs(5),

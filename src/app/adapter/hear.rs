@@ -74,8 +74,8 @@ impl RoomAdapter {
             return;
         }
         if let Ok(packet) = payload::to_client(message.packet) {
-            // A client whose queue is full misses it; whoever said it cannot be told.
-            let _ = self.local.broadcast(packet, local_options(message.options));
+            // A client whose queue is full misses it, which is counted; whoever said it cannot be told.
+            let _ = self.deliver(packet, local_options(message.options));
         }
     }
 

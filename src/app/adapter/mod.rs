@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use socketioxide::adapter::Emitter;
-use socketioxide_core::adapter::errors::{AdapterError, BroadcastError};
+use socketioxide_core::adapter::errors::{AdapterError, BroadcastError, SocketError};
 use socketioxide_core::adapter::{
     BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, RemoteSocketData, Room,
     RoomParam,
@@ -171,7 +171,7 @@ impl CoreAdapter<Emitter> for RoomAdapter {
             let packet = payload::to_instances(&packet)?;
             Some(Broadcast { uid: self.uid.clone(), packet, options })
         });
-        let done = self.local.broadcast(packet, opts);
+        let done = self.deliver(packet, opts);
         if let Some(message) = message {
             let channel = match message.options.rooms.as_slice() {
                 [room] => format!("{}{room}#", self.channels.broadcast),
@@ -291,6 +291,15 @@ impl RoomAdapter {
             }
         }
         Some(options)
+    }
+
+    /// Gives an event to the clients here.
+    fn deliver(&self, packet: Packet, opts: BroadcastOptions) -> Result<(), Vec<SocketError>> {
+        self.local.broadcast(packet, opts).inspect_err(|errors| {
+            let full =
+                errors.iter().filter(|error| matches!(error, SocketError::InternalChannelFull)).count();
+            self.context.metrics.deliveries_dropped.add(full as u64);
+        })
     }
 
     fn publish(&self, channel: String, message: Vec<u8>) {

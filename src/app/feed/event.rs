@@ -62,7 +62,7 @@ impl Event {
 
     /// The event of the stream whose place is `id`, and whose object is `text`.
     pub fn stored(id: Id, text: &str) -> Option<Self> {
-        let user = addressee(text)?;
+        let user = addressee(text).ok()?;
         Some(Self { id: Some(id), user, text: with_id(id, text) })
     }
 }
@@ -74,17 +74,17 @@ struct Addressed {
     user: Option<serde_json::Value>,
 }
 
-/// Whom an object is for. None: it is none, or is for something that is no user.
-fn addressee(text: &str) -> Option<Option<String>> {
+/// Whom an object is for: a user, or everybody.
+fn addressee(text: &str) -> Result<Option<String>, Unfit> {
     if !text.trim_start().starts_with('{') {
-        return None;
+        return Err(Unfit::NoObject);
     }
-    match serde_json::from_str::<Addressed>(text).ok()?.user {
-        None | Some(serde_json::Value::Null) => Some(None),
-        Some(serde_json::Value::String(user)) => Some(Some(user)),
+    match serde_json::from_str::<Addressed>(text).map_err(|_| Unfit::NoObject)?.user {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::String(user)) => Ok(Some(user)),
         // A number, as some write their users.
-        Some(serde_json::Value::Number(user)) => Some(Some(user.to_string())),
-        Some(_) => None,
+        Some(serde_json::Value::Number(user)) => Ok(Some(user.to_string())),
+        Some(_) => Err(Unfit::NoUser),
     }
 }
 
@@ -121,7 +121,7 @@ pub fn heard(payload: &[u8]) -> Option<Heard> {
         .chars()
         .map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c })
         .collect();
-    let user = addressee(&text)?;
+    let user = addressee(&text).ok()?;
     match placed(&text) {
         Some((id, after, rest)) => {
             let text = format!(r#"{{"id":"{id}"{rest}"#);
@@ -160,7 +160,7 @@ pub fn to_send(body: &[u8]) -> Result<String, Unfit> {
         return Err(Unfit::HasId);
     }
     let text = serde_json::Value::Object(object).to_string();
-    addressee(&text).map(|_| ()).ok_or(Unfit::NoUser)?;
+    addressee(&text)?;
     Ok(text)
 }
 
@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn what_is_published_is_heard() {
-        let check = |payload: &str, expected: Option<(Option<Id>, Option<Id>, Option<&str>, &str)>| {
+        type Parts<'a> = (Option<Id>, Option<Id>, Option<&'a str>, &'a str);
+        let check = |payload: &str, expected: Option<Parts<'_>>| {
             let found = heard(payload.as_bytes());
             let found = found.as_ref().map(|heard| {
                 (heard.event.id, heard.after, heard.event.user.as_deref(), heard.event.text.as_str())

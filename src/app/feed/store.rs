@@ -35,7 +35,7 @@ pub struct Page {
 }
 
 impl Page {
-    fn of(found: Vec<(Id, String)>) -> Self {
+    fn of(found: &[(Id, String)]) -> Self {
         let more = if found.len() < PAGE { None } else { found.last().map(|(id, _)| *id) };
         // What others have put into the stream may be no event.
         Self { events: found.iter().filter_map(|(id, text)| Event::stored(*id, text)).collect(), more }
@@ -102,7 +102,7 @@ impl Store for InProcess {
     fn since(&self, id: Id) -> Pending<'_, Result<Page, Away>> {
         self.with(|kept| {
             let start = kept.events.partition_point(|(of, _)| *of <= id);
-            Page::of(kept.events.range(start..).take(PAGE).cloned().collect())
+            Page::of(&kept.events.range(start..).take(PAGE).cloned().collect::<Vec<_>>())
         })
     }
 
@@ -160,7 +160,7 @@ impl Store for InRedis {
                 let text = fields.into_iter().find(|(name, _)| name == "event").map(|(_, text)| text);
                 Ok((id.parse().map_err(|_| Away)?, text.unwrap_or_default()))
             };
-            Ok(Page::of(found.into_iter().map(entry).collect::<Result<_, Away>>()?))
+            Ok(Page::of(&found.into_iter().map(entry).collect::<Result<Vec<_>, Away>>()?))
         })
     }
 

@@ -303,9 +303,9 @@ impl Speaker {
     async fn announce(&self, user: &str, event: &'static str) {
         let metrics = &self.context.metrics;
         if event == "user-online" {
-            metrics.users_came.add_one()
+            metrics.users_came.add_one();
         } else {
-            metrics.users_went.add_one()
+            metrics.users_went.add_one();
         }
         let said = serde_json::json!({ "userId": user }).to_string();
         if !self.context.webhooks.happened(event, format!("ev_{}", random::secret(16)), &said) {

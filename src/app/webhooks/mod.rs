@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::deliver::{Courier, Failed, Parcel, System};
 use self::queue::{Claim, Job};
@@ -144,13 +144,14 @@ async fn deliver_all(context: Arc<Context>) {
         let Ok(first) = slots.clone().acquire_owned().await else { return };
         let limit = 1 + slots.available_permits();
         let claims = context.webhooks.store.claim(limit).await.unwrap_or_default();
-        let hooks = match claims.is_empty() {
-            true => Vec::new(),
-            // Away: the claims run out, and come again.
-            false => context.webhooks.store.hooks().await.unwrap_or_default(),
-        };
+        // Away: the claims run out, and come again.
+        let hooks = if claims.is_empty() { Ok(Vec::new()) } else { context.webhooks.store.hooks().await };
         drop(first);
         let is_all = claims.len() < limit;
+        let Ok(hooks) = hooks else {
+            sleep(LOOK).await;
+            continue;
+        };
         for claim in claims {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             let (context, hook) =

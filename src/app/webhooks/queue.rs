@@ -37,7 +37,7 @@ pub struct Claim {
 }
 
 /// Longest wait between two attempts.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
+const WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// How long to wait after an attempt failed: twice as long each time, and between half of it and all, so that not all come back at
 /// once. `fraction` is drawn between 0 and 1. None: it was the last.

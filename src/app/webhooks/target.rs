@@ -95,7 +95,7 @@ impl Target {
 
 /// IPv4 that is not of the internet: IANA's registry of special-purpose addresses.
 const SPECIAL_4: &[(Ipv4Addr, u8)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
+    (Ipv4Addr::UNSPECIFIED, 8),           // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
     (Ipv4Addr::new(100, 64, 0, 0), 10),   // behind a carrier's NAT
     (Ipv4Addr::new(127, 0, 0, 0), 8),     // loopback
@@ -112,8 +112,8 @@ const SPECIAL_4: &[(Ipv4Addr, u8)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved, and broadcast
 ];
 
-/// IPv6 within 2000::/3 that is not of the internet. Nothing outside of it is: not ::1, nor fe80::, fc00::, ff00::, nor what has
-/// an IPv4 address in it (::ffff:0:0/96, 64:ff9b::/96).
+/// IPv6 within `2000::/3` that is not of the internet. Nothing outside of it is: not `::1`, nor `fe80::`, `fc00::`, `ff00::`, nor
+/// what has an IPv4 address in it (`::ffff:0:0/96`, `64:ff9b::/96`).
 const SPECIAL_6: &[(Ipv6Addr, u8)] = &[
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocols; Teredo, which has an IPv4 address in it
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation

@@ -88,7 +88,7 @@ fn an_instance_that_is_killed_takes_its_users_with_it_once() {
         expected.sort();
         assert_eq!(gone, expected);
         // Nobody says it again, and who is back stays.
-        thread::sleep(Duration::from_millis(2000));
+        thread::sleep(Duration::from_secs(2));
         friend.heard_nothing();
         assert_eq!(online(&a, &users.join(",")), json!(["user-3", "user-4"]));
         let expired = |instance: &Running| metric(instance.address(), "presence_expired_total");
@@ -140,7 +140,7 @@ fn presence_is_written_anew_when_redis_comes_back() {
     while offline == 0 {
         offline += usize::from(friend.event() == event("user-offline", "bob"));
     }
-    thread::sleep(Duration::from_millis(1000));
+    thread::sleep(Duration::from_secs(1));
     friend.ask("who", &json!(null));
     while let Some((name, _)) = friend.heard() {
         assert_eq!(name, "user-online", "of those that Redis had forgotten");

@@ -54,11 +54,10 @@ impl Redis {
     /// What it answers to a command, as it is on the wire.
     pub(super) fn say(&self, words: &[&str]) -> String {
         let mut socket = Socket::connect(([127, 0, 0, 1], self.port).into());
-        let mut command = format!("*{}\r\n", words.len());
+        socket.send(format!("*{}\r\n", words.len()));
         for word in words {
-            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+            socket.send(format!("${}\r\n{word}\r\n", word.len()));
         }
-        socket.send(command);
         let first = socket.line();
         let first = first.trim_end();
         match first.split_at(1) {
