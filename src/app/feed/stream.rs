@@ -14,7 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::Listening;
 use super::event::Event;
@@ -76,7 +76,8 @@ async fn run(context: Arc<Context>, listening: Listening, out: mpsc::Sender<Byte
 /// Writes until the client is gone or does not read, or what it missed cannot be read; then it comes back by itself.
 async fn write(context: &Context, mut listening: Listening, out: &mpsc::Sender<Bytes>) {
     let period = context.settings.comment_interval;
-    let mut comments = interval_at(Instant::now() + period, period);
+    let mut comments = interval(period);
+    comments.reset();
     comments.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut chunk = START.to_owned();
     // A client that takes nothing for so long does not read.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rmpv::Value;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use self::ledger::{Change, Outcome};
 use self::store::Store;
@@ -186,7 +186,8 @@ impl Speaker {
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let settings = &self.context.settings;
         let regular = |period| {
-            let mut ticks = interval_at(Instant::now() + period, period);
+            let mut ticks = interval(period);
+            ticks.reset();
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
