@@ -1,6 +1,8 @@
 //! Commands of the `stickyd-app` binary: arguments, help, exit codes.
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,9 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::instance::{Instance, Running};
-use super::limits;
+use super::secrets::{self, SecretError};
 use super::settings::Settings;
 use super::shared::Shared;
+use super::token::{Key, Secret};
+use super::{clock, duration, limits};
 
 const DIFFERENCES: &str = "\
 Where it differs from Node's server, and cannot be set:
@@ -34,6 +38,22 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Token(TokenArgs),
+}
+
+/// Print a signed token for a user
+///
+/// Clients say it at the handshake (`auth: { token }`), and in requests (`Authorization: Bearer TOKEN`).
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// Whom the token lets in
+    user: String,
+    /// For how long: 90s, 30m, 12h, 7d
+    #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration::parse)]
+    ttl: Duration,
+    /// The file with the secret that the instances have: openssl rand -hex 32
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
 }
 
 /// Serve as one instance
@@ -64,6 +84,15 @@ struct ServeArgs {
     /// On SIGTERM sockets are closed over this time, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     spread: u64,
+    /// The file with the secret that tokens of users are signed with; the same at all instances
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// The file with the token of whoever may POST to /notify and /emit, and keep /webhooks
+    #[arg(long, value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+    /// Let webhooks go to loopback, private and other addresses that are not of the internet
+    #[arg(long)]
+    allow_private_webhooks: bool,
     /// Believe `auth: { userId }`: anybody can be anybody
     #[arg(long)]
     insecure_demo: bool,
@@ -74,10 +103,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve(args) => args.run(),
+            Command::Token(args) => args.run(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
+                log();
                 tracing::error!("{error}");
                 ExitCode::FAILURE
             }
@@ -107,9 +138,13 @@ impl ServeArgs {
         Ok(())
     }
 
-    fn settings(&self) -> Result<Settings, String> {
+    fn settings(&self) -> Result<Settings, Box<dyn std::error::Error>> {
         if let Some(wrong) = self.namespace.iter().find(|name| !name.starts_with('/') || *name == "/") {
-            return Err(format!("--namespace {wrong}: a namespace beside / begins with /"));
+            return Err(format!("--namespace {wrong}: a namespace beside / begins with /").into());
+        }
+        let secret = |file: &Option<PathBuf>| file.as_deref().map(secret_of).transpose();
+        if self.secret_file.is_none() && !self.insecure_demo {
+            tracing::warn!("no --secret-file: no token is believed, so nobody is let in");
         }
         Ok(Settings {
             listen: self.listen,
@@ -117,12 +152,33 @@ impl ServeArgs {
             namespaces: self.namespace.clone(),
             cors: self.cors.clone(),
             insecure_demo: self.insecure_demo,
+            allow_private_webhooks: self.allow_private_webhooks,
+            token_secret: secret(&self.secret_file)?,
+            operator_token: secret(&self.operator_token_file)?,
             ping_interval: Duration::from_millis(self.ping_interval),
             ping_timeout: Duration::from_millis(self.ping_timeout),
             spread: Duration::from_millis(self.spread),
             ..Settings::default()
         })
     }
+}
+
+impl TokenArgs {
+    fn run(self) -> Result<(), Box<dyn std::error::Error>> {
+        let key = Key::of(&secret_of(&self.secret_file)?);
+        if self.user.is_empty() || self.user.len() > Settings::default().name_bytes_max {
+            return Err("a user has a name, and a short one".into());
+        }
+        let now = clock::epoch_millis() / 1000;
+        let mut out = std::io::stdout();
+        writeln!(out, "{}", key.sign(&self.user, now + self.ttl.as_secs()))?;
+        Ok(())
+    }
+}
+
+fn secret_of(path: &Path) -> Result<Secret, SecretError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    secrets::read(path, credentials.as_deref())
 }
 
 /// Stops the instance at the first SIGTERM or SIGINT, kills it at the second; returns when it has ended.

@@ -2,7 +2,7 @@
 //!
 //! A mistake is answered `{ ok: false, error }`; what went well `{ ok: true }` or what was asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rmpv::Value;
 use socketioxide::TransportType;
@@ -12,6 +12,7 @@ use socketioxide::handler::ConnectHandler;
 use super::adapter::{Io, RoomAdapter};
 use super::context::Context;
 use super::identity::{self, Refused, User};
+use super::presence::{self, Stay};
 use super::value::{Args, field, map};
 
 type Socket = SocketRef<RoomAdapter>;
@@ -39,7 +40,7 @@ pub(super) fn attach(io: &Io, context: &Arc<Context>) {
         let admit = async move |socket: Socket, TryData(auth): TryData<Value>| -> Result<(), Refused> {
             let user = identity::of_handshake(&auth.unwrap_or(Value::Nil), &context.settings);
             let user = user.inspect_err(|_| context.metrics.handshakes_refused.add_one())?;
-            welcome(&socket, user, &context);
+            welcome(&socket, user, &context).await;
             Ok(())
         };
         io.ns(namespace.to_owned(), (async || {}).with(admit));
@@ -47,10 +48,10 @@ pub(super) fn attach(io: &Io, context: &Arc<Context>) {
 }
 
 /// A client is there.
-fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
+async fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
     // Node's sockets are all in the room of their own id, and the adapter's format relies on it.
     socket.join(socket.id);
-    socket.extensions.insert(user);
+    socket.extensions.insert(user.clone());
     socket.extensions.insert(Counted::new(context));
     let context_of_events = context.clone();
     // One handler for all events, instead of a table of them in every socket.
@@ -65,6 +66,32 @@ fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
         // The client may be gone, or its queue be full: then it hears no answer.
         let _ = ack.send(&answer);
     });
+    let stays = Stays::default();
+    let stays_of_end = stays.clone();
+    socket.on_disconnect(async move || stays_of_end.end());
+    if !user.0.is_empty() {
+        let member = match socket.ns() {
+            "/" => socket.id.to_string(),
+            namespace => format!("{}{namespace}", socket.id),
+        };
+        stays.begin(context.presence.enter(&user.0, member).await);
+        // With the socket it ends at the latest, also where a client is gone before it was let in.
+        socket.extensions.insert(stays);
+    }
+}
+
+/// That a socket's user is online, until it ends. A clone is the same.
+#[derive(Clone, Default)]
+struct Stays(Arc<Mutex<Option<Stay>>>);
+
+impl Stays {
+    fn begin(&self, stay: Stay) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stay);
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 /// That a socket is counted as one that is there, until it is gone. Not until it disconnects: of a client that is gone before it
@@ -102,7 +129,7 @@ async fn answer(context: &Context, socket: &Socket, event: &str, args: Args) -> 
         "say" => say(context, &args).await,
         "echo" => Ok(args),
         "who" => Ok(who(context, socket)),
-        "watch" => watch(context, socket, &args),
+        "watch" => watch(context, socket, &args).await,
         _ => Err("there is no such event"),
     }
 }
@@ -150,20 +177,22 @@ fn who(context: &Context, socket: &Socket) -> Args {
     Args(vec![map([("id", id.into()), ("transport", transport.into()), ("userId", user.into())])])
 }
 
-/// Hears of these users when they come and go.
-fn watch(context: &Context, socket: &Socket, args: &Args) -> Result<Args, Mistake> {
-    let users = args.0.first().and_then(Value::as_array).ok_or("watch(userIds): no array of users")?;
-    let mut rooms = Vec::with_capacity(users.len());
-    for user in users {
-        let user =
-            name(context, user.as_str()).ok_or("watch(userIds): a user has a name, and a short one")?;
-        rooms.push(format!("friends-of-{user}"));
+/// Hears of these users when they come and go, and who of them is there now.
+async fn watch(context: &Context, socket: &Socket, args: &Args) -> Result<Args, Mistake> {
+    let named = args.0.first().and_then(Value::as_array).ok_or("watch(userIds): no array of users")?;
+    let mut users = Vec::with_capacity(named.len());
+    for user in named {
+        let user = name(context, user.as_str());
+        users.push(user.ok_or("watch(userIds): a user has a name, and a short one")?.to_owned());
     }
-    if socket.rooms().len() + rooms.len() > context.settings.rooms_max {
+    if socket.rooms().len() + users.len() > context.settings.rooms_max {
         return Err("watch(userIds): too many");
     }
-    socket.join(rooms);
-    Ok(Args(vec![Value::Array(Vec::new())]))
+    // Before it is asked: who comes meanwhile is heard of twice rather than never.
+    socket.join(users.iter().map(|user| presence::room_of(user)).collect::<Vec<_>>());
+    let online = context.presence.online(users).await;
+    let online = online.map_err(|_| "watch(userIds): who is online is not known, for Redis is away")?;
+    Ok(Args(vec![Value::Array(online.into_iter().map(Value::from).collect())]))
 }
 
 /// A name that a client gives, where it is none too short or long.

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, leave, routes};
+use super::{accept, edge, events, feed, leave, presence, routes, webhooks};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
@@ -173,6 +173,9 @@ async fn serve(
     context.set_io(io.clone());
     events::attach(&io, &context);
     attach(&context);
+    presence::start(&context);
+    feed::start(&context);
+    webhooks::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
@@ -201,7 +204,8 @@ async fn live(
     let accepting = accept::serve(listener, router.clone(), context.clone(), is_last);
     let leaving = async {
         is_told(orders, |order| order != Order::Run).await;
-        leave::leave(context, router).await;
+        tokio::join!(leave::leave(context, router), context.feed.end(&context.settings));
+        context.presence.end().await;
         last.send_replace(true);
     };
     tokio::join!(accepting, leaving);

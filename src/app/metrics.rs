@@ -64,6 +64,42 @@ pub struct Metrics {
     pub events: Counter,
     /// Events that were refused: wrong arguments, or over a limit.
     pub events_refused: Counter,
+    /// Requests that were refused for want of a token.
+    pub requests_refused: Counter,
+    /// Users that this instance announced as online.
+    pub users_came: Counter,
+    /// Users that this instance announced as offline.
+    pub users_went: Counter,
+    /// Those of them whose instance had died.
+    pub presence_expired: Counter,
+    /// Times that presence could not be written.
+    pub presence_away: Counter,
+    /// Users that left while Redis was away, and were too many to be kept in mind.
+    pub presence_forgotten: Counter,
+    /// Streams of events that are open.
+    pub feed_streams: Gauge,
+    /// Long polls that are held.
+    pub feed_polls: Gauge,
+    /// Events that were given to those who listen.
+    pub feed_events: Counter,
+    /// Listeners that were ended because they did not read.
+    pub feed_slow: Counter,
+    /// Times that events were missing, and were read from the store.
+    pub feed_gaps: Counter,
+    /// Messages on the channel that are no events.
+    pub feed_malformed: Counter,
+    /// Events that `/notify` was told.
+    pub notifications: Counter,
+    /// Messages that `/emit` was told.
+    pub emitted: Counter,
+    /// Deliveries to webhooks that succeeded.
+    pub webhooks_delivered: Counter,
+    /// Attempts that failed.
+    pub webhooks_failed: Counter,
+    /// Deliveries that were given up.
+    pub webhooks_abandoned: Counter,
+    /// Deliveries that found no room, or nowhere to be kept.
+    pub webhooks_dropped: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
@@ -92,6 +128,74 @@ pub fn page(context: &Context) -> String {
             "counter",
             "handshakes refused for want of an identity",
             metrics.handshakes_refused.get(),
+        ),
+        (
+            "requests_refused_total",
+            "counter",
+            "requests refused for want of a token",
+            metrics.requests_refused.get(),
+        ),
+        ("users_came_total", "counter", "users announced as online", metrics.users_came.get()),
+        ("users_went_total", "counter", "users announced as offline", metrics.users_went.get()),
+        (
+            "presence_expired_total",
+            "counter",
+            "users announced as offline whose instance had died",
+            metrics.presence_expired.get(),
+        ),
+        (
+            "presence_away_total",
+            "counter",
+            "times that presence could not be written",
+            metrics.presence_away.get(),
+        ),
+        (
+            "presence_forgotten_total",
+            "counter",
+            "users that left while Redis was away, too many to be kept in mind",
+            metrics.presence_forgotten.get(),
+        ),
+        ("feed_streams", "gauge", "streams of events that are open", metrics.feed_streams.get()),
+        ("feed_polls", "gauge", "long polls that are held", metrics.feed_polls.get()),
+        ("feed_events_total", "counter", "events given to those who listen", metrics.feed_events.get()),
+        ("feed_slow_total", "counter", "listeners ended because they did not read", metrics.feed_slow.get()),
+        (
+            "feed_gaps_total",
+            "counter",
+            "times that missing events were read from the store",
+            metrics.feed_gaps.get(),
+        ),
+        (
+            "feed_malformed_total",
+            "counter",
+            "messages on the channel that are no events",
+            metrics.feed_malformed.get(),
+        ),
+        ("notifications_total", "counter", "events that /notify was told", metrics.notifications.get()),
+        ("emitted_total", "counter", "messages that /emit was told", metrics.emitted.get()),
+        (
+            "webhooks_delivered_total",
+            "counter",
+            "deliveries to webhooks that succeeded",
+            metrics.webhooks_delivered.get(),
+        ),
+        (
+            "webhooks_failed_total",
+            "counter",
+            "attempts to call a webhook that failed",
+            metrics.webhooks_failed.get(),
+        ),
+        (
+            "webhooks_abandoned_total",
+            "counter",
+            "deliveries to webhooks that were given up",
+            metrics.webhooks_abandoned.get(),
+        ),
+        (
+            "webhooks_dropped_total",
+            "counter",
+            "deliveries to webhooks that found no room",
+            metrics.webhooks_dropped.get(),
         ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),

@@ -16,8 +16,16 @@
 //! | `gone` | a client that gives up its poll |
 //! | [`routes`] | paths that are not Socket.IO's |
 //! | [`identity`] | who a client is |
+//! | [`token`] | tokens of users: signed, and verified |
+//! | [`duration`] | durations as people write them |
+//! | [`secrets`] | secrets from files |
+//! | [`problem`] | what is answered that cannot be served |
 //! | [`events`] | what clients say and hear |
 //! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
+//! | [`presence`] | who is online |
+//! | [`feed`] | events for users: streams and long polls |
+//! | [`webhooks`] | who is called when something happens |
+//! | [`operator`] | what is said to rooms from outside |
 //! | [`bus`] | messages between instances: in this process, or over Redis |
 //! | [`metrics`] | counters, and their page |
 //!
@@ -29,8 +37,10 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod context;
+pub mod duration;
 pub mod edge;
 pub mod events;
+pub mod feed;
 mod gone;
 pub mod identity;
 pub mod instance;
@@ -38,9 +48,15 @@ mod leave;
 pub mod limits;
 mod line;
 pub mod metrics;
+pub mod operator;
+pub mod presence;
+pub mod problem;
 mod random;
 pub mod routes;
+pub mod secrets;
 pub mod settings;
 pub mod shared;
 pub mod tasks;
+pub mod token;
 pub mod value;
+pub mod webhooks;

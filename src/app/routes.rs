@@ -5,6 +5,10 @@
 //! | `/healthz` | the proxy's health check: 200 as long as the process answers. It does not depend on Redis, for if it did, a Redis that is away would take every instance out of service at once |
 //! | `/readyz` | whoever rolls out: 503 while stopping, and while Redis is away |
 //! | `/metrics` | Prometheus |
+//! | `/presence/{userId}`, `/presence?ids=a,b` | users and the operator: who is online |
+//! | `/events`, `/poll?since=` | users: their events |
+//! | `POST /notify`, `POST /emit` | the operator: says something to users, or to rooms |
+//! | `/webhooks` | the operator: who is called when something happens |
 
 use std::sync::Arc;
 
@@ -15,7 +19,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::context::Context;
-use super::metrics;
+use super::{feed, metrics, operator, presence, webhooks};
 
 /// Everything but Socket.IO.
 pub(super) fn router(context: &Arc<Context>) -> Router {
@@ -23,6 +27,10 @@ pub(super) fn router(context: &Arc<Context>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
+        .merge(feed::router(context))
+        .merge(operator::router())
+        .merge(webhooks::router())
+        .merge(presence::http::router())
         .with_state(context.clone())
 }
 

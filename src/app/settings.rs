@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::token::Secret;
+
 /// What one instance is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,6 +18,30 @@ pub struct Settings {
     pub cors: Vec<String>,
     /// Takes `auth: { userId }` for true. For a demonstration only: anybody can be anybody.
     pub insecure_demo: bool,
+    /// What tokens of users are signed with; the same at all instances. Without it no token is believed.
+    pub token_secret: Option<Secret>,
+    /// What whoever commands the instances says. Without it nobody does.
+    pub operator_token: Option<Secret>,
+    /// A user whose instance says nothing any more is online for so long. Default 30 s.
+    pub presence_ttl: Duration,
+    /// Between two times that an instance says who is there. Default 10 s, so that two may fail.
+    pub presence_refresh: Duration,
+    /// Between two looks for those who have run out. Default 5 s.
+    pub presence_sweep: Duration,
+    /// Events of `/notify` that are kept at least. Default 10 000.
+    pub notifications_kept: usize,
+    /// Bytes of one of them. Default 64 KiB.
+    pub notification_bytes_max: usize,
+    /// Between two comments in a stream of events. Default 15 s: less than what lies between waits for.
+    pub comment_interval: Duration,
+    /// A long poll is held for so long. Default 25 s: less than what lies between waits for.
+    pub poll_hold: Duration,
+    /// Webhooks may go to addresses that are not of the internet, such as this machine's.
+    pub allow_private_webhooks: bool,
+    /// A webhook is tried so often at most. Default 8, which is ten minutes.
+    pub webhook_attempts: u32,
+    /// After the first attempt failed; twice as long each time. Default 5 s.
+    pub webhook_retry: Duration,
     /// Between two pings of Engine.IO. Default 25 s, as Node.
     pub ping_interval: Duration,
     /// Until a ping must be answered. Default 20 s, as Node.
@@ -45,6 +71,18 @@ impl Default for Settings {
             namespaces: Vec::new(),
             cors: Vec::new(),
             insecure_demo: false,
+            token_secret: None,
+            operator_token: None,
+            presence_ttl: Duration::from_secs(30),
+            presence_refresh: Duration::from_secs(10),
+            presence_sweep: Duration::from_secs(5),
+            allow_private_webhooks: false,
+            webhook_attempts: 8,
+            webhook_retry: Duration::from_secs(5),
+            notifications_kept: 10_000,
+            notification_bytes_max: 64 * 1024,
+            comment_interval: Duration::from_secs(15),
+            poll_hold: Duration::from_secs(25),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             payload_bytes_max: 1_000_000,
