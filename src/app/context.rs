@@ -32,10 +32,10 @@ pub struct Context {
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     pub(super) lines: Arc<Lines>,
-    pub(super) turns: Turns,
     io: RwLock<Option<Io>>,
     adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
+    pub(super) turns: Turns,
 }
 
 impl Context {
@@ -49,10 +49,10 @@ impl Context {
             metrics: Metrics::default(),
             tasks,
             lines: Arc::default(),
-            turns: Turns::default(),
             io: RwLock::default(),
             adapters: Mutex::default(),
             stopping: AtomicBool::new(false),
+            turns: Turns::default(),
         }
     }
 
