@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,6 +22,9 @@ use super::line::Line;
 /// For a request's head, and for the time in which a kept connection says nothing. Longer than a proxy keeps one unused, so
 /// that it is never closed under a request that is on its way.
 const HEAD_MAX: Duration = Duration::from_secs(75);
+
+/// For a client to take what it was sent. Of a stream of events that ends nobody would wait for its end otherwise.
+const UNREAD_MAX: Duration = Duration::from_mins(1);
 
 /// After an accept that failed, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -63,6 +67,8 @@ async fn connection(
 ) {
     // Messages are small: each would wait for the acknowledgement of the one before (about 40 ms).
     let _ = stream.set_nodelay(true);
+    // A client that takes nothing any more, whatever of ours it has not read, is gone after this.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
     context.metrics.connections.up();
     let (line, end) = Line::new(stream, &context.lines);
     let router = TowerToHyperService::new(router);

@@ -112,6 +112,9 @@ struct ServeArgs {
     /// The file with the token of whoever may POST to /notify and /emit, and keep /webhooks
     #[arg(long, value_name = "FILE")]
     operator_token_file: Option<PathBuf>,
+    /// Let webhooks go to loopback, private and other addresses that are not of the internet
+    #[arg(long)]
+    allow_private_webhooks: bool,
     /// Believe `auth: { userId }`: anybody can be anybody
     #[arg(long)]
     insecure_demo: bool,
@@ -195,6 +198,7 @@ impl ServeArgs {
             namespaces: self.namespace.clone(),
             cors: self.cors.clone(),
             insecure_demo: self.insecure_demo,
+            allow_private_webhooks: self.allow_private_webhooks,
             token_secret: secret(&self.secret_file)?,
             operator_token: secret(&self.operator_token_file)?,
             ping_interval: Duration::from_millis(self.ping_interval),

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::{Io, RoomAdapter};
+use super::feed::Feed;
 use super::line::Lines;
 use super::metrics::Metrics;
 use super::presence::Presence;
 use super::settings::Settings;
 use super::shared::Link;
-use super::tasks::Tasks;
+use super::tasks::{Tasks, Turns};
+use super::webhooks::Webhooks;
 
 /// What every part of one instance can reach.
 #[derive(Debug)]
@@ -23,18 +25,25 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Who is online.
     pub presence: Arc<Presence>,
+    /// Events for users.
+    pub feed: Arc<Feed>,
+    /// Who is called when something happens.
+    pub webhooks: Webhooks,
     /// Tasks that end with the instance.
     pub tasks: Tasks,
     pub(super) lines: Arc<Lines>,
     io: RwLock<Option<Io>>,
     adapters: Mutex<HashMap<String, Arc<RoomAdapter>>>,
     stopping: AtomicBool,
+    pub(super) turns: Turns,
 }
 
 impl Context {
     pub(super) fn new(settings: Settings, metrics: Arc<Metrics>, link: Link, tasks: Tasks) -> Self {
         Self {
             presence: Presence::new(&settings, link.store()),
+            feed: Feed::new(&settings, &link),
+            webhooks: Webhooks::new(&settings, link.store()),
             settings,
             link,
             metrics,
@@ -43,6 +52,7 @@ impl Context {
             io: RwLock::default(),
             adapters: Mutex::default(),
             stopping: AtomicBool::new(false),
+            turns: Turns::default(),
         }
     }
 

@@ -57,6 +57,7 @@ async fn welcome(socket: &Socket, user: User, context: &Arc<Context>) {
     // One handler for all events, instead of a table of them in every socket.
     socket.on_fallback(async move |Event(event): Event, socket: Socket, Data(args): Data<Args>, ack: Ack| {
         let context = &context_of_events;
+        context.turns.take().await;
         context.metrics.events.add_one();
         let answer = answer(context, &socket, &event, args).await.unwrap_or_else(|error| {
             context.metrics.events_refused.add_one();

@@ -166,7 +166,7 @@ mod tests {
     fn settings(secret: Option<&str>, insecure_demo: bool) -> Settings {
         let token_secret = secret.map(Secret::new);
         let operator_token = Some(Secret::new("operator-of-this"));
-        Settings { token_secret, operator_token, insecure_demo, ..Settings::default() }
+        Settings { insecure_demo, token_secret, operator_token, ..Settings::default() }
     }
 
     fn token(user: &str, expires: u64) -> String {

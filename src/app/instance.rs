@@ -20,7 +20,7 @@ use super::metrics::Metrics;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::tasks::Tasks;
-use super::{accept, edge, events, leave, presence, routes};
+use super::{accept, edge, events, feed, leave, presence, routes, webhooks};
 
 /// Binary parts of one message at most, as their bytes are bounded by the payload's.
 const BINARIES_MAX: usize = 100;
@@ -184,6 +184,8 @@ async fn serve(
     events::attach(&io, &context);
     attach(&context);
     presence::start(&context);
+    feed::start(&context);
+    webhooks::start(&context);
     let router = routes::router(&context)
         .layer(layer)
         .layer(middleware::from_fn_with_state(context.clone(), edge::around));
@@ -212,8 +214,8 @@ async fn live(
     let accepting = accept::serve(listener, router.clone(), context.clone(), is_last);
     let leaving = async {
         is_told(orders, |order| order != Order::Run).await;
-        leave::leave(context, router).await;
-        context.presence.flush().await;
+        tokio::join!(leave::leave(context, router), context.feed.end(&context.settings));
+        context.presence.end().await;
         last.send_replace(true);
     };
     tokio::join!(accepting, leaving);

@@ -76,35 +76,42 @@ pub struct Metrics {
     pub presence_away: Counter,
     /// Users that left while Redis was away, and were too many to be kept in mind.
     pub presence_forgotten: Counter,
+    /// Streams of events that are open.
+    pub feed_streams: Gauge,
+    /// Long polls that are held.
+    pub feed_polls: Gauge,
+    /// Events that were given to those who listen.
+    pub feed_events: Counter,
+    /// Listeners that were ended because they did not read.
+    pub feed_slow: Counter,
+    /// Times that events were missing, and were read from the store.
+    pub feed_gaps: Counter,
+    /// Messages on the channel that are no events.
+    pub feed_malformed: Counter,
+    /// Events that `/notify` was told.
+    pub notifications: Counter,
+    /// Messages that `/emit` was told.
+    pub emitted: Counter,
+    /// Deliveries to webhooks that succeeded.
+    pub webhooks_delivered: Counter,
+    /// Attempts that failed.
+    pub webhooks_failed: Counter,
+    /// Deliveries that were given up.
+    pub webhooks_abandoned: Counter,
+    /// Deliveries that found no room, or nowhere to be kept.
+    pub webhooks_dropped: Counter,
     /// Messages of other instances that this one did not understand.
     pub adapter_malformed: Counter,
     /// Questions to other instances that not all have answered in time.
     pub adapter_timeouts: Counter,
 }
 
-/// The page `/metrics`.
-pub fn page(context: &Context) -> String {
-    let metrics = &context.metrics;
-    let bus = context.link.bus();
-    let counts = bus.counts();
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let rows: &[(&str, &str, &str, u64)] = &[
-        ("ready", "gauge", "1 where new clients are welcome", u64::from(context.is_ready())),
-        (
-            "bus_connected",
-            "gauge",
-            "1 where messages of other instances arrive",
-            u64::from(bus.is_connected()),
-        ),
-        ("connections", "gauge", "TCP connections that are open", metrics.connections.get()),
-        ("sockets", "gauge", "sockets of Socket.IO that are connected", metrics.sockets.get()),
-        ("sockets_opened_total", "counter", "sockets that were connected", metrics.sockets_opened.get()),
-        (
-            "handshakes_refused_total",
-            "counter",
-            "handshakes refused for want of an identity",
-            metrics.handshakes_refused.get(),
-        ),
+/// Name, kind, help, value.
+type Row = (&'static str, &'static str, &'static str, u64);
+
+/// Of tokens, presence, the feed and webhooks.
+fn services(metrics: &Metrics) -> Vec<Row> {
+    vec![
         (
             "requests_refused_total",
             "counter",
@@ -130,6 +137,74 @@ pub fn page(context: &Context) -> String {
             "counter",
             "users that left while Redis was away, too many to be kept in mind",
             metrics.presence_forgotten.get(),
+        ),
+        ("feed_streams", "gauge", "streams of events that are open", metrics.feed_streams.get()),
+        ("feed_polls", "gauge", "long polls that are held", metrics.feed_polls.get()),
+        ("feed_events_total", "counter", "events given to those who listen", metrics.feed_events.get()),
+        ("feed_slow_total", "counter", "listeners ended because they did not read", metrics.feed_slow.get()),
+        (
+            "feed_gaps_total",
+            "counter",
+            "times that missing events were read from the store",
+            metrics.feed_gaps.get(),
+        ),
+        (
+            "feed_malformed_total",
+            "counter",
+            "messages on the channel that are no events",
+            metrics.feed_malformed.get(),
+        ),
+        ("notifications_total", "counter", "events that /notify was told", metrics.notifications.get()),
+        ("emitted_total", "counter", "messages that /emit was told", metrics.emitted.get()),
+        (
+            "webhooks_delivered_total",
+            "counter",
+            "deliveries to webhooks that succeeded",
+            metrics.webhooks_delivered.get(),
+        ),
+        (
+            "webhooks_failed_total",
+            "counter",
+            "attempts to call a webhook that failed",
+            metrics.webhooks_failed.get(),
+        ),
+        (
+            "webhooks_abandoned_total",
+            "counter",
+            "deliveries to webhooks that were given up",
+            metrics.webhooks_abandoned.get(),
+        ),
+        (
+            "webhooks_dropped_total",
+            "counter",
+            "deliveries to webhooks that found no room",
+            metrics.webhooks_dropped.get(),
+        ),
+    ]
+}
+
+/// The page `/metrics`.
+pub fn page(context: &Context) -> String {
+    let metrics = &context.metrics;
+    let bus = context.link.bus();
+    let counts = bus.counts();
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let rows: &[Row] = &[
+        ("ready", "gauge", "1 where new clients are welcome", u64::from(context.is_ready())),
+        (
+            "bus_connected",
+            "gauge",
+            "1 where messages of other instances arrive",
+            u64::from(bus.is_connected()),
+        ),
+        ("connections", "gauge", "TCP connections that are open", metrics.connections.get()),
+        ("sockets", "gauge", "sockets of Socket.IO that are connected", metrics.sockets.get()),
+        ("sockets_opened_total", "counter", "sockets that were connected", metrics.sockets_opened.get()),
+        (
+            "handshakes_refused_total",
+            "counter",
+            "handshakes refused for want of an identity",
+            metrics.handshakes_refused.get(),
         ),
         ("events_total", "counter", "events from clients", metrics.events.get()),
         ("events_refused_total", "counter", "events with wrong arguments", metrics.events_refused.get()),
@@ -169,7 +244,7 @@ pub fn page(context: &Context) -> String {
         ("bus_connections_total", "counter", "times that the connection was made", read(&counts.connections)),
     ];
     let mut page = String::with_capacity(4096);
-    for (name, kind, help, value) in rows {
+    for (name, kind, help, value) in rows.iter().chain(&services(metrics)) {
         // Writing to a string does not fail.
         let _ = write!(
             page,

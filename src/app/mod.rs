@@ -24,6 +24,9 @@
 //! | [`events`] | what clients say and hear |
 //! | [`adapter`] | rooms over all instances, in the format of Node's Redis adapter |
 //! | [`presence`] | who is online |
+//! | [`feed`] | events for users: streams and long polls |
+//! | [`webhooks`] | who is called when something happens |
+//! | [`operator`] | what is said to rooms from outside |
 //! | [`bus`] | messages between instances: in this process, or over Redis |
 //! | [`page`] | what a browser shows of a demonstration |
 //! | [`metrics`] | counters, and their page |
@@ -40,6 +43,7 @@ pub mod demo;
 pub mod duration;
 pub mod edge;
 pub mod events;
+pub mod feed;
 mod gone;
 pub mod identity;
 pub mod instance;
@@ -47,6 +51,7 @@ mod leave;
 pub mod limits;
 mod line;
 pub mod metrics;
+pub mod operator;
 pub mod page;
 pub mod presence;
 pub mod problem;
@@ -58,3 +63,4 @@ pub mod shared;
 pub mod tasks;
 pub mod token;
 pub mod value;
+pub mod webhooks;

@@ -7,6 +7,9 @@
 //! | `/metrics` | Prometheus |
 //! | `/` | with `--insecure-demo`: the page |
 //! | `/presence/{userId}`, `/presence?ids=a,b` | users and the operator: who is online |
+//! | `/events`, `/poll?since=` | users: their events |
+//! | `POST /notify`, `POST /emit` | the operator: says something to users, or to rooms |
+//! | `/webhooks` | the operator: who is called when something happens |
 
 use std::sync::Arc;
 
@@ -17,7 +20,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use super::context::Context;
-use super::{metrics, page, presence};
+use super::{feed, metrics, operator, page, presence, webhooks};
 
 /// Everything but Socket.IO.
 pub(super) fn router(context: &Arc<Context>) -> Router {
@@ -28,6 +31,9 @@ pub(super) fn router(context: &Arc<Context>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
+        .merge(feed::router(context))
+        .merge(operator::router())
+        .merge(webhooks::router())
         .merge(presence::http::router())
         .with_state(context.clone())
 }

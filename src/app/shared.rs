@@ -35,7 +35,7 @@ impl Shared {
     }
 
     /// One instance's way to it; its tasks run on the runtime of the caller.
-    pub(super) fn connect(&self, instance: &str, tasks: &Tasks) -> Link {
+    pub fn connect(&self, instance: &str, tasks: &Tasks) -> Link {
         match self {
             Self::Memory(hub) => {
                 Link { bus: Arc::new(Memory::new(hub.clone())), store: StoreLink::Memory(hub.clone()) }
@@ -62,6 +62,18 @@ pub enum StoreLink {
     Memory(Arc<Hub>),
     /// In Redis: ask it by [`Commands::connection`].
     Redis(Commands),
+}
+
+impl StoreLink {
+    /// Returns when Redis has come or come back; never where nothing can go away. See [`Commands::returned`].
+    pub async fn returned(&mut self) {
+        match self {
+            Self::Memory(_) => std::future::pending().await,
+            Self::Redis(commands) => {
+                commands.returned().await;
+            }
+        }
+    }
 }
 
 impl Link {

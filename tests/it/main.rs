@@ -17,6 +17,7 @@
 //! | `manager` | what the service manager hears, and what it hands over |
 //! | `owner` | as a user of its own, also after root has run it |
 //! | `page` | the status page |
+//! | `services` | stickyd-app: tokens, presence, feeds, webhooks; needs redis-server |
 //! | `systemd` | the units and what goes with them |
 //! | `config` | the corpus of configurations, good and bad |
 //! | `explain` | `stickyd explain`, as it is called |
@@ -50,6 +51,8 @@ mod oncall;
 mod owner;
 mod page;
 mod requests;
+#[cfg(feature = "app")]
+mod services;
 mod sessions;
 mod support;
 mod systemd;

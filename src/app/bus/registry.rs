@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Counts, Interest};
 
-/// Messages that wait for one subscription at most.
-const WAITING_MAX: usize = 4096;
+/// Messages that wait for one subscription at most: a burst of others, while the instance is busy with something else.
+const WAITING_MAX: usize = 16_384;
 
 /// Their bytes at most.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;

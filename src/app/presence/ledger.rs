@@ -81,16 +81,12 @@ impl Ledger {
             }
             Change::Left { user, member } => {
                 let Some(entry) = self.users.get_mut(user) else { return Outcome::Same };
-                match entry.without(member, now) {
-                    Some(until) => {
-                        (entry.until, entry.due) = (until, until);
-                        Outcome::Same
-                    }
-                    None => {
-                        self.users.remove(user);
-                        Outcome::Went
-                    }
-                }
+                let Some(until) = entry.without(member, now) else {
+                    self.users.remove(user);
+                    return Outcome::Went;
+                };
+                (entry.until, entry.due) = (until, until);
+                Outcome::Same
             }
             Change::LeftBefore { user, member } => {
                 let entry = self.users.entry(user.clone()).or_default();

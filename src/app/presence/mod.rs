@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use rmpv::Value;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use self::ledger::{Change, Outcome};
 use self::store::Store;
 use super::bus::Away;
 use super::context::Context;
+use super::random;
 use super::settings::Settings;
 use super::shared::StoreLink;
 use super::value::map;
@@ -54,6 +55,9 @@ impl Drop for Stay {
         self.presence.left(std::mem::take(&mut self.user), std::mem::take(&mut self.member));
     }
 }
+
+/// For the last announcements to be on their way.
+const PUBLISHED: Duration = Duration::from_millis(100);
 
 /// What waits to be said, and who waits for that.
 enum Waiting {
@@ -113,11 +117,11 @@ impl Presence {
     fn left(&self, user: String, member: String) {
         {
             let mut here = self.here();
-            if let Some(members) = here.get_mut(&user) {
-                members.retain(|known| *known != member);
-                if members.is_empty() {
-                    here.remove(&user);
-                }
+            let Some(members) = here.get_mut(&user) else { return };
+            let Some(at) = members.iter().position(|known| *known == member) else { return };
+            members.swap_remove(at);
+            if members.is_empty() {
+                here.remove(&user);
             }
         }
         // An error: the queue is full, and the socket runs out.
@@ -133,12 +137,21 @@ impl Presence {
         Ok(users.into_iter().zip(online).filter_map(|(user, is_online)| is_online.then_some(user)).collect())
     }
 
-    /// Returns when everything that was said before is known, or a little later.
-    pub(super) async fn flush(&self) {
+    /// The instance ends: all its sockets leave. Returns when that is known, or a little later.
+    pub(super) async fn end(&self) {
+        let here = std::mem::take(&mut *self.here());
+        for (user, members) in here {
+            for member in members {
+                let change = Change::Left { user: user.clone(), member };
+                let _ = self.queue.try_send(Waiting::Change(change, None));
+            }
+        }
         let (said, is_said) = oneshot::channel();
         if self.queue.try_send(Waiting::Mark(said)).is_ok() {
             let _ = timeout(LAST_MAX, is_said).await;
         }
+        // What was announced waits to be published, and goes without a word of its own.
+        sleep(PUBLISHED).await;
     }
 
     /// All sockets of this instance.
@@ -173,7 +186,8 @@ impl Speaker {
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let settings = &self.context.settings;
         let regular = |period| {
-            let mut ticks = interval_at(Instant::now() + period, period);
+            let mut ticks = interval(period);
+            ticks.reset();
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
@@ -183,7 +197,7 @@ impl Speaker {
         loop {
             tokio::select! {
                 biased;
-                () = returned(&mut store) => {
+                () = store.returned() => {
                     self.pay().await;
                     self.refresh().await;
                 }
@@ -290,9 +304,13 @@ impl Speaker {
     async fn announce(&self, user: &str, event: &'static str) {
         let metrics = &self.context.metrics;
         if event == "user-online" {
-            metrics.users_came.add_one()
+            metrics.users_came.add_one();
         } else {
-            metrics.users_went.add_one()
+            metrics.users_went.add_one();
+        }
+        let said = serde_json::json!({ "userId": user }).to_string();
+        if !self.context.webhooks.happened(event, format!("ev_{}", random::secret(16)), &said) {
+            metrics.webhooks_dropped.add_one();
         }
         let (room, data) = (room_of(user), map([("userId", Value::from(user))]));
         let namespaces = self.context.settings.namespaces.iter().map(String::as_str);
@@ -308,14 +326,4 @@ impl Speaker {
 /// The room of those who want to hear of a user.
 pub fn room_of(user: &str) -> String {
     format!("friends-of-{user}")
-}
-
-/// Returns when Redis has come or come back; never where nothing can go away.
-async fn returned(store: &mut StoreLink) {
-    match store {
-        StoreLink::Memory(_) => std::future::pending().await,
-        StoreLink::Redis(commands) => {
-            commands.returned().await;
-        }
-    }
 }

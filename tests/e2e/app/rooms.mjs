@@ -6,7 +6,7 @@ import { Emitter } from '@socket.io/redis-emitter';
 import { createClient } from 'redis';
 import { pause, until } from '../support/processes.mjs';
 import { atEnd, scoped } from '../support/scope.mjs';
-import { Client, startInstance, startRedis } from './instances.mjs';
+import { Client, startApp, startInstance, startRedis } from './instances.mjs';
 
 /** What a client can be sent: text beyond ASCII, numbers, nothing, and bytes at several depths. */
 const EVERYTHING = ['Grüße, 世界 🦀', 0, -1, 1.5, 2 ** 40, true, null, [], {}, { deep: [{ bytes: Buffer.from([0, 1, 255]) }] }, Buffer.alloc(70_000, 7)];
@@ -223,7 +223,28 @@ async function emitted(site) {
   await check(() => emitter.emit(...args), FIRST);
 }
 
+/** Thousands of events of one client at once, as it sends what it kept while it was away. */
+async function burst() {
+  const redis = await startRedis();
+  const [a, b] = await Promise.all(['a', 'b'].map((name) => startApp(name, ['--redis', redis.url])));
+  const listeners = [];
+  for (const [at, instance] of [a, a, b, b].entries()) {
+    const client = await new Client(instance, '/', `listener-${at}`, { transports: at % 2 ? ['websocket'] : ['polling'] }).connected();
+    await client.join('room');
+    listeners.push(client);
+  }
+  for (const transports of [['websocket'], ['polling']]) {
+    const { socket } = await new Client(a, '/', 'speaker', { transports }).connected();
+    const numbers = Array.from({ length: 5_000 }, (_, number) => number);
+    const say = (data, event = 'said') => socket.timeout(30_000).emitWithAck('say', { room: 'room', event, data });
+    await Promise.all(numbers.map((number) => say(number)));
+    await say(null, 'last');
+    for (const client of listeners) assert.deepEqual((await client.until('last')).map(([, number]) => number), numbers, client.user);
+  }
+}
+
 export function rooms() {
+  it('a burst of one client arrives in its order and whole, here and elsewhere', () => scoped(burst));
   for (const namespace of ['/', '/chat', '/zwölf']) {
     for (const from of ['node', 'a']) {
       it(`${from === 'node' ? 'Node' : 'stickyd-app'} says, both hear: ${namespace}`, () => scoped(async () => {
