@@ -423,7 +423,8 @@ impl Running {
         self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
         let mut cut = Open::default();
-        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(Worker::join) {
+        let join = |worker: Worker| worker.join(deadline);
+        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(join) {
             let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
             cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
             cut.requests = cut.requests.saturating_add(number(exchanges));

@@ -109,12 +109,12 @@ pub(super) async fn pick(ctx: Rc<Context>, pick: Pick) {
     }
 }
 
-/// Closes at once.
+/// Closes at once; nothing if nobody waits for the answer any more, as it has been said then that nothing was closed.
 pub(super) fn close_at(ctx: &Context, close: CloseAt) {
     let CloseAt { places, order, answer } = close;
-    let found = places.into_iter().map(|place| ctx.tunnels.order_at(place, order)).collect();
-    // An error: nobody waits for it any more, and it is done all the same.
-    let _ = answer.try_send(found);
+    // With room for the answer, so that whoever asked is there to hear it.
+    let Ok(answer) = answer.try_reserve() else { return };
+    answer.send(places.into_iter().map(|place| ctx.tunnels.order_at(place, order)).collect());
 }
 
 /// Asks all of these who they are, for as long as somebody wants to know.
