@@ -16,7 +16,6 @@ use crate::local::stream::Stream;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
 use crate::routing::pick::{self, By, Choice, Cookie, Health, Need, Outcome, Passed, Policy};
 use crate::upstream::connect::{self, Failed};
-use crate::upstream::health::State;
 use crate::upstream::load::{Handshake, Shed};
 use crate::upstream::{Instance, Upstream};
 
@@ -95,8 +94,13 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if handshake.is_some() && upstream.belief().of(instance.vitals.state()) == State::Down {
-            // It was found dead while the handshake waited for its turn.
+        let is_lost = match candidate::health(upstream, upstream.belief(), instance) {
+            Health::Down => true,
+            Health::Silent => request.placing.need == Need::Start,
+            Health::Up | Health::Degraded => false,
+        };
+        if handshake.is_some() && is_lost {
+            // It was found dead, or to say nothing, while the handshake waited for its turn.
             tried.push((choice.instance, Tried::Unreachable));
             continue;
         }
