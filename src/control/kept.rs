@@ -354,7 +354,9 @@ mod tests {
             directory.path().join("y.4194304.tmp"),
         ];
         fs::write(&gone, "[").unwrap();
-        others.iter().for_each(|other| fs::write(other, "[").unwrap());
+        for other in &others {
+            fs::write(other, "[").unwrap();
+        }
         kept.restore(&generation(""));
         assert!(!gone.exists() && others.iter().all(|other| other.exists()));
     }

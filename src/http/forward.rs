@@ -104,7 +104,7 @@ impl<'x> Transfer<'x> {
         };
         // Other exchanges may come to their end.
         let standing = ctx.standing_order().filter(|_| sort == Sort::Poll);
-        let seat = ctx.leased.seat(lease.instance.id, sort, standing);
+        let seat = ctx.leased.seat(lease.placed.instance.id, sort, standing);
         Transfer {
             ctx,
             client,
@@ -174,9 +174,12 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
-        // Once an answer has begun there may be packets in it, which nobody else has.
-        let begun = !self.lease.wire.unread().is_empty();
-        self.obey(cx, begun)?;
+        let starts = self.request.placing.need == Need::Start;
+        if !starts {
+            // Once an answer has begun there may be packets in it, which nobody else has.
+            let begun = !self.lease.wire.unread().is_empty();
+            self.obey(cx, begun)?;
+        }
         let mut moved = false;
         let uploading = self.poll_upload(cx, &mut moved)?;
         // What the client does not take of interim answers is not read from the instance either.
@@ -201,6 +204,10 @@ impl<'x> Transfer<'x> {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::InstanceClosed)),
             }
         }
+        if starts {
+            // Only now: its session may have begun, with an answer that was there already.
+            self.obey(cx, false)?;
+        }
         let answer = match &self.request.handshake {
             _ if self.client.is_blocked() => Wait::ClientTakes,
             Some(_) => Wait::Switch,
@@ -215,7 +222,7 @@ impl<'x> Transfer<'x> {
     /// instance.
     fn obey(&self, cx: &Poller<'_>, begun: bool) -> Result<(), Failure> {
         if let Some(place) = self.seat.is_asked() {
-            self.ctx.census.exchange(place, self.lease.instance.id, self.request.client);
+            self.ctx.census.exchange(place, self.lease.placed.instance.id, self.request.client);
         }
         let spared = |reason| begun && self.request.kind == Kind::Poll && reason != Reason::Down;
         match self.seat.order(cx) {
@@ -411,7 +418,7 @@ fn prepare(
         instance_keeps: head.keep_alive,
         client_keeps,
         stamped,
-        learning: Learning::of(ctx, request, lease, head, handshake),
+        learning: Learning::of(ctx, request, &lease.placed, head, handshake),
         head: out,
     }
 }
@@ -432,11 +439,11 @@ impl Answer {
 /// could get it from a cache.
 fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<([u8; 8], Vec<u8>)> {
     let upstream: &Upstream = &request.upstream;
-    let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
+    let (keys, token) = (upstream.keys.as_ref()?, lease.placed.instance.token()?);
     if headers::is_shared(head) {
         return None;
     }
-    let id = request.placing.binding_for(lease.index, random::secret)?;
+    let id = request.placing.binding_for(lease.placed.index, random::secret)?;
     let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id };
     let mut value = Vec::with_capacity(cookie::VALUE_LEN);
     keys.seal(&upstream.config.name, &binding, &mut value);
