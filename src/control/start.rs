@@ -422,13 +422,9 @@ impl Running {
         std::thread::sleep(self.rotation.is_left_of(ready_delay));
         self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
-        let mut cut = Open::default();
-        let join = |worker: Worker| worker.join(deadline);
-        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(join) {
-            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
-            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
-            cut.requests = cut.requests.saturating_add(number(exchanges));
-        }
+        let Left { tunnels, exchanges } = Worker::join_all(std::mem::take(&mut self.workers), deadline);
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let cut = Open { tunnels: number(tunnels), requests: number(exchanges), ..Open::default() };
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }

@@ -13,8 +13,9 @@
 //! Failures become answers in `respond`, and nowhere else.
 
 use super::Context;
+use super::answer::Answer;
 use super::connection::{Connection, Then};
-use super::forward::{Answer, Broken, Transfer};
+use super::forward::{Broken, Transfer};
 use super::join::Joined;
 use super::lease::{self, Before, Lease, Placed};
 use super::record::{self, Open, Outcome};

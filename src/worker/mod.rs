@@ -251,21 +251,25 @@ impl Worker {
         }
     }
 
-    /// Waits for its end, but not for that of one that hangs, which is to have ended after `within`.
-    pub fn join(self, within: Duration) -> Left {
-        drop(self.commands);
-        let began = clock::now();
-        while !self.thread.is_finished() {
-            if clock::now().since(began) > within.saturating_add(JOIN) {
-                tracing::error!("a worker hangs: it is left as it is");
-                return Left::default();
+    /// Waits for the end of all, but not for that of one that hangs: they are to have ended after `within`. What was left of them.
+    pub fn join_all(workers: Vec<Self>, within: Duration) -> Left {
+        let (began, patience) = (clock::now(), within.saturating_add(JOIN));
+        let mut left = Left::default();
+        for Worker { thread, commands } in workers {
+            drop(commands);
+            while !thread.is_finished() && clock::now().since(began) < patience {
+                thread::sleep(ROOM_LOOK);
             }
-            thread::sleep(ROOM_LOOK);
+            if !thread.is_finished() {
+                tracing::error!("a worker hangs: it is left as it is");
+            } else if let Ok(Left { tunnels, exchanges }) = thread.join() {
+                left.tunnels += tunnels;
+                left.exchanges += exchanges;
+            } else {
+                tracing::error!("a worker panicked");
+            }
         }
-        self.thread.join().unwrap_or_else(|_| {
-            tracing::error!("a worker panicked");
-            Left::default()
-        })
+        left
     }
 }
 
