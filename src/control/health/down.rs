@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::model::WhenDown;
 use crate::local::clock::Moment;
-use crate::tunnel::{Order, Reason};
+use crate::tunnel::{Force, Order, Reason};
 use crate::upstream::health::{Change, State};
 use crate::upstream::{Instance, Upstream};
 use crate::worker::{Closing, Which};
@@ -23,14 +23,14 @@ pub(super) fn closings(upstream: &Upstream, instance: &Instance, change: &Change
         State::Down | State::Degraded | State::Up | State::Unknown => None,
     };
     let tunnels = match (change.to, rules.close) {
-        (State::Down, WhenDown::Always) => Some(None),
-        (State::Down, WhenDown::Silent) if elsewhere => Some(Some(Moment::at(change.since))),
+        (State::Down, WhenDown::Always) => Some(Force::Gently),
+        (State::Down, WhenDown::Silent) if elsewhere => Some(Force::IfSilentSince(Moment::at(change.since))),
         _ => None,
     };
     let waiting = waiting.map(|which| closing(upstream, instance, which));
-    let tunnels = tunnels.map(|silent_since| {
+    let tunnels = tunnels.map(|force| {
         let all = closing(upstream, instance, Which::Tunnels);
-        let order = Order { silent_since, ..all.order };
+        let order = Order { force, ..all.order };
         Closing { order, over: rules.span(instance.load.tunnels()), ..all }
     });
     waiting.into_iter().chain(tunnels).collect()
@@ -45,6 +45,6 @@ pub(super) fn of_one_that_falls_silent(upstream: &Upstream, instance: &Instance)
 /// These, at once.
 fn closing(upstream: &Upstream, instance: &Instance, which: Which) -> Closing {
     let code = NonZeroU16::new(upstream.config.down.close_code);
-    let order = Order { reason: Reason::Down, code, silent_since: None };
+    let order = Order { reason: Reason::Down, code, force: Force::Gently };
     Closing { instance: Some(instance.id), which, order, over: Duration::ZERO }
 }

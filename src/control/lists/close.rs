@@ -7,7 +7,7 @@ use super::{Lists, PATIENCE, Refusal, all, id, millis, silent};
 use crate::config;
 use crate::control::admin::api;
 use crate::http::census::Filter;
-use crate::tunnel::{Order, Reason};
+use crate::tunnel::{Force, Order, Reason};
 use crate::worker::{CloseAt, Command, Pick, Picked};
 
 /// More than these are closed only for whoever says that he knows.
@@ -20,7 +20,7 @@ impl Lists {
     /// Why not.
     pub(in crate::control) async fn close(&self, asked: &api::Close) -> Result<api::Closed, Refusal> {
         let code = code(asked.code)?;
-        let order = Order { reason: Reason::Command, code: NonZeroU16::new(code), silent_since: None };
+        let order = Order { reason: Reason::Command, code: NonZeroU16::new(code), force: Force::Gently };
         let closed = match (asked.ids.as_slice(), &asked.client, &asked.instance) {
             ([], None, None) => {
                 return Err(Refusal::Bad(
