@@ -149,8 +149,8 @@ pub(super) fn start_with(
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
-    let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
-    let page_socket = sockets::page(&config, adoption.as_mut())?;
+    let metrics_socket = sockets::page(Page::Metrics, &config, adoption.as_mut())?;
+    let page_socket = sockets::page(Page::Status, &config, adoption.as_mut())?;
     let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
     let access_log =
