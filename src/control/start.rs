@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
+
 use super::admin::{self, Admin, Desk, View};
 use super::by::By;
 use super::follow::{File, Followed};
@@ -362,7 +364,8 @@ impl Running {
 
     fn desk(&self) -> Desk {
         let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
-        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
+        let (publisher, turn) = (self.publisher.clone(), Arc::new(Semaphore::new(1)));
+        let lists = Lists { publisher, orders: self.orders(), sids: sids.clone(), turn };
         Desk {
             view: self.view(),
             administrator: self.administrator(),

@@ -199,10 +199,10 @@ impl Registry {
         self.asks.get()
     }
 
-    /// Nobody is asked any more.
-    pub fn ask_nobody(&self) {
-        self.asked.borrow_mut().clear();
+    /// Nobody is asked any more; how many have not found it out.
+    pub fn ask_nobody(&self) -> usize {
         self.asks.set(false);
+        std::mem::take(&mut *self.asked.borrow_mut()).len()
     }
 
     /// How many of this instance have an order, and have not ended yet.
@@ -430,7 +430,7 @@ mod tests {
         drop(first);
         let third = registry.seat(7, Sort::Tunnel, None);
         assert_eq!((third.is_asked(), registry.order_at(place, order)), (None, false));
-        registry.ask_nobody();
+        assert_eq!(registry.ask_nobody(), 1);
         assert_eq!((second.is_asked(), registry.asks()), (None, false));
         registry.ask(&[0]);
         assert_eq!(third.is_asked(), Some(Place { key: 0, serial: 1 }));

@@ -24,7 +24,7 @@ use crate::listener::permit::Permits;
 use crate::local::clock::Moment;
 use crate::local::{clock, timer};
 
-pub use census::{CloseAt, List, Pick, Picked};
+pub use census::{CloseAt, List, Listed, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 pub use pulse::Pulse;
 
