@@ -225,4 +225,24 @@ mod tests {
         check(2, 300, None);
         check(4, 301, Some(2));
     }
+
+    /// The regression: they were kept for ever, also of instances that come and go with a name.
+    #[test]
+    fn limits_of_what_is_gone_are_forgotten() {
+        let text = "listen = \":80\"\n[upstream.app]\ninstances = [\"a:1\", \"b:1\"]\n";
+        let config =
+            crate::config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
+        let id = upstream.instances[1].id;
+        let mut generation = Generation { config, upstreams: vec![upstream], leaving: vec![] };
+        let mut gatherer = Gatherer::default();
+        for limit in [Limit::Handshakes(id), Limit::Sids("app".to_owned())] {
+            gatherer.hit(limit, 1, Moment::default());
+        }
+        gatherer.forget_limits(&generation);
+        assert_eq!(gatherer.limits.len(), 2);
+        generation.upstreams.clear();
+        gatherer.forget_limits(&generation);
+        assert!(gatherer.limits.is_empty());
+    }
 }

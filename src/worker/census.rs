@@ -150,3 +150,49 @@ async fn ask(
     }
     unheard
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context as Poller, Waker};
+
+    use super::*;
+    use crate::config;
+    use crate::generation::Generation;
+    use crate::http::Shared;
+    use crate::observe::access_log::AccessLog;
+    use crate::tunnel::Reason;
+
+    fn context() -> Context {
+        let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\ninstances = [\"127.0.0.1:81\"]\n[log]\naccess = \"off\"\n";
+        let config = config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        let log = AccessLog::open(&config.log.access, config.log.access_format, None).unwrap();
+        let generation = Generation { config, upstreams: vec![], leaving: vec![] };
+        Context::new(0, Shared::new(generation, log, None))
+    }
+
+    /// The regression: it was closed after it had been said that nothing was.
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_closed() {
+        let ctx = context();
+        let seat = ctx.tunnels.seat(7, Sort::Tunnel, None);
+        ctx.tunnels.ask(&ctx.tunnels.all(|_, _| true));
+        let place = seat.is_asked().unwrap();
+        let order = Order::of(Reason::Command);
+        let cx = &Poller::from_waker(Waker::noop());
+        let (answer, answers) = mpsc::channel(1);
+        drop(answers);
+        close_at(&ctx, CloseAt { places: vec![place], order, answer });
+        assert_eq!(seat.order(cx), None);
+        let (answer, mut answers) = mpsc::channel(1);
+        close_at(&ctx, CloseAt { places: vec![place], order, answer });
+        assert_eq!((seat.order(cx), answers.try_recv()), (Some(order), Ok(vec![true])));
+    }
+
+    /// The regression: they were missing from a list, and nobody said so.
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_does_not_tell_is_counted() {
+        let ctx = context();
+        let seats: Vec<_> = (0..100).map(|_| ctx.tunnels.seat(7, Sort::Tunnel, None)).collect();
+        assert_eq!(ask(&ctx.tunnels, |_, _| true, || true).await, seats.len());
+    }
+}
