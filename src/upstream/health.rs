@@ -67,6 +67,8 @@ pub struct Change {
     pub evidence: String,
     /// When the first check of those that failed last began.
     pub since: Duration,
+    /// It has not answered in time: whoever waits for it now may wait for long.
+    pub late: bool,
 }
 
 /// What is known of one instance.
@@ -182,10 +184,10 @@ impl Health {
                 if matches!(event, Event::Late | Event::Busy) { self.rules.timeout } else { Duration::ZERO };
             self.failing_since = now.saturating_sub(waited);
         }
+        let late = matches!(event, Event::Late | Event::Busy);
         self.unanswered = match event {
-            Event::Void | Event::Lost(_) => self.unanswered,
-            Event::Late | Event::Busy if check < self.answered => self.unanswered,
-            Event::Late | Event::Busy => self.unanswered.saturating_add(1),
+            Event::Late | Event::Busy if check >= self.answered => self.unanswered.saturating_add(1),
+            Event::Void | Event::Lost(_) | Event::Late | Event::Busy => self.unanswered,
             Event::Passed | Event::Unfit(_) | Event::Answered(_) => 0,
         };
         let change = match event {
@@ -202,7 +204,7 @@ impl Health {
         if self.is_undecided() {
             self.due = self.due.min(self.soonest(now));
         }
-        change
+        change.map(|change| Change { late, ..change })
     }
 
     /// Something was seen of it that a check should look into.
@@ -320,7 +322,7 @@ impl Health {
 
     fn become_of(&mut self, to: State, evidence: String) -> Option<Change> {
         let from = std::mem::replace(&mut self.state, to);
-        (from != to).then_some(Change { from, to, evidence, since: self.failing_since })
+        (from != to).then_some(Change { from, to, evidence, since: self.failing_since, late: false })
     }
 
     /// What was heard points to another state than the present one.

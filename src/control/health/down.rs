@@ -10,8 +10,9 @@ use crate::upstream::health::{Change, State};
 use crate::upstream::{Instance, Upstream};
 use crate::worker::{Closing, Which};
 
-/// What to close after this change: of one that is down what `[upstream.NAME.down]` says. But for `close = "always"` only when there is
-/// another instance to go to: to wait for this one is better than to knock in vain.
+/// What to close after this change: of one that is down what `[upstream.NAME.down]` says; of one that answers late, or not, the session
+/// starts that wait for it, which find another one then. But for `close = "always"` only when there is another instance to go to: to
+/// wait for this one is better than to knock in vain.
 pub(super) fn closings(upstream: &Upstream, instance: &Instance, change: &Change) -> Vec<Closing> {
     let (belief, another) = (upstream.belief(), upstream.has_another_up(instance));
     let (elsewhere, rules) = (belief.checks && another, &upstream.config.down);
@@ -20,6 +21,7 @@ pub(super) fn closings(upstream: &Upstream, instance: &Instance, change: &Change
     let waiting = match change.to {
         State::Down if elsewhere || always => Some(Which::Exchanges),
         State::Down if belief.down && another => Some(Which::Starts),
+        State::Degraded if change.late && elsewhere => Some(Which::Starts),
         State::Down | State::Degraded | State::Up | State::Unknown => None,
     };
     let tunnels = match (change.to, rules.close) {
@@ -36,10 +38,10 @@ pub(super) fn closings(upstream: &Upstream, instance: &Instance, change: &Change
     waiting.into_iter().chain(tunnels).collect()
 }
 
-/// Of one that lives and does not answer: the session starts that wait for it, which find another one then.
-pub(super) fn of_one_that_falls_silent(upstream: &Upstream, instance: &Instance) -> Option<Closing> {
+/// The same of one that was degraded before it fell silent.
+pub(super) fn of_one_that_falls_silent(upstream: &Upstream, instance: &Instance) -> Vec<Closing> {
     let elsewhere = upstream.belief().checks && upstream.has_another_up(instance);
-    elsewhere.then(|| closing(upstream, instance, Which::Starts))
+    elsewhere.then(|| closing(upstream, instance, Which::Starts)).into_iter().collect()
 }
 
 /// These, at once.

@@ -117,16 +117,16 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
                 let change = health.borrow_mut().hear(check, event, now());
                 let falls_silent = vitals.falls_silent(health.borrow().is_silent());
                 let (upstream, instance) = (group.upstream(), instance.borrow().clone());
-                let mut closings = Vec::new();
-                if let Some(change) = change {
+                let closings = if let Some(change) = change {
                     vitals.publish(change.to, health.borrow().share(now()));
                     announce(&upstream, &instance, &change);
                     group.look();
-                    closings = down::closings(&upstream, &instance, &change);
-                }
-                if falls_silent {
-                    closings.extend(down::of_one_that_falls_silent(&upstream, &instance));
-                }
+                    down::closings(&upstream, &instance, &change)
+                } else if falls_silent {
+                    down::of_one_that_falls_silent(&upstream, &instance)
+                } else {
+                    vec![]
+                };
                 for closing in closings {
                     group.orders.send(Command::Close(closing)).await;
                 }
