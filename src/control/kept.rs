@@ -93,7 +93,6 @@ impl Kept {
         };
         *self.written() = kept;
         self.recall(generation, |_, _| true);
-        self.keep(generation);
     }
 
     /// Wants again what was wanted before, where the configuration's word is the same, of those that `are_new`: instances by their

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::holder;
 use super::inherited::{self, Inherited};
@@ -69,7 +69,8 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// Binds `listener` once for each of `workers`. `unacked`: how long sent data may stay unacknowledged; set here, because
-/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then.
+/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then: those sockets are as
+/// they were, until they are [configured](Listening::configure).
 ///
 /// # Errors
 /// Why not, and who holds the address.
@@ -79,11 +80,11 @@ pub fn bind(
     unacked: Duration,
     inherited: &mut Vec<Inherited>,
 ) -> Result<Bound, BindError> {
-    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+    let backlog = backlog(listener);
     let theirs = inherited::take(inherited, &listener.address);
     if !theirs.is_empty() {
         let failed = |error| BindError { address: listener.address.to_string(), error, holder: None };
-        return adopt(&listener.address, theirs, backlog, workers, unacked).map_err(failed);
+        return adopt(&listener.address, theirs, workers).map_err(failed);
     }
     match &listener.address {
         ListenAddress::Fd(_) => Err(BindError {
@@ -140,13 +141,7 @@ fn bind_tcp(
 
 /// Sockets that listen already, handed over for one listener. Each gets somebody who accepts: none that is ours may be left with
 /// clients in its queue.
-fn adopt(
-    address: &ListenAddress,
-    theirs: Vec<Inherited>,
-    backlog: i32,
-    workers: usize,
-    unacked: Duration,
-) -> io::Result<Bound> {
+fn adopt(address: &ListenAddress, theirs: Vec<Inherited>, workers: usize) -> io::Result<Bound> {
     let places: Vec<_> = theirs.iter().map(Inherited::place).collect();
     let one = places.iter().all(|place| *place == places[0]).then(|| places[0].clone()).flatten();
     let leaves = match address {
@@ -163,11 +158,6 @@ fn adopt(
         let is_tcp = socket.domain()? != Domain::UNIX;
         socket.set_cloexec(true)?;
         socket.set_nonblocking(true)?;
-        if is_tcp {
-            for_accepted(&socket, unacked)?;
-        }
-        // The file's word on the length of the queue; it listens already.
-        socket.listen(backlog)?;
         sockets.push(if is_tcp {
             Listening::Tcp(socket.into())
         } else {
@@ -182,7 +172,26 @@ fn adopt(
     Ok(Bound { name, address: one.and_then(|place| place.ip()), sockets, leaves })
 }
 
+fn backlog(listener: &Listener) -> i32 {
+    i32::try_from(listener.backlog).unwrap_or(i32::MAX)
+}
+
 impl Listening {
+    /// One that listened before this process was there is as this one's file has it from now on, for all that have it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn configure(&self, listener: &Listener, unacked: Duration) -> io::Result<()> {
+        let socket = match self {
+            Listening::Tcp(tcp) => SockRef::from(tcp),
+            Listening::Unix(unix) => SockRef::from(unix),
+        };
+        if matches!(self, Listening::Tcp(_)) {
+            for_accepted(&socket, unacked)?;
+        }
+        socket.listen(backlog(listener))
+    }
+
     /// The same socket, with the same queue.
     ///
     /// # Errors

@@ -141,24 +141,24 @@ pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
 }
 
 /// Tells what is open now to go, one after the other over `spread`.
-async fn tell_all(ctx: &Context, which: Which, spread: Duration) {
+async fn tell_all(ctx: &Context, which: Which, spread: Duration, reason: Reason) {
     let open = open(ctx, None, which);
     let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
     for (number, (registry, key)) in (0..count).zip(open) {
         // Each has its moment: how late one was does not add up.
         timer::sleep_until(began.after(spread * number / count)).await;
         // Somebody else may sit there by now.
-        registry.order_if(key, Order::of(Reason::Shutdown), |_, sort| which.has(sort));
+        registry.order_if(key, Order::of(reason), |_, sort| which.has(sort));
     }
 }
 
 /// Tells what waits, or has no end, to go elsewhere, also what comes meanwhile and later: a balancer may be slow, and whoever it still
 /// sends here is served for a while.
-pub(super) async fn send_off(ctx: Rc<Context>, begins: Moment, spread: Duration) {
+pub(super) async fn send_off(ctx: Rc<Context>, begins: Moment, spread: Duration, reason: Reason) {
     timer::sleep_until(begins).await;
     loop {
         let next = clock::coarse().after(spread.max(ROUND));
-        tell_all(&ctx, Which::Endless, spread).await;
+        tell_all(&ctx, Which::Endless, spread, reason).await;
         timer::sleep_until(next).await;
     }
 }
@@ -170,7 +170,7 @@ const ROUND: Duration = Duration::from_secs(1);
 pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) -> Left {
     ctx.stopping.set(true);
     let finish = async {
-        tell_all(ctx, Which::Waiting, spread).await;
+        tell_all(ctx, Which::Waiting, spread, Reason::Shutdown).await;
         while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
             timer::sleep(LOOK).await;
         }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::HANDOVER;
 use super::channel::Channel;
 use super::estate::find;
 use super::wire::{
-    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, With, decode, encode,
+    Answered, Carried, Elder, Hello, Instance, Life, Member, Offered, Resting, Retired, Serving, Sid,
+    VERSION, With, decode, encode,
 };
 use crate::affinity::sid::table::{Secret, SidKey};
 use crate::config::model;
@@ -48,6 +50,8 @@ pub struct Adoption {
     sockets: Vec<Passed>,
     pages: Vec<(String, OwnedFd)>,
     instances: HashMap<(String, String), Instance>,
+    /// Listeners that nobody has asked for.
+    without: Vec<String>,
 }
 
 impl Adoption {
@@ -71,8 +75,8 @@ impl Adoption {
         channel.within(PATIENCE)?;
         match Self::begin(&channel) {
             Ok((hello, (later, lock), sockets, pages)) => {
-                let instances = HashMap::new();
-                Ok(Some(Adoption { channel, later, lock, hello, sockets, pages, instances }))
+                let (instances, without) = (HashMap::new(), Vec::new());
+                Ok(Some(Adoption { channel, later, lock, hello, sockets, pages, instances, without }))
             }
             Err(error) => {
                 failed(&channel, 1, error.to_string());
@@ -127,6 +131,22 @@ impl Adoption {
         Secret::of(self.hello.secret)
     }
 
+    /// Where the other one takes commands.
+    pub(in crate::control) fn commands(&self) -> Option<&Path> {
+        self.hello.commands.as_deref()
+    }
+
+    /// How the other one has left a balancer's rotation; `None`: it has not.
+    pub(in crate::control) fn retired(&self) -> Option<Retired> {
+        self.hello.retired
+    }
+
+    /// The configuration does not have these of its listeners.
+    pub(in crate::control) fn is_without(&mut self, left: &[Inherited]) {
+        self.without = left.iter().map(|one| one.name.clone()).collect();
+        self.without.dedup();
+    }
+
     /// Those who linger.
     pub(in crate::control) fn elders(&self) -> Vec<Elder> {
         self.hello.elders.clone()
@@ -165,11 +185,11 @@ impl Adoption {
         Generation { upstreams, ..generation }
     }
 
-    /// Takes in what was learned, says that this process is ready, and waits until it is to accept.
+    /// Takes in what was learned. From then on sessions are heard of that begin at the other process later.
     ///
     /// # Errors
-    /// When it is not to.
-    pub(in crate::control) fn be_ready(
+    /// When this process is not to go on.
+    pub(in crate::control) fn learns(
         &mut self,
         shared: &Shared,
         publisher: &Arc<Publisher>,
@@ -177,10 +197,21 @@ impl Adoption {
         while !self.take_in(shared, publisher, &Offered::All)? {}
         if let Some(later) = self.later.take() {
             let (shared, publisher) = (shared.clone(), publisher.clone());
-            let hear = move || hear(&later, &shared, &publisher);
+            let hear = move || {
+                hear(&later, &shared, &publisher);
+                carries_nothing(&publisher.current());
+            };
             thread::Builder::new().name("elder".to_owned()).spawn(hear)?;
         }
-        self.channel.send(&encode(&Answered::Ready), &[])?;
+        Ok(())
+    }
+
+    /// Says that this process is ready, and waits until it is to accept.
+    ///
+    /// # Errors
+    /// When it is not to.
+    pub(in crate::control) fn is_ready(&mut self, shared: &Shared, publisher: &Publisher) -> io::Result<()> {
+        self.channel.send(&encode(&Answered::Ready { pid: std::process::id() }), &[])?;
         while !self.take_in(shared, publisher, &Offered::Go)? {}
         Ok(())
     }
@@ -214,14 +245,33 @@ impl Adoption {
         commands
     }
 
-    /// Says that this process serves, and waits until the service manager knows.
+    /// Says that this process serves; it has to accept then. `commands`: where it takes them.
     ///
     /// # Errors
-    /// When the other one has ended. That is no reason to do so too.
-    pub(in crate::control) fn serves(self) -> io::Result<()> {
-        self.channel.send(&encode(&Answered::Serving), &[])?;
-        self.channel.within(KNOWN)?;
-        self.channel.receive().map(drop)
+    /// The other one does not hear it, and serves on.
+    pub(in crate::control) fn serves(&mut self, commands: Option<PathBuf>) -> io::Result<()> {
+        let serving = Serving { commands, without: std::mem::take(&mut self.without) };
+        match self.channel.send(&encode(&Answered::Serving(serving)), &[]) {
+            Err(error) if self.is_alone() => {
+                tracing::warn!(%error, "the process that handed over has ended");
+                Ok(())
+            }
+            said => said,
+        }
+    }
+
+    /// Whoever handed over has ended: nobody else serves.
+    fn is_alone(&self) -> bool {
+        let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get().cast_unsigned());
+        parent != Some(self.hello.pid)
+    }
+
+    /// Waits until the service manager knows. An end of the other one is no reason to end too.
+    pub(in crate::control) fn is_main(self) {
+        let known = self.channel.within(KNOWN).and_then(|()| self.channel.receive());
+        if let Err(error) = known {
+            tracing::warn!(%error, "the process that handed over is not done with it");
+        }
     }
 }
 
@@ -331,13 +381,18 @@ fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
         };
         let answer = match decode(&received.bytes) {
             Ok(Offered::Sids(some)) => {
+                let heard = Answered::Heard { of: some.last().map_or(0, Sid::key) };
                 pass_on(&some, shared, &publisher.current());
                 learn(some, shared, &publisher.current());
-                Answered::Heard
+                heard
             }
             Ok(Offered::Ask(key)) => {
                 let sid = known(SidKey::of(key), shared, &publisher.current());
                 Answered::Known { of: key, sid: sid.map(Box::new) }
+            }
+            Ok(Offered::Load(some)) => {
+                loaded(&some, &publisher.current());
+                continue;
             }
             Ok(other) => {
                 tracing::warn!("{}", unexpected(&other));
@@ -352,6 +407,21 @@ fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
             return;
         }
     }
+}
+
+/// What instances carry there.
+fn loaded(some: &[Carried], generation: &Generation) {
+    for Carried { upstream, instance, tunnels } in some {
+        if let Some(instance) = find(generation, upstream, instance) {
+            instance.load.has_elsewhere(*tunnels);
+        }
+    }
+}
+
+/// Whoever lingered has ended.
+fn carries_nothing(generation: &Generation) {
+    let all = generation.all().flat_map(|upstream| &upstream.instances);
+    all.for_each(|instance| instance.load.has_elsewhere(0));
 }
 
 /// Another process may have taken over from this one too.
