@@ -109,7 +109,7 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
-        let door = Door { name: "web".to_owned(), counters: vec![ListenerCounters::default()] };
+        let door = Door { name: "web".to_owned(), counters: [ListenerCounters::default()].into() };
         let door = Arc::new(door);
         let all = vec![(Arc::new(Listening::Tcp(socket)), door.clone())];
         (Doors::new(all, ctx, Permits::new(10)), door, address)

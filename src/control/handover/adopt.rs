@@ -267,7 +267,7 @@ impl Adoption {
     }
 
     /// Waits until the service manager knows. An end of the other one is no reason to end too.
-    pub(in crate::control) fn is_main(self) {
+    pub(in crate::control) fn waits_until_main(self) {
         let known = self.channel.within(KNOWN).and_then(|()| self.channel.receive());
         if let Err(error) = known {
             tracing::warn!(%error, "the process that handed over is not done with it");

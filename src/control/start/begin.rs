@@ -79,7 +79,7 @@ impl Running {
         self.estate.sign();
         self.watcher = self.followed.as_ref().and_then(Followed::watch);
         if let Some(adoption) = adoption {
-            adoption.is_main();
+            adoption.waits_until_main();
         }
         self.surroundings.manager.be_silent(false);
         Ok(())
