@@ -30,7 +30,7 @@ impl UnderWay {
     pub(in crate::control) fn begin(&self) -> Option<Way<'_>> {
         let mut state = self.lock();
         state.is_begun = !state.is_broken_off;
-        state.is_begun.then_some(Way(self))
+        state.is_begun.then(|| Way(self))
     }
 
     /// None begins any more, and the one that is under way comes to its end, which is waited for. Whether the new process serves is decided then.
