@@ -174,11 +174,6 @@ impl Estate {
         let of = |home: &load::Home| (home.instance().id, Life::from(home.life()), home.sid_hash());
         keys.iter().filter_map(|key| names.sid(&self.shared.sids.known(*key, of)?)).collect()
     }
-
-    /// Tells the process that took over what else it wants to know.
-    pub(super) fn tell_load(&self) {
-        self.shared.heir.tell_load();
-    }
 }
 
 /// The sockets' descriptors.

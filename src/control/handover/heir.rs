@@ -20,7 +20,7 @@ use crate::local::clock::{self, Moment};
 const LINES: usize = 20;
 
 /// Bytes of a line of it; what is longer is cut into several.
-const LINE: u64 = 4 << 10;
+const LINE: usize = 4 << 10;
 
 /// It ends by itself when the channel does, and may still write down why.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -244,7 +244,7 @@ fn copy(stderr: ChildStderr, lines: &Mutex<VecDeque<String>>) {
 /// A line, or the next part of a long one; `None`: there is no more.
 fn next_line(from: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
-    from.by_ref().take(LINE).read_until(b'\n', &mut line).ok().filter(|length| *length > 0)?;
+    from.by_ref().take(LINE as u64).read_until(b'\n', &mut line).ok().filter(|length| *length > 0)?;
     line.pop_if(|last| *last == b'\n');
     Some(String::from_utf8_lossy(&line).into_owned())
 }
@@ -256,11 +256,11 @@ mod tests {
     /// The regression: a process that wrote without end, and no line, was kept in memory.
     #[test]
     fn lines_are_bounded() {
-        let long = "x".repeat(3 * LINE as usize - 1);
+        let long = "x".repeat(3 * LINE - 1);
         let text = format!("first\n\n{long}\nlast");
         let mut from = text.as_bytes();
         let lengths: Vec<usize> =
             std::iter::from_fn(|| next_line(&mut from)).map(|line| line.len()).collect();
-        assert_eq!(lengths, [5, 0, LINE as usize, LINE as usize, LINE as usize - 1, 4]);
+        assert_eq!(lengths, [5, 0, LINE, LINE, LINE - 1, 4]);
     }
 }

@@ -84,7 +84,7 @@ impl Lingering {
         for look in 0_u32.. {
             sleep(LOOK).await;
             if look.is_multiple_of(TELL) {
-                begun.estate.tell_load();
+                begun.estate.shared.heir.tell_load();
             }
             if begun.is_over().await {
                 break;

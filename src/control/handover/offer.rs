@@ -113,6 +113,7 @@ impl Steps<'_> {
         heir.until = clock::now().after(LAST);
         // Whatever is learned from now on it hears at once.
         estate.shared.heir.is(Line::new(later, estate.publisher.clone()));
+        estate.shared.heir.tell_load();
         let (keys, missed) = begun.take();
         if missed > 0 {
             tracing::warn!(missed, "sessions that began meanwhile are not passed on: they were too many");
