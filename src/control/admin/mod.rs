@@ -1,7 +1,7 @@
 //! The admin socket: whoever may open it asks how things are, and commands.
 //!
 //! Questions are answered at once (lists ask the workers, and wait for them for a moment), commands one after the other on a thread of their own, so that a reload that takes its time
-//! keeps nobody from seeing how things are. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
+//! keeps nobody from seeing how things are. What other processes of this proxy say is taken at once, too. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
 
 pub mod api;
 mod client;

@@ -12,26 +12,17 @@ use std::time::Duration;
 
 use super::HANDOVER;
 use super::channel::Channel;
-use super::estate::find;
+use super::intake::{as_it_was, hear, learn, members, rest};
 use super::wire::{
-    Answered, Carried, Elder, Hello, Instance, Life, Member, Offered, Resting, Retired, Serving, Sid,
-    VERSION, With, decode, encode,
+    Answered, Elder, Hello, Instance, Offered, Retired, Serving, VERSION, With, decode, encode,
 };
-use crate::affinity::sid::table::{Secret, SidKey};
-use crate::config::model;
-use crate::control::admin::api::Health;
-use crate::control::lifecycle;
+use crate::affinity::sid::table::Secret;
 use crate::control::lock::Lock;
 use crate::control::publisher::Publisher;
 use crate::generation::Generation;
 use crate::http::Shared;
-use crate::http::heir::Place;
 use crate::listener::inherited::Inherited;
-use crate::local::clock;
-use crate::upstream::expand::{self, Members, Presence};
-use crate::upstream::health::State;
-use crate::upstream::load::Home;
-use crate::upstream::{self, Upstream};
+use crate::upstream::expand::Members;
 use crate::worker::Command;
 
 /// Whoever hands over is quicker, or has ended.
@@ -197,10 +188,7 @@ impl Adoption {
         while !self.take_in(shared, publisher, &Offered::All)? {}
         if let Some(later) = self.later.take() {
             let (shared, publisher) = (shared.clone(), publisher.clone());
-            let hear = move || {
-                hear(&later, &shared, &publisher);
-                carries_nothing(&publisher.current());
-            };
+            let hear = move || hear(&later, &shared, &publisher);
             thread::Builder::new().name("elder".to_owned()).spawn(hear)?;
         }
         Ok(())
@@ -314,132 +302,4 @@ fn unexpected(message: &Offered) -> io::Error {
     let text = format!("{message:?}");
     let begin: String = text.chars().take(40).collect();
     io::Error::other(format!("{begin} is not expected now"))
-}
-
-fn as_it_was(upstream: &Upstream, instance: &upstream::Instance, known: &Instance) -> Option<Command> {
-    let state = match known.health {
-        Health::Unknown => State::Unknown,
-        Health::Up => State::Up,
-        Health::Degraded => State::Degraded,
-        Health::Down => State::Down,
-    };
-    if upstream.config.health.check != model::Check::Off && state != State::Unknown {
-        instance.vitals.take_over(state, known.share.min(100), known.evidence.clone());
-    }
-    // The file's word has changed: it wins.
-    if instance.config.state != known.configured {
-        return None;
-    }
-    match known.emptying {
-        Some(emptying) if lifecycle::empties(known.state) => {
-            Some(lifecycle::go_on(upstream, instance, known.state, emptying.into()))
-        }
-        _ => {
-            instance.lifecycle.wants(known.state);
-            None
-        }
-    }
-}
-
-fn members(all: &[Member], upstream: &str) -> Members {
-    let mut by_name: HashMap<&str, Vec<expand::Member>> = HashMap::new();
-    for member in all.iter().filter(|member| member.upstream == upstream) {
-        let since = |millis| Presence::Missing { since: Duration::from_millis(millis) };
-        let presence = member.missing.map_or(Presence::Present, since);
-        by_name.entry(&member.name).or_default().push(expand::Member { address: member.address, presence });
-    }
-    by_name.into_iter().fold(Members::default(), |members, (name, some)| members.with(name, some))
-}
-
-fn learn(sids: Vec<Sid>, shared: &Shared, generation: &Generation) {
-    let now = clock::coarse().since_boot();
-    for sid in sids {
-        // At one that the file no longer names it has nowhere to go.
-        let Some(instance) = find(generation, &sid.upstream, &sid.instance) else { continue };
-        let home = Home::living(instance.clone(), sid.by.into(), sid.hash);
-        shared.sids.take_over(sid.known(home), now);
-    }
-}
-
-fn rest(some: &[Resting], shared: &Shared, generation: &Generation) {
-    let now = clock::coarse().since_boot();
-    for resting in some {
-        let instance = find(generation, &resting.upstream, &resting.instance);
-        if let (Some(instance), Some((who, until))) = (instance, resting.who()) {
-            shared.rest.send_away(who, instance.id, now, until);
-        }
-    }
-}
-
-/// Sessions that begin at the process that lingers, until it ends: their clients may come here with their next request.
-fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
-    loop {
-        let received = match later.receive() {
-            Ok(Some(received)) => received,
-            Ok(None) => return,
-            Err(error) => return tracing::warn!(%error, "the process that lingers is not heard any more"),
-        };
-        let answer = match decode(&received.bytes) {
-            Ok(Offered::Sids(some)) => {
-                let heard = Answered::Heard { of: some.last().map_or(0, Sid::key) };
-                pass_on(&some, shared, &publisher.current());
-                learn(some, shared, &publisher.current());
-                heard
-            }
-            Ok(Offered::Ask(key)) => {
-                let sid = known(SidKey::of(key), shared, &publisher.current());
-                Answered::Known { of: key, sid: sid.map(Box::new) }
-            }
-            Ok(Offered::Load(some)) => {
-                loaded(&some, &publisher.current());
-                continue;
-            }
-            Ok(other) => {
-                tracing::warn!("{}", unexpected(&other));
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(error, "of the process that lingers");
-                continue;
-            }
-        };
-        if later.send(&encode(&answer), &[]).is_err() {
-            return;
-        }
-    }
-}
-
-/// What instances carry there.
-fn loaded(some: &[Carried], generation: &Generation) {
-    for Carried { upstream, instance, tunnels } in some {
-        if let Some(instance) = find(generation, upstream, instance) {
-            instance.load.has_elsewhere(*tunnels);
-        }
-    }
-}
-
-/// Whoever lingered has ended.
-fn carries_nothing(generation: &Generation) {
-    let all = generation.all().flat_map(|upstream| &upstream.instances);
-    all.for_each(|instance| instance.load.has_elsewhere(0));
-}
-
-/// Another process may have taken over from this one too.
-fn pass_on(some: &[Sid], shared: &Shared, generation: &Generation) {
-    for sid in some.iter().filter(|_| shared.heir.is_there()) {
-        let upstream = generation.upstreams.iter().find(|known| known.config.name == sid.upstream);
-        let instance = find(generation, &sid.upstream, &sid.instance);
-        if let (Some(upstream), Some(instance)) = (upstream, instance) {
-            let sid_hash = sid.hash;
-            shared.heir.tell(&sid.clone().known(Place { upstream, instance, sid_hash }));
-        }
-    }
-}
-
-fn known(key: SidKey, shared: &Shared, generation: &Generation) -> Option<Sid> {
-    let known =
-        shared.sids.known(key, |home| (home.instance().clone(), Life::from(home.life()), home.sid_hash()))?;
-    let (instance, life, hash) = &known.home;
-    let upstream = generation.upstreams.iter().find(|upstream| upstream.index(instance).is_some())?;
-    Some(Sid::of(&known, (&upstream.config.name, &instance.name), *life, *hash))
 }

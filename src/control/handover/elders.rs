@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -103,8 +103,11 @@ impl Elders {
     }
 
     /// They open their access logs anew. Not on this thread: one of them may hang.
-    pub(in crate::control) fn reopen_logs(self: &Arc<Self>) {
+    pub(in crate::control) fn reopen_logs(&self) {
         let those = self.all();
+        if those.is_empty() {
+            return;
+        }
         let reopen = move || {
             let question = Question { method: "POST", path: "/v1/reopen", body: b"{}", within: PATIENCE };
             for (pid, answer) in ask_all(&those, |_| question) {

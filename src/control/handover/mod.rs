@@ -1,7 +1,7 @@
 //! `stickyd upgrade`: another process takes over, and nothing is dropped.
 //!
 //! The old process ([`offer`]) starts the new binary ([`heir`]), gives it its sockets and what it knows ([`estate`]), over a channel whose
-//! words are [`wire`]'s; the new one ([`adopt`]) takes them in. Then the old one lingers ([`lingering`]) until what it has open has ended.
+//! words are [`wire`]'s; the new one ([`adopt`], [`intake`]) takes them in. Then the old one lingers ([`lingering`]) until what it has open has ended.
 //! A stop of the old one breaks it off ([`under_way`]); afterwards threads that serve ask the new one ([`line`]), and that one asks those
 //! that linger ([`elders`]).
 //!
@@ -13,6 +13,7 @@ mod channel;
 mod elders;
 mod estate;
 mod heir;
+mod intake;
 mod line;
 mod lingering;
 mod offer;

@@ -75,7 +75,7 @@ impl Running {
             Err(error) if adoption.is_some() => tracing::error!(%error, "a worker does not accept"),
             settled => settled.map_err(unavailable)?,
         }
-        self.kept.keep(&generation);
+        self.kept.keep(&self.generation());
         self.estate.sign();
         self.watcher = self.followed.as_ref().and_then(Followed::watch);
         if let Some(adoption) = adoption {
