@@ -96,7 +96,6 @@ impl Kept {
         };
         *self.written() = kept;
         self.recall(generation, |_, _| true);
-        self.keep(generation);
     }
 
     /// Wants again what was wanted before, where the configuration's word is the same, of those that `are_new`: instances by their
@@ -225,6 +224,12 @@ mod tests {
         Generation { config, upstreams, leaving: vec![] }
     }
 
+    /// As a start does.
+    fn restored(kept: &Kept, generation: &Generation) {
+        kept.restore(generation);
+        kept.keep(generation);
+    }
+
     fn states(generation: &Generation) -> Vec<InstanceState> {
         generation.upstreams[0].instances.iter().map(|instance| instance.lifecycle.state()).collect()
     }
@@ -237,7 +242,7 @@ mod tests {
         let start = |of_blue| {
             let kept = Kept::of(Some(directory.path()), Some("x.toml"));
             let generation = generation(of_blue);
-            kept.restore(&generation);
+            restored(&kept, &generation);
             (kept, generation)
         };
         let (kept, first) = start("");
@@ -253,7 +258,7 @@ mod tests {
         // Another configuration that keeps its state here.
         let other = Kept::of(Some(directory.path()), Some("y.toml"));
         let generation = generation("");
-        other.restore(&generation);
+        restored(&other, &generation);
         assert_eq!(states(&generation), [Ready, Ready]);
     }
 
@@ -266,7 +271,7 @@ mod tests {
             let upstreams = vec![Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1))];
             let generation = Generation { config, upstreams, leaving: vec![] };
             let kept = Kept::of(Some(directory.path()), Some("x.toml"));
-            kept.restore(&generation);
+            restored(&kept, &generation);
             (kept, generation)
         };
         let wants = |[a, b]: [InstanceState; 2]| {
@@ -295,7 +300,7 @@ mod tests {
         let upstreams = vec![Arc::new(Upstream::new(file.clone(), None, 1))];
         let first = Generation { config: config.clone(), upstreams, leaving: vec![] };
         let kept = Kept::of(Some(directory), Some("x"));
-        kept.restore(&first);
+        restored(&kept, &first);
         if members.is_empty() {
             return (kept, first);
         }
@@ -367,12 +372,12 @@ mod tests {
         let kept = Kept::of(Some(directory.path()), Some("x"));
         fs::write(kept.path.as_ref().unwrap(), "[{\"upstream\": \"app\"").unwrap();
         let generation = generation("");
-        kept.restore(&generation);
+        restored(&kept, &generation);
         assert_eq!(states(&generation), [Ready, Ready]);
         generation.upstreams[0].instances[0].lifecycle.wants(Drain);
         kept.keep(&generation);
         let next = self::generation("");
-        kept.restore(&next);
+        restored(&kept, &next);
         assert_eq!(states(&next), [Drain, Ready]);
     }
 }

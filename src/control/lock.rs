@@ -21,11 +21,14 @@ pub(super) struct Lock {
 impl Lock {
     /// That of a process from which this one takes over: it belongs to whoever has the file open.
     pub(super) fn taken_over(file: OwnedFd) -> Self {
-        let mut file = File::from(file);
-        if let Err(error) = note(&mut file) {
+        Lock { file: File::from(file) }
+    }
+
+    /// Writes down that this process holds it.
+    pub(super) fn sign(&mut self) {
+        if let Err(error) = note(&mut self.file) {
             tracing::warn!(%error, "cannot note who holds the lock");
         }
-        Lock { file }
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::by::By;
+use super::handover::Retired;
 use crate::config::model::Shutdown;
 use crate::local::clock::{self, Moment};
 use crate::observe::events;
+use crate::tunnel::Reason;
 use crate::worker::{Command, Orders};
 
 /// Whether the process has left a balancer's rotation.
@@ -49,9 +51,26 @@ impl Rotation {
         let closes = now.after(how.ready_delay);
         let left = Left { since: clock::epoch_seconds(), began: now, closes, spread: how.spread };
         *self.lock() = Some(left);
-        orders.send_blocking(Command::Retire);
-        orders.send_blocking(Command::SendOff { begins: closes, spread: how.spread });
+        send_off(orders, closes, how.spread);
         tracing::info!(target: events::RETIRE, %by, ready_delay = ?how.ready_delay, spread = ?how.spread, "retired: health_path says 503");
+    }
+
+    /// What whoever takes over from this process is told.
+    pub(super) fn passes_on(&self) -> Option<Retired> {
+        let Left { since, began, closes, spread } = self.left()?;
+        let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        Some(Retired { since, began: began.millis(), closes: closes.millis(), spread })
+    }
+
+    /// Goes on with it where the process from which this one takes over is. (Its own clients it sends off itself.)
+    pub(super) fn goes_on(&self, orders: &Orders, retired: Retired) {
+        let Retired { since, began, closes, spread } = retired;
+        let at = |millis| Moment::at(Duration::from_millis(millis));
+        let left =
+            Left { since, began: at(began), closes: at(closes), spread: Duration::from_millis(spread) };
+        *self.lock() = Some(left);
+        send_off(orders, left.closes, left.spread);
+        tracing::info!("retired, as the process before: health_path says 503");
     }
 
     /// Returns. Who has not left stays.
@@ -74,4 +93,9 @@ impl Rotation {
         // Whoever panicked while it was held has left a whole value.
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn send_off(orders: &Orders, begins: Moment, spread: Duration) {
+    orders.send_blocking(Command::Retire);
+    orders.send_blocking(Command::SendOff { begins, spread, reason: Reason::Shutdown });
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use super::gate::Gate;
 use super::handover::Elders;
 use super::local_http::{Bounds, Serving};
 use super::metrics_listener;
@@ -40,7 +41,7 @@ impl Scrape {
 
     /// Of all processes of this proxy.
     fn all(&self) -> String {
-        self.elders.with_all(self.alone())
+        self.elders.with_all(&self.alone())
     }
 
     fn alone(&self) -> String {
@@ -54,10 +55,11 @@ pub(super) fn serve(
     scrape: Scrape,
     ready: Arc<AtomicBool>,
     rotation: Arc<Rotation>,
+    gate: Gate,
 ) -> Result<Serving, StartError> {
     let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
     let answers = metrics_listener::answers(move || scrape.all(), is_ready);
-    Serving::start(Bounds::LOOK, "metrics", socket, answers).map_err(unavailable)
+    Serving::start(Bounds::LOOK, "metrics", socket, gate, answers).map_err(unavailable)
 }
 
 /// The text of a scrape.

@@ -41,8 +41,8 @@ pub(super) fn listen(
     adoption: Option<&mut Adoption>,
 ) -> Result<Listeners, StartError> {
     let workers = config.workers.get();
-    let is_adopted = adoption.is_some();
-    inherited.extend(adoption.map(Adoption::listeners).unwrap_or_default());
+    let mut adoption = adoption;
+    inherited.extend(adoption.as_deref_mut().map(Adoption::listeners).unwrap_or_default());
     let mut listeners = Listeners {
         names: Vec::new(),
         doors: Vec::new(),
@@ -66,20 +66,31 @@ pub(super) fn listen(
         for (number, socket) in sockets.iter().enumerate() {
             listeners.of_workers[number % workers].push((socket.clone(), door.clone()));
         }
-        listeners.names.push((name, address));
+        listeners.names.push((name.clone(), address));
         listeners.doors.push(door);
-        // A file that is not removed at the end is somebody else's.
-        listeners.all.push(Listens { called: listener.address.to_string(), kept: leaves.is_none(), sockets });
-        listeners.leaves.extend(leaves);
+        listeners.leaves.extend(leaves.clone());
+        listeners.all.push(Listens { called: listener.address.to_string(), door: name, leaves, sockets });
     }
-    if is_adopted {
+    if let Some(adoption) = adoption {
         for one in &inherited {
             tracing::info!(socket = %one, "the configuration no longer has this listener");
         }
+        adoption.is_without(&inherited);
     } else {
         inherited::warn_of(&inherited);
     }
     Ok(listeners)
+}
+
+/// Sockets that listened before are as the file has them from now on. What cannot be set stays as it was.
+pub(super) fn configure(config: &Config, all: &[Listens]) {
+    for (listener, listens) in config.listeners.iter().zip(all) {
+        for socket in &listens.sockets {
+            if let Err(error) = socket.configure(listener, config.timeouts.unacked) {
+                tracing::warn!(listener = listens.door, %error, "it listens, but not quite as the configuration says");
+            }
+        }
+    }
 }
 
 /// A socket at which something is shown, and what another process is told of it.
@@ -128,7 +139,7 @@ pub(super) fn for_later(pages: [Option<&ForPage>; 2]) -> Result<Vec<(String, Own
 }
 
 /// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
-pub(super) fn remove_unix(leaves: &[PathBuf]) {
+pub(super) fn remove_unix<'p>(leaves: impl IntoIterator<Item = &'p PathBuf>) {
     for path in leaves {
         if let Err(error) = std::fs::remove_file(path) {
             tracing::debug!(path = %path.display(), %error, "cannot remove the socket");

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::holder;
 use super::inherited::{self, Inherited};
@@ -78,7 +78,8 @@ impl BindError {
 }
 
 /// Binds `listener` once for each of `workers`. `unacked`: how long sent data may stay unacknowledged; set here, because
-/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then.
+/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then: those sockets are as
+/// they were, until they are [configured](Listening::configure).
 ///
 /// # Errors
 /// Why not, and who holds the address.
@@ -88,13 +89,13 @@ pub fn bind(
     unacked: Duration,
     inherited: &mut Vec<Inherited>,
 ) -> Result<Bound, BindError> {
-    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+    let backlog = backlog(listener);
     let theirs = inherited::take(inherited, &listener.address);
     if !theirs.is_empty() {
         inherited::warn_of_one_family(&theirs, &listener.address);
         let address = listener.address.to_string();
         let failed = |error| BindError { address, error, holder: None, handed_over: true };
-        return adopt(&listener.address, theirs, backlog, workers, unacked).map_err(failed);
+        return adopt(&listener.address, theirs, workers).map_err(failed);
     }
     match &listener.address {
         ListenAddress::Fd(_) => Err(BindError {
@@ -153,13 +154,7 @@ fn bind_tcp(
 
 /// Sockets that listen already, handed over for one listener. Each gets somebody who accepts: none that is ours may be left with
 /// clients in its queue.
-fn adopt(
-    address: &ListenAddress,
-    theirs: Vec<Inherited>,
-    backlog: i32,
-    workers: usize,
-    unacked: Duration,
-) -> io::Result<Bound> {
+fn adopt(address: &ListenAddress, theirs: Vec<Inherited>, workers: usize) -> io::Result<Bound> {
     let places: Vec<_> = theirs.iter().map(Inherited::place).collect();
     let one = places.iter().all(|place| *place == places[0]).then(|| places[0].clone()).flatten();
     let leaves = match address {
@@ -176,11 +171,6 @@ fn adopt(
         let is_tcp = socket.domain()? != Domain::UNIX;
         socket.set_cloexec(true)?;
         socket.set_nonblocking(true)?;
-        if is_tcp {
-            for_accepted(&socket, unacked)?;
-        }
-        // The file's word on the length of the queue; it listens already.
-        socket.listen(backlog)?;
         sockets.push(if is_tcp {
             Listening::Tcp(socket.into())
         } else {
@@ -195,7 +185,26 @@ fn adopt(
     Ok(Bound { name, address: one.and_then(|place| place.ip()), sockets, leaves })
 }
 
+fn backlog(listener: &Listener) -> i32 {
+    i32::try_from(listener.backlog).unwrap_or(i32::MAX)
+}
+
 impl Listening {
+    /// One that listened before this process was there is as this one's file has it from now on, for all that have it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn configure(&self, listener: &Listener, unacked: Duration) -> io::Result<()> {
+        let socket = match self {
+            Listening::Tcp(tcp) => SockRef::from(tcp),
+            Listening::Unix(unix) => SockRef::from(unix),
+        };
+        if matches!(self, Listening::Tcp(_)) {
+            for_accepted(&socket, unacked)?;
+        }
+        socket.listen(backlog(listener))
+    }
+
     /// The same socket, with the same queue.
     ///
     /// # Errors

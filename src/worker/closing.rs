@@ -141,8 +141,8 @@ pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
 }
 
 /// Tells what is open now to go, one after the other over `spread`.
-async fn tell_all(ctx: &Context, which: Which, spread: Duration) {
-    let order = Order::of(Reason::Shutdown);
+async fn tell_all(ctx: &Context, which: Which, spread: Duration, reason: Reason) {
+    let order = Order::of(reason);
     let open = open(ctx, None, which, order.force);
     let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
     for (number, (registry, key)) in (0..count).zip(open) {
@@ -155,11 +155,11 @@ async fn tell_all(ctx: &Context, which: Which, spread: Duration) {
 
 /// Tells what waits, or has no end, to go elsewhere, also what comes meanwhile and later: a balancer may be slow, and whoever it still
 /// sends here is served for a while.
-pub(super) async fn send_off(ctx: Rc<Context>, begins: Moment, spread: Duration) {
+pub(super) async fn send_off(ctx: Rc<Context>, begins: Moment, spread: Duration, reason: Reason) {
     timer::sleep_until(begins).await;
     loop {
         let next = clock::coarse().after(spread.max(ROUND));
-        tell_all(&ctx, Which::Endless, spread).await;
+        tell_all(&ctx, Which::Endless, spread, reason).await;
         timer::sleep_until(next).await;
     }
 }
@@ -172,7 +172,7 @@ pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration
     ctx.stopping.set(true);
     let last_words = clock::coarse().after(deadline.saturating_sub(LAST_WORDS.min(deadline / 4)));
     let finish = async {
-        let telling = tell_all(ctx, Which::Waiting, spread);
+        let telling = tell_all(ctx, Which::Waiting, spread, Reason::Shutdown);
         // Whoever has not been told by then, or is waited for, hears of it before it is cut.
         let _ = timer::within(last_words.since(clock::coarse()), telling).await;
         let mut hurried = false;

@@ -3,6 +3,7 @@
 
 mod census;
 mod closing;
+mod doors;
 mod pulse;
 
 use std::collections::HashMap;
@@ -18,15 +19,17 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::http::{Context, Door, Shared};
-use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::clock::Moment;
 use crate::local::{clock, timer};
+use crate::tunnel::Reason;
 
 pub use census::{CloseAt, List, Listed, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 pub use pulse::Pulse;
+
+use doors::Doors;
 
 /// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -79,12 +82,15 @@ pub enum Command {
     Drain(Drain),
     /// Leave the instance of this number as it is: a drain of it ends.
     Keep(u32),
-    /// Accept clients. Every worker that does drops its end.
-    Accept(mpsc::Sender<io::Error>),
-    /// Accept no more for now: clients wait in the kernel's queue. The same.
-    Pause(mpsc::Sender<io::Error>),
-    /// Another process accepts from now on, for good: what is open here is served to its end.
-    Linger,
+    /// Be able to accept clients, and say so: what can go wrong with that has gone wrong by then.
+    Prepare(mpsc::Sender<io::Result<()>>),
+    /// Accept clients, and say so.
+    Accept(mpsc::Sender<io::Result<()>>),
+    /// Accept no more for now, and say so: clients wait in the kernel's queue.
+    Pause(mpsc::Sender<io::Result<()>>),
+    /// Another process accepts from now on, for good: what is open here is served to its end. So are those that wait at the listeners
+    /// of these names, which it does not have.
+    Linger(Arc<[String]>),
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
     /// What waits for news, or has no end, is told to go elsewhere, also what begins later, until [`Command::Return`].
@@ -93,6 +99,8 @@ pub enum Command {
         begins: Moment,
         /// Those that are open then are told at moments spread evenly over this, then those that have come since, and so on.
         spread: Duration,
+        /// What they are told.
+        reason: Reason,
     },
     /// `health_path` says 200 again, and nobody more is told to go.
     Return,
@@ -121,14 +129,28 @@ impl Orders {
     }
 
     /// Has all workers accept (`Command::Accept`), or not (`Command::Pause`), and returns when each does; from a thread that may wait.
+    /// One that has ended needs not.
     ///
     /// # Errors
-    /// When a runtime cannot take a socket.
-    pub fn settle(&self, command: fn(mpsc::Sender<io::Error>) -> Command) -> io::Result<()> {
-        let (done, mut failed) = mpsc::channel(self.0.len().max(1));
-        self.send_blocking(command(done));
-        // Until all have dropped their ends, or one says what is wrong.
-        failed.blocking_recv().map_or(Ok(()), Err)
+    /// When a runtime cannot take a socket, or somebody does not answer within this time (`TimedOut`).
+    pub fn settle(
+        &self,
+        within: Duration,
+        command: fn(mpsc::Sender<io::Result<()>>) -> Command,
+    ) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let answers = runtime.block_on(self.ask(within, |_, answer| command(answer)));
+        for (number, (worker, answer)) in self.0.iter().zip(answers).enumerate() {
+            match answer {
+                Some(settled) => settled?,
+                None if worker.is_closed() => {}
+                None => {
+                    let hangs = format!("worker {number} does not answer");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, hangs));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends one; a worker that has ended needs none, and one that hangs gets none.
@@ -281,13 +303,13 @@ fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
-    let Parts { number, mut listeners, shared, permits, pulse } = parts;
+    let Parts { number, listeners, shared, permits, pulse } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone(), pulse));
-    let mut doors: Vec<JoinTask> = Vec::new();
+    let mut doors = Doors::new(listeners, ctx.clone(), permits);
     let mut drains = HashMap::new();
-    let mut send_off: Option<JoinTask> = None;
+    let mut send_off: Option<tokio::task::JoinHandle<()>> = None;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Close(closing) => {
@@ -310,31 +332,19 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
                     task.abort();
                 }
             }
-            Command::Accept(done) => {
-                pause(&mut doors).await;
-                for (listening, door) in &listeners {
-                    match accept::Socket::of(listening) {
-                        Ok(socket) => {
-                            let accepting =
-                                accept::accept(socket, ctx.clone(), door.clone(), permits.clone());
-                            doors.push(tokio::task::spawn_local(accepting));
-                        }
-                        Err(error) => drop(done.try_send(error)),
-                    }
-                }
-            }
+            Command::Prepare(done) => drop(done.try_send(doors.prepare())),
+            Command::Accept(done) => drop(done.try_send(doors.open().await)),
             Command::Pause(done) => {
-                pause(&mut doors).await;
-                drop(done);
+                doors.pause().await;
+                let _ = done.try_send(Ok(()));
             }
-            Command::Linger => {
-                pause(&mut doors).await;
-                listeners.clear();
+            Command::Linger(without) => {
                 ctx.lingering.set(true);
+                doors.close(&without).await;
             }
             Command::Retire => ctx.retiring.set(true),
-            Command::SendOff { begins, spread } => {
-                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread));
+            Command::SendOff { begins, spread, reason } => {
+                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread, reason));
                 if let Some(before) = send_off.replace(task) {
                     before.abort();
                 }
@@ -346,9 +356,8 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
                 }
             }
             Command::Stop { spread, deadline } => {
-                doors.iter().for_each(JoinTask::abort);
-                // Whoever connects is refused once the tasks are gone too.
-                listeners.clear();
+                // Whoever connects is refused from now on.
+                doors.close(&[]).await;
                 if let Some(task) = send_off.take() {
                     task.abort();
                 }
@@ -357,17 +366,6 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
         }
     }
     Left::default()
-}
-
-type JoinTask = tokio::task::JoinHandle<()>;
-
-/// Ends tasks that accept. A connection that one of them has accepted is in the hands of a task of its own.
-async fn pause(doors: &mut Vec<JoinTask>) {
-    for door in doors.drain(..) {
-        door.abort();
-        // An error: it was ended.
-        let _ = door.await;
-    }
 }
 
 /// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended. As it comes by

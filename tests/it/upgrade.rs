@@ -1,5 +1,8 @@
 //! `stickyd upgrade`: another process takes over, through the binary and its sockets.
 
+mod passed_on;
+mod refused;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,6 +45,13 @@ fn toml(instances: &[String], of_upstream: &str, more: &str) -> String {
 
 fn named(address: &impl ToString, name: &str) -> String {
     format!("{{ address = \"{}\", name = \"{name}\" }}", address.to_string())
+}
+
+/// A file that can be run.
+fn program(home: &Home, name: &str, text: &str) -> String {
+    let path = home.write(name, text);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 impl Site {
@@ -316,11 +326,8 @@ fn whatever_goes_wrong_the_old_process_serves_on() {
     let good = toml(&[named(&instance, "blue")], "sticky.by = []\nhealth.check = \"off\"", "");
     let mut site = Site::start(&good);
     let mut tunnel = site.tunnel(&instance);
-    let program = |name: &str, text: &str| {
-        let path = site.home.write(name, text);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    };
+    let home = site.home.clone();
+    let program = |name: &str, text: &str| program(&home, name, text);
     let fails = program("fails", "#!/bin/sh\necho 'it fails' >&2\nexit 3\n");
     let hangs = program("hangs", "#!/bin/sh\nexec sleep 60\n");
     let babbles = program("babbles", "#!/bin/sh\nexec 1>&0\necho nonsense\nexec sleep 60\n");
@@ -346,7 +353,7 @@ fn whatever_goes_wrong_the_old_process_serves_on() {
     check(&mut site, 1, &["--binary", &missing], &["No such file"]);
     site.home.write("config.toml", &good.replace("sticky.by", "stick.by"));
     check(&mut site, 78, &[], &["did you mean `sticky`?", "config.toml:"]);
-    // Only when it is to take commands itself this one finds out that it cannot: the old one has stopped accepting by then.
+    // What it needs besides its listeners.
     let directory = site.home.path("directory");
     fs::create_dir(&directory).unwrap();
     site.home.write("config.toml", &format!("{good}[admin]\nsocket = \"{directory}\"\n"));

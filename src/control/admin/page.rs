@@ -13,6 +13,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderN
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode};
 
+use super::super::gate::Gate;
 use super::super::local_http::{Answer, Bounds, Serving, page};
 use super::super::notify::words;
 use super::super::start::{StartError, unavailable};
@@ -25,12 +26,12 @@ const PAGE: &str = include_str!("page/page.html");
 ///
 /// # Errors
 /// When there is no thread for it.
-pub(in crate::control) fn serve(socket: TcpListener, view: View) -> Result<Serving, StartError> {
+pub(in crate::control) fn serve(socket: TcpListener, view: View, gate: Gate) -> Result<Serving, StartError> {
     let policy = policy();
     let view = View { page: socket.local_addr().ok().map(|address| address.to_string()), ..view };
     let answers =
         move |request: Request<Incoming>| -> Ready<Answer> { ready(answer(&request, &view, &policy)) };
-    Serving::start(Bounds::LOOK, "status", socket, answers).map_err(unavailable)
+    Serving::start(Bounds::LOOK, "status", socket, gate, answers).map_err(unavailable)
 }
 
 /// What anybody on the machine may see: of a refused file what is wrong and where, for a line of it may hold a secret.
