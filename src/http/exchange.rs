@@ -67,13 +67,16 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
                 return Box::pin(give_up(connection, &request, placed, (0, 0), failure)).await;
             }
         };
-        if !lease.reused && connection.wire.stream().is_read_closed() {
+        if !lease.placed.reused && connection.wire.stream().is_read_closed() {
             // It left while we connected: what it wanted is not done any more.
             return Box::pin(give_up(connection, &request, None, (0, 0), Failure::ClientGone)).await;
         }
+        if let (Some(before), Some(notes)) = (&before, &mut request.notes) {
+            notes.left = before.is_left.then(|| before.placed.instance.clone());
+        }
         let may_repeat = before.is_none() && request.retryable;
         // Only these are ever repeated; others need no copy.
-        let keeps = may_repeat && (lease.reused || request.placing.need == Need::Start);
+        let keeps = may_repeat && (lease.placed.reused || request.placing.need == Need::Start);
         let head = if keeps { request.head.clone() } else { std::mem::take(&mut request.head) };
         let mut open = Open::begin(&lease.placed.instance, ctx.worker, request.kind);
         let mut transfer =
@@ -81,7 +84,7 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
             Err(Broken { answered: false, failure, .. })
-                if may_repeat && may_go_again(&request, transfer.lease.reused, failure) =>
+                if may_repeat && may_go_again(&request, transfer.lease.placed.reused, failure) =>
             {
                 drop(transfer);
                 before = Some(Box::new(fails(&ctx, lease, failure)));
@@ -127,8 +130,8 @@ fn may_go_again(request: &Request, reused: bool, failure: Failure) -> bool {
 
 /// The exchange is tried once more: its first connection is given up.
 fn fails(ctx: &Context, lease: Lease, failure: Failure) -> Before {
-    let Lease { placed, wire, reused, .. } = lease;
-    let is_left = !(reused && failure == Failure::InstanceClosed);
+    let Lease { placed, wire, .. } = lease;
+    let is_left = !(placed.reused && failure == Failure::InstanceClosed);
     if is_left && failure.blames_the_instance() {
         placed.instance.counters(ctx.worker).connect_error(ConnectError::Reset);
         placed.instance.vitals.suspect();

@@ -27,13 +27,11 @@ const PATIENCE: u32 = 3;
 pub(super) struct Lease {
     pub(super) placed: Placed,
     pub(super) wire: Wire,
-    /// The connection has served before: the instance may be ending it just now.
-    pub(super) reused: bool,
     /// Its turn among the handshakes of the instance, if it is one. In a box: polls, which wait long, are none.
     pub(super) handshake: Option<Box<Handshake>>,
 }
 
-/// The instance that serves an exchange, and why it is this one.
+/// The instance that an exchange is sent to, how, and why it is this one.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) instance: Arc<Instance>,
@@ -43,8 +41,8 @@ pub(super) struct Placed {
     pub(super) by: By,
     /// Why a bound client does not get the instance that it was bound to.
     pub(super) rebind: Option<RebindReason>,
-    /// The instance that this exchange has left for it.
-    pub(super) left: Option<Arc<Instance>>,
+    /// By a connection that has served before: the instance may be ending it just now.
+    pub(super) reused: bool,
 }
 
 /// Where an exchange was sent in vain.
@@ -80,8 +78,8 @@ pub(super) async fn lease(
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
     let is_patient = || clock::coarse().since(began) <= patience;
     let fails = upstream.config.sticky.on_down == OnDown::Fail;
-    let left = before.filter(|before| before.is_left).map(|before| &before.placed);
-    let mut tried: Vec<_> = left.iter().map(|left| (left.index, Tried::Unreachable)).collect();
+    let left = before.filter(|before| before.is_left);
+    let mut tried: Vec<_> = left.iter().map(|left| (left.placed.index, Tried::Unreachable)).collect();
     let mut failure = Failure::NoInstance;
     loop {
         let choice = match choose(ctx, request, &tried) {
@@ -127,10 +125,9 @@ pub(super) async fn lease(
             Ok((wire, reused)) => {
                 let instance = instance.clone();
                 let Choice { instance: index, by, rebind } = choice;
-                let left = left.map(|left| left.instance.clone());
-                let placed = Placed { instance, index, by, rebind: rebind.map(reason), left };
+                let placed = Placed { instance, index, by, rebind: rebind.map(reason), reused };
                 count(ctx, request, &placed, before.map(|before| &before.placed));
-                return Ok(Lease { placed, wire, reused, handshake });
+                return Ok(Lease { placed, wire, handshake });
             }
             Err(failed) => {
                 instance.counters(ctx.worker).connect_error(failed.kind);

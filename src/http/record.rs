@@ -114,7 +114,7 @@ pub(super) fn exchange(
         upstream_status: outcome.status.filter(|_| outcome.origin == Origin::Instance),
         upstream: Some(&request.upstream.config.name),
         instance: placed.map(|placed| placed.instance.name.as_str()),
-        left: placed.and_then(|placed| placed.left.as_deref()).map(|left| left.name.as_str()),
+        left: notes.left.as_ref().map(|left| left.name.as_str()),
         sticky_key: placed.map(|placed| placed.by.as_str()),
         rebind_reason: placed.and_then(|placed| placed.rebind).map(RebindReason::as_str),
         origin: Some(outcome.origin.as_str()),
