@@ -20,6 +20,7 @@ Examples:
 The new process reads the configuration, takes over every listening socket, sessions, health and states, and serves. The old one
 keeps its tunnels, obeys all commands, and ends when they have: at most [upgrade] linger later.
 If the new process fails before it serves, the old one serves on, and nothing has changed.
+A container ends with its first process: there it is refused. Start another container, and `stickyd retire --wait` this one.
 Exit codes: 0 it has taken over, 1 it failed, 2 wrong usage, 69 not running, 78 it does not take the configuration.";
 
 /// The new process has so long to be ready.

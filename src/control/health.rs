@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::expand::Names;
+use super::gate::Gate;
 use super::gather::Gatherer;
 use super::lifecycle::Administrator;
 use super::rebalance;
@@ -58,7 +59,7 @@ pub(super) fn at_a_time(generation: &Generation) -> usize {
     (checked * EACH).min(OF_ALL)
 }
 
-/// Starts to check, and to look up names that are expanded.
+/// Makes the thread that checks, and looks up names that are expanded; it begins when the gate is open.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
@@ -66,8 +67,9 @@ pub(super) fn supervise(
     administrator: Administrator,
     resolver: Resolver,
     pulse: Arc<Pulse>,
+    gate: Gate,
 ) -> io::Result<Supervisor> {
-    let (stop, stopped) = oneshot::channel();
+    let (stop, mut stopped) = oneshot::channel();
     let (report, ready) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
@@ -77,7 +79,12 @@ pub(super) fn supervise(
         };
         // Whoever started it hears of success as soon as the loop can run.
         let _ = report.send(Ok(()));
-        runtime.block_on(supervise_all(administrator, resolver, stopped, &pulse));
+        runtime.block_on(async {
+            tokio::select! {
+                () = gate.passes() => supervise_all(administrator, resolver, stopped, &pulse).await,
+                _ = &mut stopped => {}
+            }
+        });
         pulse.end();
         // A resolver that does not answer is not waited for.
         runtime.shutdown_background();

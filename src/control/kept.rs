@@ -3,13 +3,15 @@
 //! It holds what differs from the configuration's own word, with that word beside it: once the configuration says something
 //! else of an instance, the file here no longer counts.
 
-use std::fs::{self, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::OFlags;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -83,6 +85,7 @@ impl Kept {
     /// Wants again what was wanted before, where the configuration's word is the same.
     pub(super) fn restore(&self, generation: &Generation) {
         let Some(path) = &self.path else { return };
+        tidy(path);
         let kept = match read(path) {
             Ok(kept) => kept,
             Err(error) => {
@@ -93,7 +96,6 @@ impl Kept {
         };
         *self.written() = kept;
         self.recall(generation, |_, _| true);
-        self.keep(generation);
     }
 
     /// Wants again what was wanted before, where the configuration's word is the same, of those that `are_new`: instances by their
@@ -167,36 +169,44 @@ fn wanted(generation: &Generation) -> Vec<Wanted> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<Wanted>> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Ok(file) if file.len() > LARGEST => return Err(io::ErrorKind::FileTooLarge.into()),
-        _ => {}
+    match owner::read(path, LARGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        kept => Ok(serde_json::from_slice(&kept?)?),
     }
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 /// Under another name first: a crash leaves the one file or the other.
 fn write(path: &Path, wanted: &[Wanted]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     // What a crash left there; and nobody's link is followed.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .custom_flags(nofollow)
-        .open(&temporary)?;
-    owner::follows_its_directory(&file, &temporary);
+    let mut file = owner::make(&temporary, OFlags::WRONLY, 0o644)?;
     file.write_all(&serde_json::to_vec_pretty(wanted)?)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    // Which of the two has the name is written down too.
+    File::open(directory)?.sync_all()
+}
+
+/// Removes what processes that have ended half-way left beside `path`.
+fn tidy(path: &Path) {
+    let Some((directory, stem)) = path.parent().zip(path.file_stem()) else { return };
+    let ended = |name: &OsStr| {
+        let name = name.to_str()?.strip_prefix(stem.to_str()?)?;
+        let pid = Pid::from_raw(name.strip_prefix('.')?.strip_suffix(".tmp")?.parse().ok()?)?;
+        Some(test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if ended(&entry.file_name()) == Some(true) {
+            // An error: then it is there still.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +224,12 @@ mod tests {
         Generation { config, upstreams, leaving: vec![] }
     }
 
+    /// As a start does.
+    fn restored(kept: &Kept, generation: &Generation) {
+        kept.restore(generation);
+        kept.keep(generation);
+    }
+
     fn states(generation: &Generation) -> Vec<InstanceState> {
         generation.upstreams[0].instances.iter().map(|instance| instance.lifecycle.state()).collect()
     }
@@ -226,7 +242,7 @@ mod tests {
         let start = |of_blue| {
             let kept = Kept::of(Some(directory.path()), Some("x.toml"));
             let generation = generation(of_blue);
-            kept.restore(&generation);
+            restored(&kept, &generation);
             (kept, generation)
         };
         let (kept, first) = start("");
@@ -242,7 +258,7 @@ mod tests {
         // Another configuration that keeps its state here.
         let other = Kept::of(Some(directory.path()), Some("y.toml"));
         let generation = generation("");
-        other.restore(&generation);
+        restored(&other, &generation);
         assert_eq!(states(&generation), [Ready, Ready]);
     }
 
@@ -255,7 +271,7 @@ mod tests {
             let upstreams = vec![Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1))];
             let generation = Generation { config, upstreams, leaving: vec![] };
             let kept = Kept::of(Some(directory.path()), Some("x.toml"));
-            kept.restore(&generation);
+            restored(&kept, &generation);
             (kept, generation)
         };
         let wants = |[a, b]: [InstanceState; 2]| {
@@ -284,7 +300,7 @@ mod tests {
         let upstreams = vec![Arc::new(Upstream::new(file.clone(), None, 1))];
         let first = Generation { config: config.clone(), upstreams, leaving: vec![] };
         let kept = Kept::of(Some(directory), Some("x"));
-        kept.restore(&first);
+        restored(&kept, &first);
         if members.is_empty() {
             return (kept, first);
         }
@@ -329,18 +345,39 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]");
     }
 
+    /// The regression: what a crash left half-written stayed for ever.
+    #[test]
+    fn what_a_crash_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = Kept::of(Some(directory.path()), Some("x"));
+        let path = kept.path.as_ref().unwrap();
+        // No process has this number, and this one goes on.
+        let (gone, own) = (path.with_extension("4194304.tmp"), std::process::id());
+        let others = [
+            path.with_extension(format!("{own}.tmp")),
+            path.with_extension("y.tmp"),
+            directory.path().join("y.4194304.tmp"),
+        ];
+        fs::write(&gone, "[").unwrap();
+        for other in &others {
+            fs::write(other, "[").unwrap();
+        }
+        kept.restore(&generation(""));
+        assert!(!gone.exists() && others.iter().all(|other| other.exists()));
+    }
+
     #[test]
     fn a_broken_file_is_as_good_as_none() {
         let directory = tempfile::tempdir().unwrap();
         let kept = Kept::of(Some(directory.path()), Some("x"));
         fs::write(kept.path.as_ref().unwrap(), "[{\"upstream\": \"app\"").unwrap();
         let generation = generation("");
-        kept.restore(&generation);
+        restored(&kept, &generation);
         assert_eq!(states(&generation), [Ready, Ready]);
         generation.upstreams[0].instances[0].lifecycle.wants(Drain);
         kept.keep(&generation);
         let next = self::generation("");
-        kept.restore(&next);
+        restored(&kept, &next);
         assert_eq!(states(&next), [Drain, Ready]);
     }
 }

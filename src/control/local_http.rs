@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::gate::Gate;
 use crate::local::clock;
 use crate::observe::logging::Occasionally;
 
@@ -152,8 +153,8 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Serves on a thread of its own: nobody who looks waits for traffic, nor traffic for who looks. `called`: the thread, and in
-    /// the log.
+    /// Serves on a thread of its own, once the gate is open: nobody who looks waits for traffic, nor traffic for who looks. `called`: the
+    /// thread, and in the log.
     ///
     /// # Errors
     /// When the system has no thread or no descriptor left.
@@ -161,6 +162,7 @@ impl Serving {
         bounds: Bounds,
         called: &'static str,
         socket: std::net::TcpListener,
+        gate: Gate,
         answer: F,
     ) -> io::Result<Self>
     where
@@ -169,10 +171,14 @@ impl Serving {
     {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let live = move || {
             runtime.block_on(async move {
+                tokio::select! {
+                    () = gate.passes() => {}
+                    _ = &mut stopped => return,
+                }
                 match TcpListener::from_std(socket) {
                     Ok(socket) => serve(bounds, called, socket, answer, async { drop(stopped.await) }).await,
                     Err(error) => tracing::error!(%error, "the {called} listener cannot serve"),

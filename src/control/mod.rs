@@ -10,6 +10,7 @@ mod expand;
 pub mod explain;
 pub mod files;
 mod follow;
+mod gate;
 mod gather;
 mod handover;
 mod health;

@@ -7,14 +7,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::by::By;
+use super::handover::Retired;
 use crate::config::model::Shutdown;
 use crate::local::clock::{self, Moment};
 use crate::observe::events;
+use crate::tunnel::Reason;
 use crate::worker::{Command, Orders};
 
 /// Whether the process has left a balancer's rotation.
 #[derive(Debug, Default)]
-pub(super) struct Rotation(Mutex<Option<Left>>);
+pub(super) struct Rotation {
+    left: Mutex<Option<Left>>,
+    /// Held while workers are told, so that they are told in this order; whoever only looks does not wait for it.
+    telling: Mutex<()>,
+}
 
 /// It has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +43,41 @@ impl Rotation {
 
     /// Leaves. Who has left has: nothing begins anew.
     pub(super) fn leave(&self, orders: &Orders, how: &Shutdown, by: By) {
-        let mut left = self.lock();
-        if left.is_some() {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.left().is_some() {
             return;
         }
         let now = clock::coarse();
         let closes = now.after(how.ready_delay);
-        *left = Some(Left { since: clock::epoch_seconds(), began: now, closes, spread: how.spread });
-        orders.send_blocking(Command::Retire);
-        orders.send_blocking(Command::SendOff { begins: closes, spread: how.spread });
+        let left = Left { since: clock::epoch_seconds(), began: now, closes, spread: how.spread };
+        *self.lock() = Some(left);
+        send_off(orders, closes, how.spread);
         tracing::info!(target: events::RETIRE, %by, ready_delay = ?how.ready_delay, spread = ?how.spread, "retired: health_path says 503");
+    }
+
+    /// What whoever takes over from this process is told.
+    pub(super) fn passes_on(&self) -> Option<Retired> {
+        let Left { since, began, closes, spread } = self.left()?;
+        let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        Some(Retired { since, began: began.millis(), closes: closes.millis(), spread })
+    }
+
+    /// Goes on with it where the process from which this one takes over is. (Its own clients it sends off itself.)
+    pub(super) fn goes_on(&self, orders: &Orders, retired: Retired) {
+        let Retired { since, began, closes, spread } = retired;
+        let at = |millis| Moment::at(Duration::from_millis(millis));
+        let left =
+            Left { since, began: at(began), closes: at(closes), spread: Duration::from_millis(spread) };
+        *self.lock() = Some(left);
+        send_off(orders, left.closes, left.spread);
+        tracing::info!("retired, as the process before: health_path says 503");
     }
 
     /// Returns. Who has not left stays.
     pub(super) fn come_back(&self, orders: &Orders, by: By) {
-        if self.lock().take().is_some() {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = self.lock().take();
+        if left.is_some() {
             orders.send_blocking(Command::Return);
             tracing::info!(target: events::RETIRE, %by, "in rotation again: health_path says 200");
         }
@@ -65,6 +91,11 @@ impl Rotation {
 
     fn lock(&self) -> MutexGuard<'_, Option<Left>> {
         // Whoever panicked while it was held has left a whole value.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn send_off(orders: &Orders, begins: Moment, spread: Duration) {
+    orders.send_blocking(Command::Retire);
+    orders.send_blocking(Command::SendOff { begins, spread, reason: Reason::Shutdown });
 }

@@ -1,9 +1,11 @@
 //! The life of the process `stickyd run`: start, say so, wait for signals, stop.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 use super::start::{Origin, start_with};
 use super::{Adoption, Running, StartError, Surroundings, inherit, terminal};
@@ -14,42 +16,13 @@ use crate::observe::{events, logging, panics};
 /// Serves until a signal says otherwise.
 /// `adoption`: what another process hands over to this one; it is told when that fails.
 pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCode {
-    // First of all: their numbers are known, and nobody else reads the environment yet.
-    let inherited = match inherit::from_environment() {
-        Ok(inherited) => inherited,
-        Err(why) => {
-            eprintln!("stickyd: {why}");
-            return ExitCode::FAILURE;
-        }
-    };
-    if let Err(error) = logging::init(&config.log, clock::wall) {
-        eprintln!("stickyd: [log]: {error}");
-        if let Some(adoption) = adoption {
-            adoption.failed(78, format!("[log]: {error}"));
-        }
-        return ExitCode::from(78);
-    }
-    panics::watch();
-    // Before anything is served: from then on a signal must not end the process unheard, and descriptors may run out.
-    let signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("stickyd: cannot wait for signals: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
     let teller = adoption.as_ref().and_then(Adoption::teller);
-    let surroundings = Surroundings::from_environment();
-    let running = match start_with(config, &surroundings, Some(origin), inherited, adoption) {
-        Ok(running) => running,
-        Err(error) => {
-            eprintln!("stickyd: {error}");
-            let code = match error {
-                StartError::Config(_) => 78,
-                StartError::Unavailable(_) => 1,
-            };
+    let (running, signals) = match begin(config, origin, adoption) {
+        Ok(begun) => begun,
+        Err((code, why)) => {
+            eprintln!("stickyd: {why}");
             if let Some(teller) = teller {
-                teller.failed(code, error.to_string());
+                teller.failed(code, why);
             }
             return ExitCode::from(code);
         }
@@ -66,6 +39,29 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
     let cut = running.stop();
     tracing::info!("{}", terminal::stopped(cut, &how));
     ExitCode::SUCCESS
+}
+
+/// From the begin to a process that serves; or the exit code, and why.
+fn begin(
+    config: Config,
+    origin: Origin,
+    adoption: Option<Adoption>,
+) -> Result<(Running, Signals), (u8, String)> {
+    // First of all: their numbers are known, and nobody else reads the environment yet.
+    // To start again would hand over the same.
+    let inherited = inherit::from_environment().map_err(|why| (78, why))?;
+    logging::init(&config.log, clock::wall).map_err(|error| (78, format!("[log]: {error}")))?;
+    panics::watch();
+    // Before anything is served: from then on a signal must not end the process unheard, and descriptors may run out.
+    let mut signals = Signals::listen().map_err(|error| (1, format!("cannot wait for signals: {error}")))?;
+    let surroundings = Surroundings::from_environment();
+    let mut told_to_end = || signals.tell_to_end();
+    let running = start_with(config, &surroundings, Some(origin), inherited, adoption, &mut told_to_end);
+    let running = running.map_err(|error| match error {
+        StartError::Config(why) => (78, why),
+        StartError::Unavailable(why) => (1, why),
+    })?;
+    Ok((running, signals))
 }
 
 fn announce(running: &Running) {
@@ -119,6 +115,19 @@ impl Signals {
         let hang_up = signal(SignalKind::hangup())?;
         drop(entered);
         Ok(Signals { runtime, terminate, interrupt, reopen, hang_up })
+    }
+
+    /// One that ends the process has come already.
+    fn tell_to_end(&mut self) -> bool {
+        let Signals { runtime, terminate, interrupt, .. } = self;
+        let came = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        // The runtime hears of it when it turns.
+        runtime.block_on(async { timeout(Duration::from_millis(1), came).await.is_ok() })
     }
 
     /// Waits for the signal that ends the process; which it was. A second one ends it at once.

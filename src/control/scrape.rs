@@ -1,10 +1,11 @@
 //! What a scrape of `/metrics` shows.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use super::gate::Gate;
 use super::handover::Elders;
 use super::local_http::{Bounds, Serving};
 use super::metrics_listener;
@@ -40,21 +41,12 @@ impl Scrape {
 
     /// Of all processes of this proxy.
     fn all(&self) -> String {
-        self.elders.with_all(self.alone())
+        self.elders.with_all(&self.alone())
     }
 
     fn alone(&self) -> String {
         expose(&self.publisher, &self.doors, &self.access_log, self.connections_limit, self.started)
     }
-}
-
-/// Binds `[metrics] address`.
-///
-/// # Errors
-/// When it cannot be had.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))
 }
 
 /// Shows metrics.
@@ -63,10 +55,11 @@ pub(super) fn serve(
     scrape: Scrape,
     ready: Arc<AtomicBool>,
     rotation: Arc<Rotation>,
+    gate: Gate,
 ) -> Result<Serving, StartError> {
     let is_ready = move || ready.load(Ordering::Relaxed) && rotation.left().is_none();
     let answers = metrics_listener::answers(move || scrape.all(), is_ready);
-    Serving::start(Bounds::LOOK, "metrics", socket, answers).map_err(unavailable)
+    Serving::start(Bounds::LOOK, "metrics", socket, gate, answers).map_err(unavailable)
 }
 
 /// The text of a scrape.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::handover::{Adoption, Listens};
+use super::pages::Page;
 use super::start::{StartError, unavailable};
-use super::{admin, scrape};
-use crate::config::Config;
+use crate::config::{Config, model};
 use crate::http::Door;
 use crate::listener::bind::{self, Bound, Listening};
 use crate::listener::inherited::{self, Inherited};
@@ -41,8 +41,8 @@ pub(super) fn listen(
     adoption: Option<&mut Adoption>,
 ) -> Result<Listeners, StartError> {
     let workers = config.workers.get();
-    let is_adopted = adoption.is_some();
-    inherited.extend(adoption.map(Adoption::listeners).unwrap_or_default());
+    let mut adoption = adoption;
+    inherited.extend(adoption.as_deref_mut().map(Adoption::listeners).unwrap_or_default());
     let mut listeners = Listeners {
         names: Vec::new(),
         doors: Vec::new(),
@@ -52,56 +52,81 @@ pub(super) fn listen(
     };
     for listener in &config.listeners {
         let bound = bind::bind(listener, workers, config.timeouts.unacked, &mut inherited);
-        let Bound { name, address, sockets, leaves } = bound.map_err(unavailable)?;
+        let Bound { name, address, sockets, leaves } = bound.map_err(|error| {
+            // To start again would find the same socket unit.
+            if error.is_of_the_socket_unit() {
+                StartError::Config(error.to_string())
+            } else {
+                unavailable(error)
+            }
+        })?;
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
         let door = Arc::new(Door { name: name.clone(), counters });
         let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
         for (number, socket) in sockets.iter().enumerate() {
             listeners.of_workers[number % workers].push((socket.clone(), door.clone()));
         }
-        listeners.names.push((name, address));
+        listeners.names.push((name.clone(), address));
         listeners.doors.push(door);
-        // A file that is not removed at the end is somebody else's.
-        listeners.all.push(Listens { called: listener.address.to_string(), kept: leaves.is_none(), sockets });
-        listeners.leaves.extend(leaves);
+        listeners.leaves.extend(leaves.clone());
+        listeners.all.push(Listens { called: listener.address.to_string(), door: name, leaves, sockets });
     }
-    if is_adopted {
+    if let Some(adoption) = adoption {
         for one in &inherited {
             tracing::info!(socket = %one, "the configuration no longer has this listener");
         }
+        adoption.is_without(&inherited);
     } else {
         inherited::warn_of(&inherited);
     }
     Ok(listeners)
 }
 
+/// Sockets that listened before are as the file has them from now on. What cannot be set stays as it was.
+pub(super) fn configure(config: &Config, all: &[Listens]) {
+    for (listener, listens) in config.listeners.iter().zip(all) {
+        for socket in &listens.sockets {
+            if let Err(error) = socket.configure(listener, config.timeouts.unacked) {
+                tracing::warn!(listener = listens.door, %error, "it listens, but not quite as the configuration says");
+            }
+        }
+    }
+}
+
 /// A socket at which something is shown, and what another process is told of it.
 pub(super) type ForPage = (String, TcpListener);
 
-/// Listens at `[metrics] address`; `None`: there is none.
+/// Listens at the `address` of `[metrics]`, or of `[admin]`; `None`: there is none, or something else listens where it usually is.
+/// `adoption`: of the process before, if it had the same.
 ///
 /// # Errors
-/// When it cannot be had.
-pub(super) fn metrics(
+/// When an address that the file names cannot be had.
+pub(super) fn page(
+    page: Page,
     config: &Config,
     adoption: Option<&mut Adoption>,
 ) -> Result<Option<ForPage>, StartError> {
-    let Some(address) = config.metrics else { return Ok(None) };
-    let called = format!("metrics {address}");
-    let adopted = adoption.and_then(|adoption| adoption.page(&called));
-    Ok(Some((called, adopted.map_or_else(|| scrape::bind(address), Ok)?)))
-}
-
-/// Listens at `[admin] address`; `None`: there is none.
-///
-/// # Errors
-/// When it cannot be had.
-pub(super) fn page(config: &Config, adoption: Option<&mut Adoption>) -> Result<Option<ForPage>, StartError> {
-    let Some(address) = config.admin.page.address() else { return Ok(None) };
-    let called = format!("status {address}");
-    let adopted = adoption.and_then(|adoption| adoption.page(&called));
-    let bound = adopted.map_or_else(|| admin::page::bind(config.admin.page), |socket| Ok(Some(socket)))?;
-    Ok(bound.map(|socket| (called, socket)))
+    let (wanted, section, of, what) = match page {
+        Page::Metrics => (config.metrics, "metrics", "metrics", "metrics"),
+        Page::Status => (config.admin.page, "admin", "status", "status page"),
+    };
+    let Some(model::Page { address, named }) = wanted else { return Ok(None) };
+    let called = format!("{of} {address}");
+    if let Some(adopted) = adoption.and_then(|adoption| adoption.page(&called)) {
+        return Ok(Some((called, adopted)));
+    }
+    match TcpListener::bind(address) {
+        Ok(socket) => Ok(Some((called, socket))),
+        Err(error) if named => {
+            Err(unavailable(format!("cannot listen on [{section}] address {address}: {error}")))
+        }
+        Err(error) => {
+            tracing::warn!(
+                "no {what}: cannot listen on {address}: {error} ([{section}] address names another one)"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Descriptors of them, for whoever takes over.
@@ -114,7 +139,7 @@ pub(super) fn for_later(pages: [Option<&ForPage>; 2]) -> Result<Vec<(String, Own
 }
 
 /// Whoever connects next shall hear that nobody is there, not find a socket that nobody serves.
-pub(super) fn remove_unix(leaves: &[PathBuf]) {
+pub(super) fn remove_unix<'p>(leaves: impl IntoIterator<Item = &'p PathBuf>) {
     for path in leaves {
         if let Err(error) = std::fs::remove_file(path) {
             tracing::debug!(path = %path.display(), %error, "cannot remove the socket");

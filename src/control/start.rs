@@ -1,15 +1,21 @@
-//! From a configuration to running workers.
+//! From a configuration to a running proxy: what is bound and made. How it begins to serve, and its end, have files of their own.
+
+mod begin;
+mod stop;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
+
+use tokio::sync::Semaphore;
 
 use super::admin::{self, Admin, Desk, View};
 use super::by::By;
 use super::follow::{File, Followed};
+use super::gate::Gate;
 use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
@@ -20,20 +26,20 @@ use super::pages::{Page, Pages};
 use super::publisher::Publisher;
 use super::reload::Reloader;
 use super::retire::Rotation;
-use super::scrape::{self, Scrape};
+use super::scrape::Scrape;
 use super::surroundings::Surroundings;
 use super::watch::Watcher;
-use super::{assemble, files, handover, lifecycle, lock, sockets};
+use super::{assemble, files, lock, sockets};
 use crate::config::Config;
-use crate::config::model::{self, InstanceState};
-use crate::generation::{Generation, Open};
+use crate::config::model::InstanceState;
+use crate::generation::Generation;
 use crate::http::{Door, Shared};
 use crate::listener::inherited::Inherited;
 use crate::listener::permit::Permits;
 use crate::local::clock;
 use crate::observe::access_log::AccessLog;
 use crate::tunnel::{Order, Reason};
-use crate::worker::{Closing, Command, Left, Orders, Parts, Pulse, Which, Worker};
+use crate::worker::{Closing, Command, Orders, Parts, Pulse, Which, Worker};
 
 /// Why the proxy does not start.
 #[derive(Debug)]
@@ -63,6 +69,8 @@ pub(super) fn unavailable(error: impl fmt::Display) -> StartError {
 pub struct Running {
     workers: Vec<Worker>,
     supervisor: Option<Supervisor>,
+    /// What begins only when the process serves waits for it.
+    gate: Gate,
     pub(super) publisher: Arc<Publisher>,
     /// Where metrics and the status page are shown, and by whom.
     pages: Pages,
@@ -110,10 +118,11 @@ pub fn start(
     surroundings: &Surroundings,
     origin: Option<Origin>,
 ) -> Result<Running, StartError> {
-    start_with(config, surroundings, origin, Vec::new(), None)
+    start_with(config, surroundings, origin, Vec::new(), None, &mut || false)
 }
 
 /// The same, with listening sockets that somebody else has opened, or after another process from which this one takes over.
+/// `told_to_end`: a signal has said so.
 ///
 /// # Errors
 /// Nothing is left running then, and the other process serves on.
@@ -123,6 +132,7 @@ pub(super) fn start_with(
     origin: Option<Origin>,
     inherited: Vec<Inherited>,
     mut adoption: Option<Adoption>,
+    told_to_end: &mut dyn FnMut() -> bool,
 ) -> Result<Running, StartError> {
     let identity = origin.as_ref().map(|origin| origin.identity.as_str());
     let lock = match (adoption.as_mut().and_then(Adoption::lock), &surroundings.runtime, identity) {
@@ -149,10 +159,14 @@ pub(super) fn start_with(
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
-    let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
-    let page_socket = sockets::page(&config, adoption.as_mut())?;
+    let metrics_socket = sockets::page(Page::Metrics, &config, adoption.as_mut())?;
+    let page_socket = sockets::page(Page::Status, &config, adoption.as_mut())?;
     let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
-    let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
+    let commands = admin::bind(
+        &config.admin,
+        surroundings.runtime.as_deref(),
+        adoption.as_ref().and_then(Adoption::commands),
+    )?;
     let access_log =
         AccessLog::open(&config.log.access, config.log.access_format, surroundings.logs.as_deref())
             .map_err(|error| StartError::Config(format!("[log] access: {error}")))?;
@@ -164,6 +178,7 @@ pub(super) fn start_with(
     let mut running = Running {
         workers: Vec::new(),
         supervisor: None,
+        gate: Gate::default(),
         estate: Arc::new(Estate::new(goods, shared.clone(), publisher.clone(), kept.clone())),
         publisher,
         surroundings: surroundings.clone(),
@@ -200,17 +215,18 @@ pub(super) fn start_with(
         );
     }
     if let Some(adoption) = &mut adoption {
-        adoption.be_ready(&running.shared, &running.publisher).map_err(unavailable)?;
+        adoption.learns(&running.shared, &running.publisher).map_err(unavailable)?;
     }
     // Until it is the main process nobody would hear it.
     running.surroundings.manager.be_silent(adoption.is_some());
-    running.begin(origin, (metrics_socket, page_socket, commands), adoption.as_ref())?;
-    running.orders().settle(Command::Accept).map_err(unavailable)?;
-    let served = adoption.map(Adoption::serves);
-    running.surroundings.manager.be_silent(false);
-    if let Some(Err(error)) = served {
-        tracing::warn!(%error, "the process that handed over has ended");
+    running.prepare(origin, (metrics_socket, page_socket, commands))?;
+    if let Some(adoption) = &mut adoption {
+        adoption.is_ready(&running.shared, &running.publisher).map_err(unavailable)?;
+        if told_to_end() {
+            return Err(unavailable("this process was told to end before it had taken over"));
+        }
     }
+    running.serve(adoption)?;
     Ok(running)
 }
 
@@ -218,49 +234,6 @@ impl Running {
     /// Where it listens: as people write it, and as an address where there is one.
     pub fn listeners(&self) -> &[(String, Option<SocketAddr>)] {
         &self.listeners
-    }
-
-    /// All that is needed besides workers that accept.
-    fn begin(
-        &mut self,
-        origin: Option<Origin>,
-        (metrics_socket, page_socket, commands): Others,
-        adoption: Option<&Adoption>,
-    ) -> Result<(), StartError> {
-        self.kept.restore(&self.generation());
-        let drains = adoption.map(|adoption| adoption.instances(&self.generation()));
-        drains.into_iter().flatten().for_each(|command| self.orders().send_blocking(command));
-        self.begin_drains();
-        let resolver = self.surroundings.resolver.clone();
-        let pulse = self.pulses[self.pulses.len() - 1].clone();
-        let supervisor = health::supervise(self.administrator(), resolver, pulse);
-        self.supervisor = Some(supervisor.map_err(unavailable)?);
-        if let Some((_, socket)) = metrics_socket {
-            self.pages.serves(
-                scrape::serve(socket, self.scrape(), self.ready.clone(), self.rotation.clone())?,
-                Page::Metrics,
-            );
-        }
-        let file = origin.and_then(|origin| origin.file);
-        self.followed = file.map(|file| Followed::new(file, self.reloader()));
-        self.watcher = self.followed.as_ref().and_then(Followed::watch);
-        if let Some((_, socket)) = page_socket {
-            self.pages.serves(admin::page::serve(socket, self.view())?, Page::Status);
-        }
-        if let Some(socket) = commands {
-            let place = socket.place.clone();
-            self.admin = Some(admin::serve(socket, self.desk()).map_err(unavailable)?);
-            place.put().map_err(unavailable)?;
-            tracing::info!(socket = %place.path().display(), "commands");
-            self.admin_socket = Some(place.path());
-            self.estate.commands_are_taken(place);
-        }
-        let manager = self.surroundings.manager.clone();
-        if manager.listens() {
-            let herald = Herald::begin(manager, self.publisher.clone(), &self.pulses);
-            self.herald = Some(herald.map_err(unavailable)?);
-        }
-        Ok(())
     }
 
     /// Tells the service manager that everything listens.
@@ -297,15 +270,6 @@ impl Running {
     /// What is in force.
     pub fn generation(&self) -> Arc<Generation> {
         self.shared.published.load_full()
-    }
-
-    /// Empties those that the file, or a command before the restart, wants to be empty.
-    fn begin_drains(&self) {
-        let (generation, orders) = (self.generation(), self.orders());
-        for upstream in &generation.upstreams {
-            let begin = |instance: &Arc<_>| lifecycle::begin(upstream, instance);
-            upstream.named().iter().filter_map(begin).for_each(|command| orders.send_blocking(command));
-        }
     }
 
     /// The most client connections at a time.
@@ -362,7 +326,8 @@ impl Running {
 
     fn desk(&self) -> Desk {
         let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
-        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
+        let (publisher, turn) = (self.publisher.clone(), Arc::new(Semaphore::new(1)));
+        let lists = Lists { publisher, orders: self.orders(), sids: sids.clone(), turn };
         Desk {
             view: self.view(),
             administrator: self.administrator(),
@@ -401,50 +366,5 @@ impl Running {
     pub fn reopen_logs(&self) {
         self.shared.access_log.reopen();
         self.elders.reopen_logs();
-    }
-
-    /// Stops as `[shutdown]` says, and returns when everything has ended; what was left at the deadline, and was cut.
-    pub fn stop(mut self) -> Open {
-        let lingers = self.lingering.begun().is_some();
-        let mut rules = self.generation().config.shutdown;
-        if self.lingering.is_over() {
-            // What is left has had its time.
-            (rules.ready_delay, rules.spread) = (Duration::ZERO, Duration::ZERO);
-        }
-        let model::Shutdown { ready_delay, spread, deadline } = rules;
-        if let Some(watcher) = self.watcher.take() {
-            watcher.stop();
-        }
-        self.surroundings.manager.stopping(ready_delay + deadline);
-        self.ready.store(false, Ordering::Relaxed);
-        let orders = Orders::to(&self.workers);
-        orders.send_blocking(Command::Retire);
-        std::thread::sleep(self.rotation.is_left_of(ready_delay));
-        self.estate.close();
-        orders.send_blocking(Command::Stop { spread, deadline });
-        let mut cut = Open::default();
-        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(Worker::join) {
-            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
-            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
-            cut.requests = cut.requests.saturating_add(number(exchanges));
-        }
-        if let Some(supervisor) = self.supervisor.take() {
-            supervisor.stop();
-        }
-        if lingers && let Some(place) = self.estate.admin() {
-            handover::say_farewell(&place.serves_now(), self.scrape().own());
-        }
-        self.pages.stop();
-        if let Some(admin) = self.admin {
-            admin.stop();
-        }
-        if let Some(herald) = self.herald.take() {
-            herald.stop();
-        }
-        self.shared.access_log.close();
-        if !lingers {
-            sockets::remove_unix(&self.leaves);
-        }
-        cut
     }
 }

@@ -20,7 +20,7 @@ use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::observe::metrics::Kind;
 use crate::routing::route;
-use crate::upstream::Upstream;
+use crate::upstream::{Instance, Upstream};
 
 /// A request that has a route.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub(super) struct Notes {
     pub(super) referer: Option<Box<[u8]>>,
     pub(super) user_agent: Option<Box<[u8]>>,
     pub(super) sid_hash: Option<u64>,
+    /// The instance that it has left for another one.
+    pub(super) left: Option<Arc<Instance>>,
 }
 
 /// What a head turned out to be.
@@ -247,5 +249,6 @@ fn notes(head: &RequestHead<'_, '_>, request_id: &[u8]) -> Notes {
         referer: head.header("referer").map(Into::into),
         user_agent: head.header("user-agent").map(Into::into),
         sid_hash: None,
+        left: None,
     }
 }

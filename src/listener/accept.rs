@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::bind::Listening;
 use super::permit::Permits;
@@ -65,11 +65,34 @@ impl Socket {
 }
 
 /// Accepts until the task is ended.
-pub async fn accept(socket: Socket, ctx: Rc<Context>, door: Arc<Door>, permits: Arc<Permits>) {
+pub async fn accept(socket: Rc<Socket>, ctx: Rc<Context>, door: Arc<Door>, permits: Arc<Permits>) {
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => admit(&ctx, &door, &permits, stream, peer),
             Err(error) => rest(&ctx, &door, &error).await,
+        }
+    }
+}
+
+/// Accepts those that wait in the kernel's queue, and nobody who comes later.
+pub fn accept_waiting(listening: &Listening, ctx: &Rc<Context>, door: &Arc<Door>, permits: &Arc<Permits>) {
+    while let Ok((stream, peer)) = accept_now(listening) {
+        admit(ctx, door, permits, stream, peer);
+    }
+}
+
+/// Not by the runtime: that has to turn before it knows that somebody waits.
+fn accept_now(listening: &Listening) -> io::Result<(Stream, Option<SocketAddr>)> {
+    match listening {
+        Listening::Tcp(tcp) => {
+            let (stream, peer) = tcp.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)))
+        }
+        Listening::Unix(unix) => {
+            let (stream, _) = unix.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((Stream::Unix(Box::new(UnixStream::from_std(stream)?)), None))
         }
     }
 }

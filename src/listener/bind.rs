@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::holder;
 use super::inherited::{self, Inherited};
@@ -48,6 +48,8 @@ pub struct BindError {
     error: io::Error,
     /// Who listens there already, as far as it can be seen.
     holder: Option<String>,
+    /// Somebody else was to open it.
+    handed_over: bool,
 }
 
 impl fmt::Display for BindError {
@@ -55,7 +57,7 @@ impl fmt::Display for BindError {
         write!(out, "cannot listen on {}: {}", self.address, self.error)?;
         match (&self.holder, self.error.kind()) {
             (Some(holder), _) => write!(out, "; it is held by {holder}"),
-            (None, io::ErrorKind::NotFound) if self.address.starts_with("fd:") => out.write_str(
+            (None, io::ErrorKind::NotFound) if self.handed_over => out.write_str(
                 "; the socket unit that hands it over has to have FileDescriptorName= and to be started \
                  (systemctl start stickyd.socket)",
             ),
@@ -68,8 +70,16 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
+impl BindError {
+    /// Whoever was to hand it over has not, or has handed over something else: a mistake of the socket unit.
+    pub fn is_of_the_socket_unit(&self) -> bool {
+        self.handed_over && matches!(self.error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+    }
+}
+
 /// Binds `listener` once for each of `workers`. `unacked`: how long sent data may stay unacknowledged; set here, because
-/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then.
+/// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then: those sockets are as
+/// they were, until they are [configured](Listening::configure).
 ///
 /// # Errors
 /// Why not, and who holds the address.
@@ -79,17 +89,20 @@ pub fn bind(
     unacked: Duration,
     inherited: &mut Vec<Inherited>,
 ) -> Result<Bound, BindError> {
-    let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+    let backlog = backlog(listener);
     let theirs = inherited::take(inherited, &listener.address);
     if !theirs.is_empty() {
-        let failed = |error| BindError { address: listener.address.to_string(), error, holder: None };
-        return adopt(&listener.address, theirs, backlog, workers, unacked).map_err(failed);
+        inherited::warn_of_one_family(&theirs, &listener.address);
+        let address = listener.address.to_string();
+        let failed = |error| BindError { address, error, holder: None, handed_over: true };
+        return adopt(&listener.address, theirs, workers).map_err(failed);
     }
     match &listener.address {
         ListenAddress::Fd(_) => Err(BindError {
             address: listener.address.to_string(),
             error: io::Error::new(io::ErrorKind::NotFound, "no socket of that name was handed over"),
             holder: None,
+            handed_over: true,
         }),
         ListenAddress::Unix(path) => bind_unix(path, backlog, workers),
         ListenAddress::Ip(address) => bind_tcp(*address, backlog, workers, unacked),
@@ -117,6 +130,7 @@ fn bind_tcp(
     let failed = |error: io::Error| BindError {
         address: address.to_string(),
         holder: (error.kind() == io::ErrorKind::AddrInUse).then(|| holder::of(address.port())).flatten(),
+        handed_over: false,
         error,
     };
     // SO_REUSEPORT would join a group that another process listens in: first make sure that there is none.
@@ -140,13 +154,7 @@ fn bind_tcp(
 
 /// Sockets that listen already, handed over for one listener. Each gets somebody who accepts: none that is ours may be left with
 /// clients in its queue.
-fn adopt(
-    address: &ListenAddress,
-    theirs: Vec<Inherited>,
-    backlog: i32,
-    workers: usize,
-    unacked: Duration,
-) -> io::Result<Bound> {
+fn adopt(address: &ListenAddress, theirs: Vec<Inherited>, workers: usize) -> io::Result<Bound> {
     let places: Vec<_> = theirs.iter().map(Inherited::place).collect();
     let one = places.iter().all(|place| *place == places[0]).then(|| places[0].clone()).flatten();
     let leaves = match address {
@@ -163,11 +171,6 @@ fn adopt(
         let is_tcp = socket.domain()? != Domain::UNIX;
         socket.set_cloexec(true)?;
         socket.set_nonblocking(true)?;
-        if is_tcp {
-            for_accepted(&socket, unacked)?;
-        }
-        // The file's word on the length of the queue; it listens already.
-        socket.listen(backlog)?;
         sockets.push(if is_tcp {
             Listening::Tcp(socket.into())
         } else {
@@ -182,7 +185,26 @@ fn adopt(
     Ok(Bound { name, address: one.and_then(|place| place.ip()), sockets, leaves })
 }
 
+fn backlog(listener: &Listener) -> i32 {
+    i32::try_from(listener.backlog).unwrap_or(i32::MAX)
+}
+
 impl Listening {
+    /// One that listened before this process was there is as this one's file has it from now on, for all that have it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn configure(&self, listener: &Listener, unacked: Duration) -> io::Result<()> {
+        let socket = match self {
+            Listening::Tcp(tcp) => SockRef::from(tcp),
+            Listening::Unix(unix) => SockRef::from(unix),
+        };
+        if matches!(self, Listening::Tcp(_)) {
+            for_accepted(&socket, unacked)?;
+        }
+        socket.listen(backlog(listener))
+    }
+
     /// The same socket, with the same queue.
     ///
     /// # Errors
@@ -219,7 +241,7 @@ fn for_accepted(socket: &Socket, unacked: Duration) -> io::Result<()> {
 
 fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindError> {
     let name = format!("unix:{}", path.display());
-    let failed = |error| BindError { address: name.clone(), error, holder: None };
+    let failed = |error| BindError { address: name.clone(), error, holder: None, handed_over: false };
     remove_stale(path).map_err(failed)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;

@@ -23,6 +23,8 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 #[repr(align(128))]
 pub struct Load {
     tunnels: AtomicU32,
+    /// Those that a process has which hands over, and lingers.
+    elsewhere: AtomicU32,
     /// Learned sids, those that were upgraded to a tunnel included.
     sids: AtomicU32,
     /// Learned sids that no tunnel stands for.
@@ -52,6 +54,7 @@ impl Load {
     pub(super) fn new(max_handshakes: Option<u32>) -> Self {
         Load {
             tunnels: AtomicU32::new(0),
+            elsewhere: AtomicU32::new(0),
             sids: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
             handshakes: AtomicU32::new(0),
@@ -66,6 +69,21 @@ impl Load {
     /// Open tunnels.
     pub fn tunnels(&self) -> u32 {
         self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// The same, with those of processes that linger: as many as the instance has.
+    pub fn everywhere(&self) -> u32 {
+        self.with_others(self.tunnels())
+    }
+
+    /// So many here, with the tunnels of processes that linger.
+    pub(super) fn with_others(&self, here: u32) -> u32 {
+        here.saturating_add(self.elsewhere.load(Ordering::Relaxed))
+    }
+
+    /// A process that lingers has so many tunnels of the instance.
+    pub fn has_elsewhere(&self, tunnels: u32) {
+        self.elsewhere.store(tunnels, Ordering::Relaxed);
     }
 
     /// Learned sids.

@@ -403,13 +403,13 @@ impl Instance {
 
     /// It carries as many tunnels as it may, with those that wait to begin: no other session begins at it.
     pub fn is_full(&self) -> bool {
-        self.config.max_tunnels.is_some_and(|most| self.load.total() >= most)
+        self.config.max_tunnels.is_some_and(|most| self.load.with_others(self.load.total()) >= most)
     }
 
     /// It carries more than it may, with the handshake that asks. `in_session`: an upgrade of a session that counts already.
     fn is_beyond(&self, in_session: bool) -> bool {
         let Some(most) = self.config.max_tunnels else { return false };
         let others = || self.load.tunnels().saturating_add(self.load.handshakes());
-        most < if in_session { others() } else { self.load.begun() }
+        most < self.load.with_others(if in_session { others() } else { self.load.begun() })
     }
 }

@@ -3,6 +3,7 @@
 
 mod census;
 mod closing;
+mod doors;
 mod pulse;
 
 use std::collections::HashMap;
@@ -15,18 +16,20 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::http::{Context, Door, Shared};
-use crate::listener::accept;
 use crate::listener::bind::Listening;
 use crate::listener::permit::Permits;
 use crate::local::clock::Moment;
 use crate::local::{clock, timer};
+use crate::tunnel::Reason;
 
-pub use census::{CloseAt, List, Pick, Picked};
+pub use census::{CloseAt, List, Listed, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 pub use pulse::Pulse;
+
+use doors::Doors;
 
 /// How often idle connections to instances, and sessions, are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -34,8 +37,18 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Sessions that are forgotten at a time.
 const SWEEP_SIDS: usize = 256;
 
-/// Orders to a worker that may wait; a controller sends few, and waits for room.
+/// Orders to a worker that may wait; a controller sends few, and waits for room. Questions leave half of them free: what nobody takes in
+/// must not keep orders out.
 const ORDERS: usize = 16;
+
+/// A worker that has made no room by then hangs: its order is given up, for whoever sends it has others to see to.
+const ROOM: Duration = Duration::from_secs(2);
+
+/// How often it is looked for room.
+const ROOM_LOOK: Duration = Duration::from_millis(5);
+
+/// How much later than its deadline a worker that was told to stop may end, before it is left as it is.
+const JOIN: Duration = Duration::from_secs(5);
 
 /// What a worker needs to begin.
 #[derive(Debug)]
@@ -69,12 +82,15 @@ pub enum Command {
     Drain(Drain),
     /// Leave the instance of this number as it is: a drain of it ends.
     Keep(u32),
-    /// Accept clients. Every worker that does drops its end.
-    Accept(mpsc::Sender<io::Error>),
-    /// Accept no more for now: clients wait in the kernel's queue. The same.
-    Pause(mpsc::Sender<io::Error>),
-    /// Another process accepts from now on, for good: what is open here is served to its end.
-    Linger,
+    /// Be able to accept clients, and say so: what can go wrong with that has gone wrong by then.
+    Prepare(mpsc::Sender<io::Result<()>>),
+    /// Accept clients, and say so.
+    Accept(mpsc::Sender<io::Result<()>>),
+    /// Accept no more for now, and say so: clients wait in the kernel's queue.
+    Pause(mpsc::Sender<io::Result<()>>),
+    /// Another process accepts from now on, for good: what is open here is served to its end. So are those that wait at the listeners
+    /// of these names, which it does not have.
+    Linger(Arc<[String]>),
     /// `health_path` says 503 from now on; everything is still served.
     Retire,
     /// What waits for news, or has no end, is told to go elsewhere, also what begins later, until [`Command::Return`].
@@ -83,6 +99,8 @@ pub enum Command {
         begins: Moment,
         /// Those that are open then are told at moments spread evenly over this, then those that have come since, and so on.
         spread: Duration,
+        /// What they are told.
+        reason: Reason,
     },
     /// `health_path` says 200 again, and nobody more is told to go.
     Return,
@@ -111,28 +129,43 @@ impl Orders {
     }
 
     /// Has all workers accept (`Command::Accept`), or not (`Command::Pause`), and returns when each does; from a thread that may wait.
+    /// One that has ended needs not.
     ///
     /// # Errors
-    /// When a runtime cannot take a socket.
-    pub fn settle(&self, command: fn(mpsc::Sender<io::Error>) -> Command) -> io::Result<()> {
-        let (done, mut failed) = mpsc::channel(self.0.len().max(1));
-        self.send_blocking(command(done));
-        // Until all have dropped their ends, or one says what is wrong.
-        failed.blocking_recv().map_or(Ok(()), Err)
+    /// When a runtime cannot take a socket, or somebody does not answer within this time (`TimedOut`).
+    pub fn settle(
+        &self,
+        within: Duration,
+        command: fn(mpsc::Sender<io::Result<()>>) -> Command,
+    ) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let answers = runtime.block_on(self.ask(within, |_, answer| command(answer)));
+        for (number, (worker, answer)) in self.0.iter().zip(answers).enumerate() {
+            match answer {
+                Some(settled) => settled?,
+                None if worker.is_closed() => {}
+                None => {
+                    let hangs = format!("worker {number} does not answer");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, hangs));
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Sends one; a worker that has ended needs none.
+    /// Sends one; a worker that has ended needs none, and one that hangs gets none.
     pub async fn send(&self, command: Command) {
-        for worker in &self.0 {
-            let _ = worker.send(command.clone()).await;
+        let mut sending = Sending::to(self, command);
+        while sending.is_under_way() {
+            sleep(ROOM_LOOK).await;
         }
     }
 
     /// The same, from a thread that may wait.
-    #[expect(clippy::needless_pass_by_value, reason = "whoever has sent it has no more use of it")]
     pub fn send_blocking(&self, command: Command) {
-        for worker in &self.0 {
-            let _ = worker.blocking_send(command.clone());
+        let mut sending = Sending::to(self, command);
+        while sending.is_under_way() {
+            thread::sleep(ROOM_LOOK);
         }
     }
 
@@ -147,7 +180,10 @@ impl Orders {
             let (answer, mut answers) = mpsc::channel(1);
             let question = question(number, answer);
             let answered = async move {
-                worker.send(question).await.ok()?;
+                while worker.capacity() <= worker.max_capacity() / 2 {
+                    sleep(ROOM_LOOK).await;
+                }
+                worker.try_send(question).ok()?;
                 answers.recv().await
             };
             asked.spawn(async move { (number, timeout(within, answered).await.ok().flatten()) });
@@ -159,6 +195,35 @@ impl Orders {
             }
         }
         answers
+    }
+}
+
+/// An order on its way.
+struct Sending<'o> {
+    command: Command,
+    began: Moment,
+    /// Who has not got it yet, with its number.
+    to: Vec<(usize, &'o mpsc::Sender<Command>)>,
+}
+
+impl<'o> Sending<'o> {
+    fn to(orders: &'o Orders, command: Command) -> Self {
+        Sending { command, began: clock::now(), to: orders.0.iter().enumerate().collect() }
+    }
+
+    /// Gives it to those who have room. `false`: all have it, or are given up.
+    fn is_under_way(&mut self) -> bool {
+        let command = &self.command;
+        self.to.retain(|(_, worker)| {
+            matches!(worker.try_send(command.clone()), Err(mpsc::error::TrySendError::Full(_)))
+        });
+        if self.to.is_empty() || clock::now().since(self.began) < ROOM {
+            return !self.to.is_empty();
+        }
+        for (worker, _) in &self.to {
+            tracing::error!(worker, "a worker hangs: it does not hear an order");
+        }
+        false
     }
 }
 
@@ -208,13 +273,25 @@ impl Worker {
         }
     }
 
-    /// Waits for its end.
-    pub fn join(self) -> Left {
-        drop(self.commands);
-        self.thread.join().unwrap_or_else(|_| {
-            tracing::error!("a worker panicked");
-            Left::default()
-        })
+    /// Waits for the end of all, but not for that of one that hangs: they are to have ended after `within`. What was left of them.
+    pub fn join_all(workers: Vec<Self>, within: Duration) -> Left {
+        let (began, patience) = (clock::now(), within.saturating_add(JOIN));
+        let mut left = Left::default();
+        for Worker { thread, commands } in workers {
+            drop(commands);
+            while !thread.is_finished() && clock::now().since(began) < patience {
+                thread::sleep(ROOM_LOOK);
+            }
+            if !thread.is_finished() {
+                tracing::error!("a worker hangs: it is left as it is");
+            } else if let Ok(Left { tunnels, exchanges }) = thread.join() {
+                left.tunnels += tunnels;
+                left.exchanges += exchanges;
+            } else {
+                tracing::error!("a worker panicked");
+            }
+        }
+        left
     }
 }
 
@@ -226,13 +303,13 @@ fn live<T>(runtime: LocalRuntime, life: impl Future<Output = T>) -> T {
 }
 
 async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
-    let Parts { number, mut listeners, shared, permits, pulse } = parts;
+    let Parts { number, listeners, shared, permits, pulse } = parts;
     let ctx = Rc::new(Context::new(number, shared));
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(sweep(ctx.clone(), pulse));
-    let mut doors: Vec<JoinTask> = Vec::new();
+    let mut doors = Doors::new(listeners, ctx.clone(), permits);
     let mut drains = HashMap::new();
-    let mut send_off: Option<JoinTask> = None;
+    let mut send_off: Option<tokio::task::JoinHandle<()>> = None;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Close(closing) => {
@@ -255,31 +332,19 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
                     task.abort();
                 }
             }
-            Command::Accept(done) => {
-                pause(&mut doors).await;
-                for (listening, door) in &listeners {
-                    match accept::Socket::of(listening) {
-                        Ok(socket) => {
-                            let accepting =
-                                accept::accept(socket, ctx.clone(), door.clone(), permits.clone());
-                            doors.push(tokio::task::spawn_local(accepting));
-                        }
-                        Err(error) => drop(done.try_send(error)),
-                    }
-                }
-            }
+            Command::Prepare(done) => drop(done.try_send(doors.prepare())),
+            Command::Accept(done) => drop(done.try_send(doors.open().await)),
             Command::Pause(done) => {
-                pause(&mut doors).await;
-                drop(done);
+                doors.pause().await;
+                let _ = done.try_send(Ok(()));
             }
-            Command::Linger => {
-                pause(&mut doors).await;
-                listeners.clear();
+            Command::Linger(without) => {
                 ctx.lingering.set(true);
+                doors.close(&without).await;
             }
             Command::Retire => ctx.retiring.set(true),
-            Command::SendOff { begins, spread } => {
-                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread));
+            Command::SendOff { begins, spread, reason } => {
+                let task = tokio::task::spawn_local(closing::send_off(ctx.clone(), begins, spread, reason));
                 if let Some(before) = send_off.replace(task) {
                     before.abort();
                 }
@@ -291,9 +356,8 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
                 }
             }
             Command::Stop { spread, deadline } => {
-                doors.iter().for_each(JoinTask::abort);
-                // Whoever connects is refused once the tasks are gone too.
-                listeners.clear();
+                // Whoever connects is refused from now on.
+                doors.close(&[]).await;
                 if let Some(task) = send_off.take() {
                     task.abort();
                 }
@@ -302,17 +366,6 @@ async fn work(parts: Parts, mut inbox: mpsc::Receiver<Command>) -> Left {
         }
     }
     Left::default()
-}
-
-type JoinTask = tokio::task::JoinHandle<()>;
-
-/// Ends tasks that accept. A connection that one of them has accepted is in the hands of a task of its own.
-async fn pause(doors: &mut Vec<JoinTask>) {
-    for door in doors.drain(..) {
-        door.abort();
-        // An error: it was ended.
-        let _ = door.await;
-    }
 }
 
 /// Closes connections to instances that nobody has used for a while, and forgets sessions that have ended. As it comes by
@@ -384,5 +437,34 @@ mod tests {
         }
         drop(all);
         answering.await.unwrap();
+    }
+
+    /// The regression: questions to a worker that hangs filled its inbox, and whoever had an order for all then waited for ever: the
+    /// health of instances, a stop.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_worker_that_hangs_holds_up_no_order_to_others() {
+        let (hangs, mut inbox) = mpsc::channel(ORDERS);
+        let (lives, orders) = mpsc::channel(10 * ORDERS);
+        let all = Orders(vec![hangs, lives]);
+        let question = |_, answer: mpsc::Sender<Vec<bool>>| {
+            let order = crate::tunnel::Order::of(crate::tunnel::Reason::Command);
+            Command::CloseAt(CloseAt { places: vec![], order, answer })
+        };
+        for _ in 0..2 * ORDERS {
+            all.ask(Duration::from_millis(5), question).await;
+        }
+        assert_eq!(inbox.len(), ORDERS / 2, "orders have room");
+        let asked = orders.len();
+        for _ in 0..ORDERS {
+            all.send_blocking(Command::Retire);
+            if inbox.len() == ORDERS {
+                break;
+            }
+        }
+        all.send_blocking(Command::Return);
+        assert_eq!(orders.len(), asked + ORDERS / 2 + 1, "whoever lives hears all");
+        while inbox.try_recv().is_ok() {}
+        all.send(Command::Return).await;
+        assert!(matches!(inbox.try_recv(), Ok(Command::Return)));
     }
 }

@@ -124,6 +124,24 @@ fn what_the_service_manager_hears() {
     assert!(manager.socket.recv(&mut [0; 100]).is_err(), "nothing comes after that");
 }
 
+/// The manager believes its main process alone: it has to know which one that is before that one says that it is ready.
+#[test]
+fn an_upgrade_is_told_in_its_order() {
+    let (manager, instance) = (Manager::new(), Answering::start("blue"));
+    let file = manager.home.write("config.toml", &toml(&instance, "\"127.0.0.1:0\"", ""));
+    let mut process = manager.start("", &file);
+    assert!(manager.hears().starts_with("READY=1\n"));
+    let upgraded = manager.home.says(0, &["upgrade", "--json", "--config", &file]);
+    let upgraded: serde_json::Value = serde_json::from_str(&upgraded).unwrap();
+    let pid = upgraded["pid"].as_i64().unwrap();
+    assert_eq!(manager.hears_of(), format!("MAINPID={pid}"));
+    assert!(manager.hears().starts_with("READY=1\nSTATUS=1/1 instances up, "));
+    // The old one has nothing open, and ends: of that the manager hears nothing.
+    assert!(process.end().success());
+    kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::TERM).unwrap();
+    assert!(manager.hears_of().starts_with("STOPPING=1\n"));
+}
+
 #[test]
 fn the_watchdog_hears_that_the_process_lives_and_that_it_hangs() {
     let (manager, instance) = (Manager::new(), Answering::start("blue"));
@@ -270,12 +288,13 @@ fn sockets_that_cannot_be_used_are_named() {
 
     let named = home.write("named.toml", &toml(&instance, "\"fd:web\"", ""));
     let (code, text) = home.run(&["run", "--config", &named]);
-    assert_eq!(code, 1, "{text}");
+    // The regression: with 1 the service manager tried again and again.
+    assert_eq!(code, 78, "{text}");
     assert!(text.contains("cannot listen on fd:web: no socket of that name was handed over"), "{text}");
     assert!(text.contains("systemctl start stickyd.socket"), "{text}");
 
     let udp = || OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
     let mut process = home.start_with("web:local", [udp(), udp()], &["run", "--config", &named]);
     process.says(&["\"web\" (LISTEN_FDS, number 0) is no listening TCP or unix stream socket"]);
-    assert_eq!(process.end().code(), Some(1));
+    assert_eq!(process.end().code(), Some(78));
 }

@@ -1,5 +1,8 @@
 //! `stickyd upgrade`: another process takes over, through the binary and its sockets.
 
+mod passed_on;
+mod refused;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,6 +45,13 @@ fn toml(instances: &[String], of_upstream: &str, more: &str) -> String {
 
 fn named(address: &impl ToString, name: &str) -> String {
     format!("{{ address = \"{}\", name = \"{name}\" }}", address.to_string())
+}
+
+/// A file that can be run.
+fn program(home: &Home, name: &str, text: &str) -> String {
+    let path = home.write(name, text);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 impl Site {
@@ -146,6 +156,25 @@ fn tunnels_live_on_and_all_is_summed() {
     let scrape = site.process.scrape();
     assert_eq!(numbers.map(|name| scrape.sum(name, &[]) as u32), [1, 1, 4], "of all that ever served");
     assert_eq!(scrape.sum("stickyd_tunnels_closed_total", &[]) as u32, 3);
+}
+
+/// The regression: each process was asked for itself, and one had closed its own before the other refused.
+#[test]
+fn a_lot_is_a_lot_of_all_processes_together() {
+    let instance = Instance::start();
+    let of_upstream = "sticky.by = []\nhealth.check = \"off\"\ndown.rate = \"1000/s\"";
+    let mut site = Site::start(&toml(&[named(&instance, "blue")], of_upstream, ""));
+    let mut open: Vec<_> = (0..60).map(|_| site.tunnel(&instance)).collect();
+    site.upgrade();
+    open.extend((0..60).map(|_| site.tunnel(&instance)));
+    let text = site.says(1, &["close", "--instance", "app/blue"]);
+    assert!(text.contains("that is 120 tunnels and 0 polls and streams"), "{text}");
+    open.iter_mut().step_by(20).for_each(talks);
+    let text = site.says(0, &["close", "--instance", "app/blue", "--yes"]);
+    assert!(text.starts_with("120 tunnels closed (1012)"), "{text}");
+    for (client, far) in &mut open {
+        ws::closed(client, far, 1012);
+    }
 }
 
 #[test]
@@ -297,11 +326,8 @@ fn whatever_goes_wrong_the_old_process_serves_on() {
     let good = toml(&[named(&instance, "blue")], "sticky.by = []\nhealth.check = \"off\"", "");
     let mut site = Site::start(&good);
     let mut tunnel = site.tunnel(&instance);
-    let program = |name: &str, text: &str| {
-        let path = site.home.write(name, text);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    };
+    let home = site.home.clone();
+    let program = |name: &str, text: &str| program(&home, name, text);
     let fails = program("fails", "#!/bin/sh\necho 'it fails' >&2\nexit 3\n");
     let hangs = program("hangs", "#!/bin/sh\nexec sleep 60\n");
     let babbles = program("babbles", "#!/bin/sh\nexec 1>&0\necho nonsense\nexec sleep 60\n");
@@ -327,7 +353,7 @@ fn whatever_goes_wrong_the_old_process_serves_on() {
     check(&mut site, 1, &["--binary", &missing], &["No such file"]);
     site.home.write("config.toml", &good.replace("sticky.by", "stick.by"));
     check(&mut site, 78, &[], &["did you mean `sticky`?", "config.toml:"]);
-    // Only when it is to take commands itself this one finds out that it cannot: the old one has stopped accepting by then.
+    // What it needs besides its listeners.
     let directory = site.home.path("directory");
     fs::create_dir(&directory).unwrap();
     site.home.write("config.toml", &format!("{good}[admin]\nsocket = \"{directory}\"\n"));

@@ -1,7 +1,7 @@
 //! The admin socket: whoever may open it asks how things are, and commands.
 //!
 //! Questions are answered at once (lists ask the workers, and wait for them for a moment), commands one after the other on a thread of their own, so that a reload that takes its time
-//! keeps nobody from seeing how things are. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
+//! keeps nobody from seeing how things are. What other processes of this proxy say is taken at once, too. Must not: decide anything (that is `control::lifecycle` and `control::reload`).
 
 pub mod api;
 mod client;
@@ -29,7 +29,7 @@ use tokio::time::timeout;
 
 use super::by::By;
 use super::follow::{Followed, Understood};
-use super::handover::{Estate, Started};
+use super::handover::{self, Estate, Started};
 use super::lifecycle::{Administrator, Refusal};
 use super::lists::{self, Lists};
 use super::local_http::{self, Answer, Bounds, Peer, page};
@@ -42,7 +42,6 @@ use crate::affinity::sid::table::Table;
 use crate::config;
 use crate::observe::metrics;
 use crate::upstream::load::Home;
-use crate::worker::Command;
 
 pub use client::{Client, Failure, is_ready_at};
 pub(super) use socket::{Place, Socket, bind};
@@ -61,6 +60,9 @@ const _: () = assert!(BODY_MAX as u64 == 2 * config::LARGEST);
 
 /// Bytes of the body of any other command.
 const COMMAND_MAX: usize = 64 << 10;
+
+/// Bytes of a farewell, which is the text of a scrape: as much as is read of one.
+const FAREWELL_MAX: usize = handover::ANSWER_MAX;
 
 /// For a body: less than the patience of whoever asks how things are, and waits for a connection.
 const BODY: Duration = Duration::from_secs(3);
@@ -124,11 +126,9 @@ pub(super) struct Desk {
 impl Desk {
     /// Another process has taken over.
     fn linger(&self, heir: std::process::Child) {
-        let (orders, publisher) = (self.administrator.orders.clone(), self.view.publisher.clone());
-        orders.send_blocking(Command::Linger);
-        self.estate.give_up();
         self.pages.stop();
-        self.view.lingering.begin(heir, publisher, orders, self.view.doors.clone());
+        let (estate, orders) = (self.estate.clone(), self.administrator.orders.clone());
+        self.view.lingering.begin(heir, estate, orders, self.view.doors.clone());
     }
 }
 
@@ -198,18 +198,25 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (Method::GET, "/v1/status") => Ok(json(StatusCode::OK, &desk.view.status())),
         (Method::GET, "/v1/metrics") => Ok(page(StatusCode::OK, metrics::CONTENT_TYPE, desk.scrape.own())),
         (Method::POST, "/v1/upgrade") => command(&jobs, request, COMMAND_MAX, upgrade::upgrade).await,
-        (Method::POST, "/v1/reopen") => command(&jobs, request, COMMAND_MAX, upgrade::reopen).await,
-        (Method::POST, "/v1/farewell") => command(&jobs, request, BODY_MAX, upgrade::farewell).await,
+        // Not behind a command that takes its time: whoever says so waits for a moment only.
+        (Method::POST, "/v1/reopen") => match read(request, COMMAND_MAX).await {
+            Ok(question) => Ok(json(StatusCode::OK, &upgrade::reopen(&desk, question))),
+            Err(wrong) => Err(wrong),
+        },
+        (Method::POST, "/v1/farewell") => match read(request, FAREWELL_MAX).await {
+            Ok(question) => Ok(json(StatusCode::OK, &upgrade::farewell(&desk, question))),
+            Err(wrong) => Err(wrong),
+        },
         (Method::POST, "/v1/reload") => command(&jobs, request, COMMAND_MAX, reload).await,
         (Method::POST, "/v1/diff") => command(&jobs, request, BODY_MAX, diff).await,
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
         (Method::POST, "/v1/close") => command(&jobs, request, COMMAND_MAX, close).await,
         (Method::POST, "/v1/tunnels") => match read(request, COMMAND_MAX).await {
-            Ok(asked) => listed(desk.lists.tunnels(&asked).await),
+            Ok(asked) => listed(&desk.lists, desk.lists.tunnels(&asked)).await,
             Err(wrong) => Err(wrong),
         },
         (Method::POST, "/v1/sessions") => match read(request, COMMAND_MAX).await {
-            Ok(asked) => listed(desk.lists.sessions(&asked).await),
+            Ok(asked) => listed(&desk.lists, desk.lists.sessions(&asked)).await,
             Err(wrong) => Err(wrong),
         },
         (Method::GET, "/v1/events") => {
@@ -357,8 +364,19 @@ fn close(desk: &Desk, question: &api::Close, _: By) -> Result<api::Closed, Wrong
     runtime.block_on(desk.lists.close(question)).map_err(not_listed)
 }
 
-fn listed(list: Result<impl Serialize, lists::Refusal>) -> Result<Answer, Wrong> {
-    list.map(|list| json(StatusCode::OK, &list)).map_err(not_listed)
+/// A list may be large: one is made at a time, and written down by a thread of its own, so that others are answered meanwhile.
+async fn listed<L: Serialize + Send + 'static>(
+    lists: &Lists,
+    list: impl Future<Output = Result<L, lists::Refusal>>,
+) -> Result<Answer, Wrong> {
+    let _turn = lists.turn().await;
+    let list = list.await.map_err(not_listed)?;
+    let (tell, told) = oneshot::channel();
+    // An error: whoever asked has left.
+    let write = move || drop(tell.send(json(StatusCode::OK, &list)));
+    let failed = |error: &dyn Display| (StatusCode::INTERNAL_SERVER_ERROR, format!("no list: {error}"));
+    thread::Builder::new().name("list".to_owned()).spawn(write).map_err(|error| failed(&error))?;
+    told.await.map_err(|error| failed(&error))
 }
 
 fn not_listed(refusal: lists::Refusal) -> Wrong {

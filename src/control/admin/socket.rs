@@ -1,14 +1,16 @@
 //! The admin socket: who may connect is who may open it.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::unistd::Group;
+use rustix::fs::{AtFlags, Mode, OFlags, chownat, open};
 
 use crate::config::model::{Admin, AdminSocket, GROUP};
 use crate::control::start::StartError;
@@ -30,6 +32,8 @@ pub(in crate::control) struct Place {
     path: Mutex<PathBuf>,
     /// Where it belongs.
     final_path: PathBuf,
+    /// Where the process is that serves, once that is another one; `None`: nowhere.
+    heir: Mutex<Option<PathBuf>>,
     /// Device and inode.
     id: (u64, u64),
 }
@@ -58,9 +62,31 @@ impl Place {
         Ok(())
     }
 
-    /// Where the one is that serves.
-    pub(in crate::control) fn serves_now(&self) -> PathBuf {
+    /// Where it belongs.
+    pub(in crate::control) fn belongs_at(&self) -> PathBuf {
         self.final_path.clone()
+    }
+
+    /// Another process serves, and takes commands there. Whoever comes to this one's place must not find one that lingers.
+    pub(in crate::control) fn is_followed_by(&self, heir: Option<PathBuf>) {
+        if heir.as_ref() != Some(&self.final_path) {
+            self.remove_own(&self.final_path);
+        }
+        *self.heir.lock().unwrap_or_else(PoisonError::into_inner) = heir;
+    }
+
+    /// Where the one is that serves, after this one; `None`: nowhere.
+    pub(in crate::control) fn serves_now(&self) -> Option<PathBuf> {
+        self.heir.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The process `pid`, which has ended, was to take its place and has not: it is put back, and what that one has left is removed.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(in crate::control) fn is_back(&self, pid: u32) -> io::Result<()> {
+        let _ = fs::remove_file(unready(&self.final_path, pid));
+        self.put()
     }
 
     /// Where it is once it has stepped aside.
@@ -87,6 +113,13 @@ impl Place {
         Ok(aside)
     }
 
+    /// Another process may have put its own there.
+    fn remove_own(&self, path: &Path) {
+        if identity(path).is_ok_and(|id| id == self.id) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, PathBuf> {
         self.path.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,14 +127,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let path = self.path();
-        for path in [&path, &self.final_path] {
-            // Another process may have put its own there.
-            if identity(path).is_ok_and(|id| id == self.id) {
-                let _ = fs::remove_file(path);
-            }
-        }
+        self.remove_own(&self.path());
+        self.remove_own(&self.final_path);
     }
+}
+
+/// What it is called before it is put where it belongs.
+fn unready(final_path: &Path, pid: u32) -> PathBuf {
+    final_path.with_extension(format!("{pid}.new"))
 }
 
 /// Where it is when the configuration says nothing.
@@ -109,24 +142,26 @@ pub(super) fn usual(runtime: &Path) -> PathBuf {
     runtime.join(NAME)
 }
 
-/// Binds it; `None`: there is none. `beside`: another process serves at its path, until this one is [put](Place::put) there.
+/// Binds it; `None`: there is none. `elder`: another process hands over, and takes commands there, until this one is
+/// [put](Place::put) where it belongs.
 ///
 /// # Errors
 /// When the configuration names one, or a group, that cannot be had.
 pub(in crate::control) fn bind(
     admin: &Admin,
     runtime: Option<&Path>,
-    beside: bool,
+    elder: Option<&Path>,
 ) -> Result<Option<Socket>, StartError> {
     let (path, required) = match (&admin.socket, runtime) {
         (AdminSocket::Off, _) | (AdminSocket::Auto, None) => return Ok(None),
         (AdminSocket::Path(path), _) => (path.clone(), true),
-        (AdminSocket::Auto, Some(runtime)) => (usual(runtime), false),
+        // Nobody could command a process any more that could be commanded.
+        (AdminSocket::Auto, Some(runtime)) => (usual(runtime), elder.is_some()),
     };
     let group = group(&admin.group).map_err(|why| {
         StartError::Config(format!("[admin] group of the socket {}: {why}", path.display()))
     })?;
-    let error = match bind_at(&path, admin, group.as_ref(), beside) {
+    let error = match bind_at(&path, admin, group.as_ref(), elder) {
         Ok(socket) => return Ok(Some(socket)),
         Err(error) => error,
     };
@@ -144,21 +179,27 @@ pub(in crate::control) fn bind(
 }
 
 /// Under another name first: from the first moment at which it can be found, only those can open it who may.
-fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>, beside: bool) -> io::Result<Socket> {
+fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>, elder: Option<&Path>) -> io::Result<Socket> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    if !beside {
+    if elder != Some(path) {
         remove_stale(path)?;
     }
-    let unready = path.with_extension(format!("{}.new", std::process::id()));
+    let unready = unready(path, std::process::id());
     remove_stale(&unready)?;
     let listener = UnixListener::bind(&unready)?;
-    let opened = permit(&unready, admin, group)
-        .and_then(|()| listener.set_nonblocking(true))
-        .and_then(|()| identity(&unready));
-    let place = |id| Place { path: Mutex::new(unready.clone()), final_path: path.to_owned(), id };
-    match opened.map(place).and_then(|place| if beside { Ok(place) } else { place.put().map(|()| place) }) {
+    let opened = listener.set_nonblocking(true).and_then(|()| permit(&unready, admin, group));
+    let place = |id| Place {
+        path: Mutex::new(unready.clone()),
+        final_path: path.to_owned(),
+        heir: Mutex::default(),
+        id,
+    };
+    match opened
+        .map(place)
+        .and_then(|place| if elder.is_some() { Ok(place) } else { place.put().map(|()| place) })
+    {
         Ok(place) => Ok(Socket { listener, place: Arc::new(place) }),
         Err(error) => {
             let _ = fs::remove_file(&unready);
@@ -167,15 +208,25 @@ fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>, beside: bool) -> i
     }
 }
 
-/// Nobody else can have replaced it: whoever may write in its directory could have bound there as well. No link is followed.
-fn permit(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(admin.mode))?;
-    let Some(group) = group else { return Ok(()) };
-    match lchown(path, None, Some(group.gid.as_raw())) {
-        // A process that somebody runs by hand may not.
-        Err(error) if admin.group != GROUP => Err(error),
-        _ => Ok(()),
+/// Opens it to those who may, and says which file it is. Whoever may write in its directory could have bound there as well, or have laid
+/// something in its place: what is there is changed only if it is a socket, and no link is followed.
+fn permit(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<(u64, u64)> {
+    let file = File::from(open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    let found = file.metadata()?;
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("another process has laid something in its place"));
     }
+    // By its descriptor, the only way that every kernel has.
+    fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), Permissions::from_mode(admin.mode))?;
+    if let Some(group) = group {
+        let gid = Some(rustix::fs::Gid::from_raw(group.gid.as_raw()));
+        match chownat(&file, "", None, gid, AtFlags::EMPTY_PATH) {
+            // A process that somebody runs by hand may not.
+            Err(error) if admin.group != GROUP => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok((found.dev(), found.ino()))
 }
 
 /// The group whose members may command; `None`: the usual one, which is not there.
@@ -200,6 +251,25 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
 
+    /// The regression: a link that was laid in its place had the file behind it opened to others.
+    #[test]
+    fn only_a_socket_is_opened_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let (precious, at) = (directory.path().join("precious"), directory.path().join("admin.new"));
+        fs::write(&precious, "mine").unwrap();
+        fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&precious, &at).unwrap();
+        let loaded =
+            crate::config::parse("listen = \":80\"\n[upstream.a]\ninstances = [\"a:1\"]\n", "x.toml");
+        let admin = loaded.unwrap_or_else(|report| panic!("{report}")).config.admin;
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert!(permit(&at, &admin, None).is_err() && mode(&precious) == 0o600);
+        fs::remove_file(&at).unwrap();
+        let _socket = UnixListener::bind(&at).unwrap();
+        assert_eq!(permit(&at, &admin, None).unwrap(), identity(&at).unwrap());
+        assert_eq!(mode(&at), admin.mode);
+    }
+
     #[test]
     fn a_path_that_is_too_long_is_fatal_where_it_is_named() {
         let directory = tempfile::tempdir().unwrap();
@@ -207,12 +277,12 @@ mod tests {
         let loaded =
             crate::config::parse("listen = \":80\"\n[upstream.a]\ninstances = [\"a:1\"]\n", "x.toml");
         let mut admin = loaded.unwrap_or_else(|report| panic!("{report}")).config.admin;
-        assert!(matches!(bind(&admin, Some(&long), false), Ok(None)));
+        assert!(matches!(bind(&admin, Some(&long), None), Ok(None)));
         admin.socket = AdminSocket::Path(usual(&long));
-        assert!(matches!(bind(&admin, None, false), Err(StartError::Config(why)) if !why.contains("group")));
+        assert!(matches!(bind(&admin, None, None), Err(StartError::Config(why)) if !why.contains("group")));
         admin.group = "no-such-group".to_owned();
         admin.socket = AdminSocket::Auto;
-        let refused = bind(&admin, Some(directory.path()), false);
+        let refused = bind(&admin, Some(directory.path()), None);
         assert!(matches!(refused, Err(StartError::Config(why)) if why.contains("groupadd")));
     }
 }

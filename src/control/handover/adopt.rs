@@ -5,31 +5,24 @@ use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::HANDOVER;
 use super::channel::Channel;
-use super::estate::find;
+use super::intake::{as_it_was, hear, learn, members, rest};
 use super::wire::{
-    Answered, Elder, Hello, Instance, Life, Member, Offered, Resting, Sid, VERSION, With, decode, encode,
+    Answered, Elder, Hello, Instance, Offered, Retired, Serving, VERSION, With, decode, encode,
 };
-use crate::affinity::sid::table::{Secret, SidKey};
-use crate::config::model;
-use crate::control::admin::api::Health;
-use crate::control::lifecycle;
+use crate::affinity::sid::table::Secret;
 use crate::control::lock::Lock;
 use crate::control::publisher::Publisher;
 use crate::generation::Generation;
 use crate::http::Shared;
-use crate::http::heir::Place;
 use crate::listener::inherited::Inherited;
-use crate::local::clock;
-use crate::upstream::expand::{self, Members, Presence};
-use crate::upstream::health::State;
-use crate::upstream::load::Home;
-use crate::upstream::{self, Upstream};
+use crate::upstream::expand::Members;
 use crate::worker::Command;
 
 /// Whoever hands over is quicker, or has ended.
@@ -48,6 +41,8 @@ pub struct Adoption {
     sockets: Vec<Passed>,
     pages: Vec<(String, OwnedFd)>,
     instances: HashMap<(String, String), Instance>,
+    /// Listeners that nobody has asked for.
+    without: Vec<String>,
 }
 
 impl Adoption {
@@ -71,8 +66,8 @@ impl Adoption {
         channel.within(PATIENCE)?;
         match Self::begin(&channel) {
             Ok((hello, (later, lock), sockets, pages)) => {
-                let instances = HashMap::new();
-                Ok(Some(Adoption { channel, later, lock, hello, sockets, pages, instances }))
+                let (instances, without) = (HashMap::new(), Vec::new());
+                Ok(Some(Adoption { channel, later, lock, hello, sockets, pages, instances, without }))
             }
             Err(error) => {
                 failed(&channel, 1, error.to_string());
@@ -127,6 +122,22 @@ impl Adoption {
         Secret::of(self.hello.secret)
     }
 
+    /// Where the other one takes commands.
+    pub(in crate::control) fn commands(&self) -> Option<&Path> {
+        self.hello.commands.as_deref()
+    }
+
+    /// How the other one has left a balancer's rotation; `None`: it has not.
+    pub(in crate::control) fn retired(&self) -> Option<Retired> {
+        self.hello.retired
+    }
+
+    /// The configuration does not have these of its listeners.
+    pub(in crate::control) fn is_without(&mut self, left: &[Inherited]) {
+        self.without = left.iter().map(|one| one.name.clone()).collect();
+        self.without.dedup();
+    }
+
     /// Those who linger.
     pub(in crate::control) fn elders(&self) -> Vec<Elder> {
         self.hello.elders.clone()
@@ -165,11 +176,11 @@ impl Adoption {
         Generation { upstreams, ..generation }
     }
 
-    /// Takes in what was learned, says that this process is ready, and waits until it is to accept.
+    /// Takes in what was learned. From then on sessions are heard of that begin at the other process later.
     ///
     /// # Errors
-    /// When it is not to.
-    pub(in crate::control) fn be_ready(
+    /// When this process is not to go on.
+    pub(in crate::control) fn learns(
         &mut self,
         shared: &Shared,
         publisher: &Arc<Publisher>,
@@ -180,7 +191,15 @@ impl Adoption {
             let hear = move || hear(&later, &shared, &publisher);
             thread::Builder::new().name("elder".to_owned()).spawn(hear)?;
         }
-        self.channel.send(&encode(&Answered::Ready), &[])?;
+        Ok(())
+    }
+
+    /// Says that this process is ready, and waits until it is to accept.
+    ///
+    /// # Errors
+    /// When it is not to.
+    pub(in crate::control) fn is_ready(&mut self, shared: &Shared, publisher: &Publisher) -> io::Result<()> {
+        self.channel.send(&encode(&Answered::Ready { pid: std::process::id() }), &[])?;
         while !self.take_in(shared, publisher, &Offered::Go)? {}
         Ok(())
     }
@@ -214,14 +233,33 @@ impl Adoption {
         commands
     }
 
-    /// Says that this process serves, and waits until the service manager knows.
+    /// Says that this process serves; it has to accept then. `commands`: where it takes them.
     ///
     /// # Errors
-    /// When the other one has ended. That is no reason to do so too.
-    pub(in crate::control) fn serves(self) -> io::Result<()> {
-        self.channel.send(&encode(&Answered::Serving), &[])?;
-        self.channel.within(KNOWN)?;
-        self.channel.receive().map(drop)
+    /// The other one does not hear it, and serves on.
+    pub(in crate::control) fn serves(&mut self, commands: Option<PathBuf>) -> io::Result<()> {
+        let serving = Serving { commands, without: std::mem::take(&mut self.without) };
+        match self.channel.send(&encode(&Answered::Serving(serving)), &[]) {
+            Err(error) if self.is_alone() => {
+                tracing::warn!(%error, "the process that handed over has ended");
+                Ok(())
+            }
+            said => said,
+        }
+    }
+
+    /// Whoever handed over has ended: nobody else serves.
+    fn is_alone(&self) -> bool {
+        let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get().cast_unsigned());
+        parent != Some(self.hello.pid)
+    }
+
+    /// Waits until the service manager knows. An end of the other one is no reason to end too.
+    pub(in crate::control) fn waits_until_main(self) {
+        let known = self.channel.within(KNOWN).and_then(|()| self.channel.receive());
+        if let Err(error) = known {
+            tracing::warn!(%error, "the process that handed over is not done with it");
+        }
     }
 }
 
@@ -264,112 +302,4 @@ fn unexpected(message: &Offered) -> io::Error {
     let text = format!("{message:?}");
     let begin: String = text.chars().take(40).collect();
     io::Error::other(format!("{begin} is not expected now"))
-}
-
-fn as_it_was(upstream: &Upstream, instance: &upstream::Instance, known: &Instance) -> Option<Command> {
-    let state = match known.health {
-        Health::Unknown => State::Unknown,
-        Health::Up => State::Up,
-        Health::Degraded => State::Degraded,
-        Health::Down => State::Down,
-    };
-    if upstream.config.health.check != model::Check::Off && state != State::Unknown {
-        instance.vitals.take_over(state, known.share.min(100), known.evidence.clone());
-    }
-    // The file's word has changed: it wins.
-    if instance.config.state != known.configured {
-        return None;
-    }
-    match known.emptying {
-        Some(emptying) if lifecycle::empties(known.state) => {
-            Some(lifecycle::go_on(upstream, instance, known.state, emptying.into()))
-        }
-        _ => {
-            instance.lifecycle.wants(known.state);
-            None
-        }
-    }
-}
-
-fn members(all: &[Member], upstream: &str) -> Members {
-    let mut by_name: HashMap<&str, Vec<expand::Member>> = HashMap::new();
-    for member in all.iter().filter(|member| member.upstream == upstream) {
-        let since = |millis| Presence::Missing { since: Duration::from_millis(millis) };
-        let presence = member.missing.map_or(Presence::Present, since);
-        by_name.entry(&member.name).or_default().push(expand::Member { address: member.address, presence });
-    }
-    by_name.into_iter().fold(Members::default(), |members, (name, some)| members.with(name, some))
-}
-
-fn learn(sids: Vec<Sid>, shared: &Shared, generation: &Generation) {
-    let now = clock::coarse().since_boot();
-    for sid in sids {
-        // At one that the file no longer names it has nowhere to go.
-        let Some(instance) = find(generation, &sid.upstream, &sid.instance) else { continue };
-        let home = Home::living(instance.clone(), sid.by.into(), sid.hash);
-        shared.sids.take_over(sid.known(home), now);
-    }
-}
-
-fn rest(some: &[Resting], shared: &Shared, generation: &Generation) {
-    let now = clock::coarse().since_boot();
-    for resting in some {
-        let instance = find(generation, &resting.upstream, &resting.instance);
-        if let (Some(instance), Some((who, until))) = (instance, resting.who()) {
-            shared.rest.send_away(who, instance.id, now, until);
-        }
-    }
-}
-
-/// Sessions that begin at the process that lingers, until it ends: their clients may come here with their next request.
-fn hear(later: &Channel, shared: &Shared, publisher: &Publisher) {
-    loop {
-        let received = match later.receive() {
-            Ok(Some(received)) => received,
-            Ok(None) => return,
-            Err(error) => return tracing::warn!(%error, "the process that lingers is not heard any more"),
-        };
-        let answer = match decode(&received.bytes) {
-            Ok(Offered::Sids(some)) => {
-                pass_on(&some, shared, &publisher.current());
-                learn(some, shared, &publisher.current());
-                Answered::Heard
-            }
-            Ok(Offered::Ask(key)) => {
-                let sid = known(SidKey::of(key), shared, &publisher.current());
-                Answered::Known { of: key, sid: sid.map(Box::new) }
-            }
-            Ok(other) => {
-                tracing::warn!("{}", unexpected(&other));
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(error, "of the process that lingers");
-                continue;
-            }
-        };
-        if later.send(&encode(&answer), &[]).is_err() {
-            return;
-        }
-    }
-}
-
-/// Another process may have taken over from this one too.
-fn pass_on(some: &[Sid], shared: &Shared, generation: &Generation) {
-    for sid in some.iter().filter(|_| shared.heir.is_there()) {
-        let upstream = generation.upstreams.iter().find(|known| known.config.name == sid.upstream);
-        let instance = find(generation, &sid.upstream, &sid.instance);
-        if let (Some(upstream), Some(instance)) = (upstream, instance) {
-            let sid_hash = sid.hash;
-            shared.heir.tell(&sid.clone().known(Place { upstream, instance, sid_hash }));
-        }
-    }
-}
-
-fn known(key: SidKey, shared: &Shared, generation: &Generation) -> Option<Sid> {
-    let known =
-        shared.sids.known(key, |home| (home.instance().clone(), Life::from(home.life()), home.sid_hash()))?;
-    let (instance, life, hash) = &known.home;
-    let upstream = generation.upstreams.iter().find(|upstream| upstream.index(instance).is_some())?;
-    Some(Sid::of(&known, (&upstream.config.name, &instance.name), *life, *hash))
 }

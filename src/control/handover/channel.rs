@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_type};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown,
+    socketpair,
 };
 
 use super::wire::{DESCRIPTORS, LARGEST};
@@ -59,6 +60,26 @@ impl Channel {
         let patience = Some(patience.max(Duration::from_millis(1)));
         set_socket_timeout(&self.0, Timeout::Recv, patience)?;
         Ok(set_socket_timeout(&self.0, Timeout::Send, patience)?)
+    }
+
+    /// Another descriptor of this end.
+    ///
+    /// # Errors
+    /// When there is none left.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Channel)
+    }
+
+    /// Nothing is sent to this end any more, nor by it: whoever tries fails. What was sent before is received.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn end(&self) -> io::Result<()> {
+        match shutdown(&self.0, Shutdown::Both) {
+            // The other end has been closed.
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// Sends a message, and these descriptors (at most [`DESCRIPTORS`]) with it.
@@ -162,6 +183,22 @@ mod tests {
         assert!(ours.send(b"more", &[]).is_err());
         assert_eq!(ours.receive().unwrap().unwrap().bytes, b"farewell");
         assert!(ours.receive().unwrap().is_none());
+    }
+
+    /// What decides who serves: it was said before the end, or it cannot be said.
+    #[test]
+    fn after_the_end_nothing_is_said() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        theirs.send(b"before", &[]).unwrap();
+        ours.send(b"unread", &[]).unwrap();
+        ours.try_clone().unwrap().end().unwrap();
+        assert_eq!(theirs.send(b"after", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(ours.receive().unwrap().unwrap().bytes, b"before");
+        assert!(ours.receive().unwrap().is_none());
+        assert_eq!(theirs.receive().unwrap().unwrap().bytes, b"unread");
+        assert!(theirs.receive().unwrap().is_none());
+        drop(theirs);
+        ours.end().unwrap();
     }
 
     #[test]

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::under_way::UnderWay;
 use super::wire::{Empties, Instance, Life, Member, Resting, Sid};
-use crate::affinity::sid::table::{Known, Place};
+use crate::affinity::sid::table::{Known, Place, SidKey};
 use crate::control::admin::Place as AdminPlace;
 use crate::control::admin::api::Health;
 use crate::control::kept::Kept;
 use crate::control::lock::Lock;
 use crate::control::publisher::Publisher;
+use crate::control::sockets::remove_unix;
 use crate::generation::Generation;
 use crate::http::Shared;
 use crate::listener::bind::Listening;
@@ -27,8 +30,10 @@ const AT_ONCE: usize = 256;
 pub(in crate::control) struct Listens {
     /// As the file has its address.
     pub(in crate::control) called: String,
-    /// The service manager keeps its sockets too.
-    pub(in crate::control) kept: bool,
+    /// With its port.
+    pub(in crate::control) door: String,
+    /// The file of a unix socket that nobody else keeps.
+    pub(in crate::control) leaves: Option<PathBuf>,
     pub(in crate::control) sockets: Vec<Arc<Listening>>,
 }
 
@@ -48,6 +53,7 @@ pub(in crate::control) struct Estate {
     pub(in crate::control) shared: Shared,
     pub(in crate::control) publisher: Arc<Publisher>,
     pub(in crate::control) kept: Arc<Kept>,
+    pub(in crate::control) under_way: UnderWay,
     /// The admin socket; without one nobody asks for an upgrade.
     admin: Mutex<Option<Arc<AdminPlace>>>,
 }
@@ -59,7 +65,8 @@ impl Estate {
         publisher: Arc<Publisher>,
         kept: Arc<Kept>,
     ) -> Self {
-        Estate { goods: Mutex::new(goods), shared, publisher, kept, admin: Mutex::default() }
+        let (goods, under_way) = (Mutex::new(goods), UnderWay::default());
+        Estate { goods, shared, publisher, kept, under_way, admin: Mutex::default() }
     }
 
     /// What can be handed over once only; for a moment.
@@ -72,10 +79,27 @@ impl Estate {
         self.goods().listeners.clear();
     }
 
-    /// It belongs to another process from now on.
-    pub(in crate::control) fn give_up(&self) {
-        drop(std::mem::take(&mut *self.goods()));
+    /// It belongs to another process from now on, but for the listeners that are called so: those are nobody's. What the doors of all
+    /// of them are called.
+    pub(super) fn give_up(&self, without: &[String]) -> Vec<String> {
         self.kept.leave();
+        let goods = std::mem::take(&mut *self.goods());
+        let left = goods.listeners.into_iter().filter(|listener| without.contains(&listener.called));
+        let (doors, leaves): (Vec<String>, Vec<_>) = left.map(|left| (left.door, left.leaves)).unzip();
+        remove_unix(leaves.iter().flatten());
+        doors
+    }
+
+    /// The listening sockets, as they go over.
+    pub(in crate::control) fn listeners(&self) -> Vec<Listens> {
+        self.goods().listeners.clone()
+    }
+
+    /// The lock is this process's own from now on.
+    pub(in crate::control) fn sign(&self) {
+        if let Some(lock) = &mut self.goods().lock {
+            lock.sign();
+        }
     }
 
     /// This process takes commands there.
@@ -142,6 +166,13 @@ impl Estate {
             place = next;
         }
         Ok(count)
+    }
+
+    /// Those of these keys that are still known.
+    pub(super) fn sids_of(&self, keys: &[SidKey]) -> Vec<Sid> {
+        let names = Names::of(&self.publisher.current());
+        let of = |home: &load::Home| (home.instance().id, Life::from(home.life()), home.sid_hash());
+        keys.iter().filter_map(|key| names.sid(&self.shared.sids.known(*key, of)?)).collect()
     }
 }
 

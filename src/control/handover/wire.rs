@@ -10,16 +10,19 @@
 //! Instances  their health, what is wanted of them  -->
 //! Sids, Resting                                    -->
 //! All                                              -->
-//!                                                  <--  Ready      everything but accepting
+//!                                                  <--  Ready      nothing is left to do that can fail or last
 //! (accepts no more)
-//! Instances, Sids   what has changed since         -->
+//! Sids, Instances, Resting  what has changed       -->
 //! Go                                               -->
-//!                                                  <--  Serving
+//!                                                  <--  Serving    and then it accepts
 //! ```
 //!
-//! Sessions that begin at the old process later are told over a channel of their own, `Sids` and `Heard`, and those that it does not know
-//! asked for, `Ask` and `Known`. At any time `Failed`, or the end of the channel, and everything is as it was. Fields may be added; an unknown one is ignored, an
-//! unknown message is an error, and with it the upgrade fails.
+//! `Serving` decides: until it is said the old process can take back what it gave, and it does so by closing the channel. Whoever cannot say it
+//! any more does not accept, so there is no moment at which both do, and none that has accepted is ended.
+//!
+//! Over a channel of their own, once that is so: `Sids` and `Heard` of sessions that begin at the old process later, `Ask` and `Known` of those that it does not know,
+//! and `Load`, what it still carries. At any time `Failed`, or the end of the channel, and everything is as it was. Fields may be added; an unknown one is
+//! ignored, an unknown message is an error, and with it the upgrade fails.
 //!
 //! Pure. Must not: know sockets.
 
@@ -28,6 +31,7 @@
 mod tests;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -68,17 +72,19 @@ pub(super) enum Offered {
     Go,
     /// Whether it knows the session of this key.
     Ask(u64),
+    /// Tunnels that instances have there, of those that have some, or had when it said so last.
+    Load(Vec<Carried>),
 }
 
 /// What the new process says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answered {
-    /// It has everything, and does not accept yet.
-    Ready,
-    /// It accepts.
-    Serving,
-    /// It knows the session that it was told of last.
-    Heard,
+    /// It has everything, and does not accept yet. Its number.
+    Ready { pid: u32 },
+    /// It accepts from now on.
+    Serving(Serving),
+    /// It knows the session of this key, which it was told of.
+    Heard { of: u64 },
     /// What it knows of the session that it was asked for.
     Known { of: u64, sid: Option<Box<Sid>> },
     /// It gives up, with this exit code; why.
@@ -101,6 +107,39 @@ pub(super) struct Hello {
     /// The members of names that are expanded.
     #[serde(default)]
     pub(super) members: Vec<Member>,
+    /// Where it takes commands; `None`: nowhere.
+    #[serde(default)]
+    pub(super) commands: Option<PathBuf>,
+    /// It has left a balancer's rotation.
+    #[serde(default)]
+    pub(super) retired: Option<Retired>,
+}
+
+/// A process that serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Serving {
+    /// Where it takes commands; `None`: nowhere.
+    pub(super) commands: Option<PathBuf>,
+    /// Listeners that it was given and does not have, as they were called.
+    pub(super) without: Vec<String>,
+}
+
+/// When a process left a balancer's rotation, and how it goes on: in milliseconds of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::control) struct Retired {
+    /// Seconds since the epoch.
+    pub(in crate::control) since: u64,
+    pub(in crate::control) began: u64,
+    pub(in crate::control) closes: u64,
+    pub(in crate::control) spread: u64,
+}
+
+/// Tunnels of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Carried {
+    pub(super) upstream: String,
+    pub(super) instance: String,
+    pub(super) tunnels: u32,
 }
 
 /// A descriptor.
@@ -118,7 +157,7 @@ pub(super) enum With {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::control) struct Elder {
     pub(in crate::control) pid: u32,
-    pub(in crate::control) socket: std::path::PathBuf,
+    pub(in crate::control) socket: PathBuf,
 }
 
 /// An address of a name that is expanded.
@@ -235,6 +274,11 @@ impl Sid {
         }
     }
 
+    /// What it is known by.
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
     /// The same at its home here. A text that holds no bytes is none.
     pub(super) fn known<T>(self, home: T) -> Known<T> {
         let bytes = |text: String| text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
@@ -316,6 +360,6 @@ pub(super) fn in_pieces<T: Serialize, E>(
     if piece.is_empty() { Ok(()) } else { send(&message(piece)) }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -53,9 +53,11 @@ export async function startCluster(names = ['one', 'two'], { language = 'node', 
       instances.get(name).process.signal('SIGCONT');
     },
 
-    /** Starts what a scenario left dead. */
+    /** Starts what a scenario left dead; answers whether there was something. */
     async heal() {
-      for (const { name, process: child } of instances.values()) if (!child) await cluster.startInstance(name);
+      const dead = [...instances.values()].filter(({ process: child }) => !child);
+      for (const { name } of dead) await cluster.startInstance(name);
+      return dead.length > 0;
     },
 
     /** How many sessions an instance has, whose polls it holds, why sessions ended: `{ open, parked: [sid], closed: { sid: reason } }`. Past the proxy. */

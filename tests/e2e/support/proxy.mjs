@@ -1,9 +1,12 @@
 // What stands in front: stickyd, or nginx with an equivalent configuration as a check of the scenarios themselves.
 
+import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { callersDirectory, directory, freePort, listening, start } from './processes.mjs';
+import { promisify } from 'node:util';
+import { callersDirectory, directory, freePort, listening, start, until } from './processes.mjs';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -39,7 +42,26 @@ export async function startProxy(name, instances, { by, sticky = '', health = ''
   const { command, args, env } = kinds[kind](home, port, instances, by, sticky, health, sections);
   const child = start(name, command, args, env);
   await listening(child, port);
-  return { url: `http://127.0.0.1:${port}`, home, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop() };
+  return {
+    url: `http://127.0.0.1:${port}`, home, pid: child.pid, exit: child.exit, log: child.log, stop: () => child.stop(),
+    believes: (wanted) => kind !== 'stickyd' || believes(join(home, 'admin.sock'), wanted),
+  };
+}
+
+/** Waits until the proxy places clients at all of `wanted` and goes on to do so: a check that was under way may still fail. */
+async function believes(socket, wanted) {
+  for (let looks = 0; looks < 3; looks += 1) {
+    await until(`${wanted.join(', ')} take clients`, async () => {
+      const { stdout } = await promisify(execFile)(binary, ['status', '--json', '--socket', socket]);
+      const instances = JSON.parse(stdout).upstreams.flatMap((upstream) => upstream.instances);
+      const missing = wanted.filter((name) => !instances.some((instance) => instance.name === name && instance.takes_clients));
+      if (missing.length > 0) {
+        looks = 0;
+        throw new Error(`not at ${missing.join(', ')}`);
+      }
+    });
+    await sleep(100);
+  }
 }
 
 const kinds = {
