@@ -72,9 +72,13 @@ impl Stream {
     /// The next event: its id, where it has one, and its object.
     #[track_caller]
     fn event(&mut self) -> (Option<String>, Value) {
+        // Comments come while nothing else does: a few, where much else is done at the time.
+        let mut comments = 0;
         loop {
             let block = self.block().expect("the stream goes on");
             if block == ":" {
+                comments += 1;
+                assert!(comments < 4, "no event comes");
                 continue;
             }
             let (id, data) = block.rsplit_once('\n').unwrap_or(("", &block));
