@@ -163,6 +163,9 @@ pub struct ValidateArgs {
     /// The configuration
     #[arg(value_name = "FILE", default_value = CONFIG_FILE)]
     file: PathBuf,
+    /// The same, as other commands take it
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
     /// Understood for the sake of `nginx -t` habits: it changes nothing
     #[arg(short = 't', hide = true)]
     test: bool,

@@ -57,7 +57,9 @@ impl Reach {
             return reach(self.socket.clone().or_else(usual));
         };
         let cannot = |why: &dyn Display| Failure::Unreachable(format!("{}: {why}", file.display()));
-        let wanted = file.canonicalize().map_err(|error| cannot(&error))?;
+        let wanted = file
+            .canonicalize()
+            .map_err(|error| Failure::Configuration(format!("{}: {error}", file.display())))?;
         let socket = socket_of(file);
         if socket.as_deref() == Some("off") {
             return Err(cannot(
@@ -65,7 +67,7 @@ impl Reach {
             ));
         }
         let client = reach(socket.as_deref().and_then(path_of))?;
-        let status: api::Status = client.get("/v1/status", None)?;
+        let status: api::Status = client.get("/v1/status", None).map_err(|failure| why_not(failure, file))?;
         let runs = status.config.file.as_deref();
         let same = runs.is_some_and(|runs| {
             Path::new(runs).canonicalize().map_or_else(|_| Path::new(runs) == wanted, |runs| runs == wanted)
@@ -79,6 +81,17 @@ impl Reach {
             )));
         }
         Ok(client)
+    }
+}
+
+/// A process that is not there may not have begun because of its file.
+fn why_not(failure: Failure, file: &Path) -> Failure {
+    match failure {
+        Failure::Unreachable(text) if config::load(file).is_err() => {
+            let file = file.display();
+            Failure::Unreachable(format!("{text}\n  and {file} has mistakes: stickyd validate {file}"))
+        }
+        failure => failure,
     }
 }
 
@@ -136,7 +149,8 @@ pub(super) fn time(seconds: u64) -> String {
 }
 
 /// `1 tunnel`, `2 tunnels`.
-pub(super) fn count(number: u32, what: &str) -> String {
+pub(super) fn count(number: impl Into<u64>, what: &str) -> String {
+    let number = number.into();
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 

@@ -100,9 +100,9 @@ fn screen(status: &api::Status, lingering: &[api::Status]) -> String {
     let file = config.file.as_deref().unwrap_or("the command line");
     let _ = writeln!(
         text,
-        "config   {file}, loaded {} ago ({} reloads, {} refused)",
+        "config   {file}, loaded {} ago ({}, {} refused)",
         ago(config.loaded),
-        config.reloads,
+        count(config.reloads, "reload"),
         config.refused
     );
     if let Some(refusal) = &config.refusal {
@@ -166,6 +166,13 @@ fn upstream(text: &mut String, of: &api::Upstream) {
             "  {:longest$}  {wanted:8}  {health:8}  {:>8}  {:>8}  {:>8}  {:>5}",
             instance.name, instance.tunnels, instance.sessions, instance.requests, instance.queued
         );
+        if instance.health == api::Health::Up && instance.share < 100 {
+            let _ = writeln!(
+                text,
+                "    in its slow start: gets {} % of its share of new clients",
+                instance.share
+            );
+        }
         if matches!(instance.health, api::Health::Degraded | api::Health::Down) {
             let _ = writeln!(text, "    {}", instance.evidence);
         }

@@ -55,6 +55,18 @@ fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What somebody wants to know first, when it has failed.
+fn serves_on(failure: Failure) -> Failure {
+    let told =
+        |text: String| format!("{}\nThe process that runs serves on; nothing has changed.", text.trim_end());
+    match failure {
+        Failure::Refused(text) => Failure::Refused(told(text)),
+        Failure::Configuration(text) => Failure::Configuration(told(text)),
+        // What has become of it is not known.
+        failure @ Failure::Unreachable(_) => failure,
+    }
+}
+
 pub(super) fn run(args: &UpgradeArgs) -> ExitCode {
     exit(upgrade(args))
 }
@@ -67,7 +79,8 @@ fn upgrade(args: &UpgradeArgs) -> Result<(), Failure> {
     let binary = args.binary.as_ref().map(absolute).transpose()?;
     let within = u64::try_from(args.timeout.unwrap_or(TIMEOUT).as_millis()).unwrap_or(u64::MAX);
     let client = args.reach.client()?;
-    let upgraded: api::Upgraded = client.post("/v1/upgrade", &api::Upgrade { binary, within }, None)?;
+    let asked = client.post("/v1/upgrade", &api::Upgrade { binary, within }, None);
+    let upgraded: api::Upgraded = asked.map_err(serves_on)?;
     if args.json {
         return print_json(&upgraded);
     }

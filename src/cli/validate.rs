@@ -10,7 +10,8 @@ use crate::config::{self, Config};
 use crate::control;
 
 pub(super) fn run(args: &ValidateArgs) -> ExitCode {
-    let loaded = match config::load(&args.file) {
+    let file = args.config.as_ref().unwrap_or(&args.file);
+    let loaded = match config::load(file) {
         Ok(loaded) => loaded,
         Err(report) => {
             print(&report);
@@ -25,7 +26,7 @@ pub(super) fn run(args: &ValidateArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let lines = format!("ok: {}: {}\n{secrets}", args.file.display(), summary(&loaded.config));
+    let lines = format!("ok: {}: {}\n{secrets}", file.display(), summary(&loaded.config));
     exit(reach::print(&lines))
 }
 

@@ -355,7 +355,12 @@ fn only_the_process_of_the_named_file_obeys() {
     let off = toml(&site.blue, &site.green, "", "[admin]\nsocket = \"off\"");
     let off = site.home.write("off.toml", &off);
     assert!(site.says(69, &["status", "-c", &off]).contains("takes no commands"));
-    assert!(site.says(69, &["status", "-c", "/none/such.toml"]).contains("/none/such.toml: No such file"));
+    assert!(site.says(78, &["status", "-c", "/none/such.toml"]).contains("/none/such.toml: No such file"));
+    // Where nothing runs, the file may be why: it is said, and how to see what is wrong with it.
+    let wrong = site.home.write("wrong.toml", "worker = 2\n[admin]\nsocket = \"/none/such.sock\"");
+    let text = site.says(69, &["status", "-c", &wrong]);
+    assert!(text.contains(&format!("{wrong} has mistakes: stickyd validate {wrong}")), "{text}");
+    site.says(0, &["validate", "-c", &site.file]);
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Client {
             io::ErrorKind::TimedOut => "it accepts, and does not answer: see its log",
             _ => "see its log",
         };
-        format!("cannot reach stickyd at {}: {error}; {advice}", self.path.display())
+        format!("cannot reach stickyd at {}: {error}\n  {advice}", self.path.display())
     }
 }
 
