@@ -55,7 +55,7 @@ struct DemoArgs {
     /// Where to listen [default: 127.0.0.1:8080, or the next free port]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The Redis that the instances share: redis://[user:password@]host[:port][/database]. Without it they share a bus in this process
+    /// The Redis that the instances share, as `redis://user:password@127.0.0.1:6379/0`. Without it they share a bus in this process
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
     /// Print a script that runs the pieces as separate processes, and do nothing

@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! | --- | --- |
-//! | `/` | the [page](crate::app::page) |
+//! | `/` | the [`page`] |
 //! | `GET /demo/instances` | the instances as they are now |
 //! | `POST /demo/instances/{name}/kill`, `.../revive` | does so; with the header `x-stickyd-demo`, which no page of another site can send without being asked first, and which is not granted then |
 

@@ -2,7 +2,7 @@
 //!
 //! The old process ([`offer`]) starts the new binary ([`heir`]), gives it its sockets and what it knows ([`estate`]), over a channel whose
 //! words are [`wire`]'s; the new one ([`adopt`], [`intake`]) takes them in. Then the old one lingers ([`lingering`]) until what it has open has ended.
-//! A stop of the old one breaks it off ([`under_way`]); afterwards threads that serve ask the new one ([`line`]), and that one asks those
+//! A stop of the old one breaks it off ([`under_way`]); afterwards threads that serve ask the new one ([`mod@line`]), and that one asks those
 //! that linger ([`elders`]).
 //!
 //! Must not: touch what is open. Whatever goes wrong before the new process serves, the old one serves on.
