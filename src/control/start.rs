@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::admin::{self, Admin, Desk, View};
 use super::by::By;
+use super::certificates::{Certificates, Prepared, Renewal};
 use super::follow::{File, Followed};
 use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
 use super::health::{self, Supervisor};
@@ -76,6 +77,8 @@ pub struct Running {
     pub(super) shared: Shared,
     listeners: sockets::Named,
     doors: Vec<Arc<Door>>,
+    certificates: Arc<Certificates>,
+    renewal: Option<Renewal>,
     /// Files of unix sockets.
     leaves: Vec<PathBuf>,
     pub(super) connections_limit: usize,
@@ -133,6 +136,7 @@ pub(super) fn start_with(
         _ => None,
     };
     let workers = config.workers.get();
+    let certificates = Prepared::load(&config).map_err(|unusable| StartError::Config(unusable.why))?;
     let generation = assemble::generation(config, surroundings, None).map_err(StartError::Config)?;
     let generation = match &adoption {
         Some(adoption) => adoption.with_members(generation),
@@ -149,6 +153,7 @@ pub(super) fn start_with(
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
+    let certificates = certificates.serve(&listeners.doors);
     let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
     let page_socket = sockets::page(&config, adoption.as_mut())?;
     let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
@@ -174,6 +179,8 @@ pub(super) fn start_with(
         followed: None,
         watcher: None,
         herald: None,
+        certificates,
+        renewal: None,
         pulses: (0..=workers).map(|_| Arc::default()).collect(),
         shared,
         listeners: listeners.names,
@@ -241,6 +248,7 @@ impl Running {
                 Page::Metrics,
             );
         }
+        self.renewal = Some(Renewal::begin(self.certificates.clone()).map_err(unavailable)?);
         let file = origin.and_then(|origin| origin.file);
         self.followed = file.map(|file| Followed::new(file, self.reloader()));
         self.watcher = self.followed.as_ref().and_then(Followed::watch);
@@ -277,6 +285,7 @@ impl Running {
         Scrape {
             publisher: self.publisher.clone(),
             doors: self.doors.clone(),
+            certificates: self.certificates.clone(),
             access_log: self.shared.access_log.clone(),
             connections_limit: self.connections_limit,
             started: self.started,
@@ -389,7 +398,7 @@ impl Running {
 
     /// Whoever may put another configuration in force.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.administrator(), self.surroundings.clone())
+        Reloader::new(self.administrator(), self.surroundings.clone(), self.certificates.clone())
     }
 
     /// The way of orders to all workers.
@@ -414,6 +423,9 @@ impl Running {
         let model::Shutdown { ready_delay, spread, deadline } = rules;
         if let Some(watcher) = self.watcher.take() {
             watcher.stop();
+        }
+        if let Some(renewal) = self.renewal.take() {
+            renewal.stop();
         }
         self.surroundings.manager.stopping(ready_delay + deadline);
         self.ready.store(false, Ordering::Relaxed);

@@ -198,7 +198,7 @@ impl Drop for Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Door, Shared};
+    use super::super::{Door, Entrance, Shared};
     use super::*;
     use crate::config;
     use crate::generation::Generation;
@@ -224,7 +224,8 @@ mod tests {
         let counters = [ListenerCounters::default()].into();
         let arrival = Arrival {
             peer: None,
-            door: Arc::new(Door { name: "test".to_owned(), counters }),
+            door: Arc::new(Door { name: "test".to_owned(), counters, ways: Arc::default() }),
+            entrance: Entrance::Plain,
             worker: 0,
             permit: Permits::new(1).take().unwrap(),
         };

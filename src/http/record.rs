@@ -250,6 +250,7 @@ fn entry<'a>(event: Event, arrival: &'a Arrival, notes: &'a Notes) -> Entry<'a> 
         host: known(&notes.host),
         target: known(&notes.target),
         protocol: Some("HTTP/1.1"),
+        tls: arrival.entrance.tls(),
         referer: notes.referer.as_deref(),
         user_agent: notes.user_agent.as_deref(),
         sid_hash: notes.sid_hash,

@@ -204,7 +204,8 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
         ClientIpHeader::Forwarded => ("forwarded", "forwarded"),
     };
     let resolved = client_address::resolve(peer, believed, values(chain), &config.trusted_proxies);
-    let https = client_address::scheme(&resolved, believed, values(scheme)) == Some(Scheme::Https);
+    let named = client_address::scheme(&resolved, believed, values(scheme));
+    let https = named.map_or(arrival.entrance.is_tls(), |scheme| scheme == Scheme::Https);
     Origin {
         client: resolved.address,
         peer: arrival.peer.map(|peer| peer.ip()),

@@ -94,9 +94,9 @@ impl Endpoint {
 
     /// Whether a connection that was made to it earlier goes where a new one would.
     pub fn still_leads(&self, stream: &Stream) -> bool {
-        match (&self.place, stream) {
-            (Place::Name(named), Stream::Tcp(stream)) if named.moved.load(Ordering::Relaxed) => {
-                stream.peer_addr().is_ok_and(|peer| named.name().is_at(peer))
+        match &self.place {
+            Place::Name(named) if named.moved.load(Ordering::Relaxed) => {
+                stream.peer().is_some_and(|peer| named.name().is_at(peer))
             }
             _ => true,
         }

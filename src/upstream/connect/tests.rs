@@ -41,8 +41,7 @@ async fn reach(
     rules: Resolve,
 ) -> Result<SocketAddr, ConnectError> {
     match stream(endpoint, patience, rules).await {
-        Ok(Stream::Tcp(stream)) => Ok(stream.peer_addr().unwrap()),
-        Ok(Stream::Unix(_)) => panic!("a name is of the network"),
+        Ok(stream) => Ok(stream.peer().expect("a name is of the network")),
         Err(failed) => Err(failed.kind),
     }
 }
