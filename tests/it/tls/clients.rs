@@ -11,9 +11,9 @@ fn a_request_and_its_answer() {
     client.send("GET /a HTTP/1.1\r\nHost: app\r\n\r\n");
     let mut far = edge.instance.accept();
     let request = far.request();
-    assert_eq!(request.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(request.field("x-forwarded-proto").as_deref(), Some("https"));
     far.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    assert_eq!(client.answer().body, b"ok");
+    assert_eq!(client.answer().text(), "ok");
 }
 
 #[test]
@@ -33,5 +33,7 @@ fn a_tunnel() {
     far.send(Frame::close(1000).bytes());
     client.expect(Frame::close(1000).bytes());
     client.send(Frame::masked(ws::CLOSE, 1000_u16.to_be_bytes()).bytes());
+    far.expect(Frame::masked(ws::CLOSE, 1000_u16.to_be_bytes()).bytes());
+    far.close();
     assert_eq!(client.rest(), (vec![], End::Fin));
 }
