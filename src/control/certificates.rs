@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::certificates::{Facts, Unusable};
 use crate::config::Config;
 use crate::config::model::{ListenTls, Listener};
 use crate::http::{Door, Ways};
-use crate::listener::tls::{self, Facts, Loaded, Tickets, Unusable};
+use crate::listener::tls::{self, Loaded, Tickets};
 use crate::observe::events;
 use crate::observe::metrics::CertificatesView;
 

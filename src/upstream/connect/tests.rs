@@ -82,7 +82,7 @@ fn without_a_resolver<F: Future<Output = ()>>(test: impl FnOnce(SyncSender<()>) 
 #[test]
 fn a_literal_is_never_asked_for() {
     on_a_worker(async {
-        let endpoint = Arc::new(Endpoint::new("::1", 80));
+        let endpoint = Arc::new(Endpoint::new("::1", 80, None));
         assert_eq!(endpoint.addresses(ALWAYS).await, ["[::1]:80".parse().unwrap()]);
         assert_eq!(endpoint.dns_failures(), 0);
     });

@@ -1,14 +1,14 @@
-//! Certificates: PEM becomes a key that signs, and the name that a client asks for chooses among them.
+//! A certificate and its key: PEM becomes a key that signs, and what people want to know of it.
+//!
+//! Pure.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys, SignatureScheme};
+use rustls::{Error, InconsistentKeys};
 use webpki::EndEntityCert;
 
 use super::expiry;
@@ -16,9 +16,10 @@ use super::expiry;
 /// A certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    key: Arc<CertifiedKey>,
+    /// What signs.
+    pub key: Arc<CertifiedKey>,
     /// What is known of it.
-    pub(super) facts: Facts,
+    pub facts: Facts,
 }
 
 /// What people want to know of a certificate.
@@ -41,7 +42,7 @@ impl Facts {
 
 /// What of a pair is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// The certificate.
     Certificate,
     /// The key.
@@ -52,7 +53,7 @@ pub enum Part {
 ///
 /// # Errors
 /// Which is wrong, and how; says nothing of what is in a key.
-pub fn pair(chain: &[u8], key: &[u8], file: &Path) -> Result<Pair, (Part, String)> {
+pub(super) fn pair(chain: &[u8], key: &[u8], file: &Path) -> Result<Pair, (Part, String)> {
     let in_chain = |error: String| (Part::Certificate, error);
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
     let certificates = certificates.map_err(|error| in_chain(error.to_string()))?;
@@ -96,64 +97,6 @@ pub(super) fn words(error: &Error) -> String {
         Error::General(text) => text.clone(),
         error => error.to_string(),
     }
-}
-
-/// The certificates of a listener, the default first.
-#[derive(Debug)]
-pub struct Choice {
-    pairs: Vec<Pair>,
-}
-
-impl Choice {
-    /// Among these; at least one.
-    pub fn of(pairs: Vec<Pair>) -> Self {
-        Choice { pairs }
-    }
-
-    /// The one for `asked`, lower-case: one that is called so before one that has a wildcard for it, and else the default. Of those
-    /// that are as good the first whose key `signs` as the client understands.
-    fn choose(&self, asked: Option<&str>, signs: impl Fn(&Pair) -> bool) -> &Pair {
-        let fits = |pair: &&Pair, fit: Fit| {
-            asked.is_some_and(|asked| pair.facts.names.iter().any(|name| fits(name, asked) == Some(fit)))
-        };
-        for fit in [Fit::Exact, Fit::Wildcard] {
-            let fitting = || self.pairs.iter().filter(|pair| fits(pair, fit));
-            if let Some(found) = fitting().find(|pair| signs(pair)).or_else(|| fitting().next()) {
-                return found;
-            }
-        }
-        let default = &self.pairs[0];
-        let names = |pair: &Pair| pair.facts.names.iter().cloned().collect::<HashSet<_>>();
-        let same = self.pairs.iter().filter(|pair| names(pair) == names(default));
-        same.into_iter().find(|pair| signs(pair)).unwrap_or(default)
-    }
-}
-
-impl ResolvesServerCert for Choice {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asked = hello.server_name().map(str::to_ascii_lowercase);
-        let offered: &[SignatureScheme] = hello.signature_schemes();
-        let signs = |pair: &Pair| pair.key.key.choose_scheme(offered).is_some();
-        Some(self.choose(asked.as_deref(), signs).key.clone())
-    }
-}
-
-/// How well a certificate's name fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
-    Exact,
-    Wildcard,
-}
-
-/// A wildcard stands for one label (RFC 6125).
-fn fits(name: &str, asked: &str) -> Option<Fit> {
-    let asked = asked.strip_suffix('.').unwrap_or(asked);
-    if name == asked {
-        return Some(Fit::Exact);
-    }
-    let suffix = name.strip_prefix("*.")?;
-    let (label, rest) = asked.split_once('.')?;
-    (!label.is_empty() && rest == suffix).then_some(Fit::Wildcard)
 }
 
 #[cfg(test)]

@@ -1,17 +1,12 @@
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 
 use super::*;
-
-/// A certificate for these names and its key, as files have them.
-fn files(names: &[&str]) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    (CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem(), key.serialize_pem())
-}
+use crate::certificates::of_pem;
 
 fn of(names: &[&str]) -> Pair {
-    let (chain, key) = files(names);
-    pair(chain.as_bytes(), key.as_bytes(), Path::new("/x.pem")).unwrap()
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    of_pem(&CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem(), &key.serialize_pem())
 }
 
 #[test]
@@ -49,7 +44,7 @@ fn of_two_for_one_name_the_one_that_the_client_understands() {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let params = CertificateParams::new(vec!["app.example.com".to_owned()]).unwrap();
         let chain = params.self_signed(&key).unwrap().pem();
-        pair(chain.as_bytes(), key.serialize_pem().as_bytes(), Path::new("/x.pem")).unwrap()
+        of_pem(&chain, &key.serialize_pem())
     };
     let choice = Choice::of(vec![of(&PKCS_ED25519), of(&PKCS_ECDSA_P256_SHA256)]);
     let check = |asked, offered: &[SignatureScheme], expected: usize| {
@@ -61,27 +56,4 @@ fn of_two_for_one_name_the_one_that_the_client_understands() {
         check(asked, &[SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256], 0);
         check(asked, &[SignatureScheme::RSA_PKCS1_SHA256], 0);
     }
-}
-
-#[test]
-fn what_is_wrong_is_said_and_of_which_file() {
-    let ((chain, key), (other, _)) = (files(&["app.example.com"]), files(&["app.example.com"]));
-    let check = |chain: &str, key: &str, part: Part, says: &str| {
-        let (found, why) = pair(chain.as_bytes(), key.as_bytes(), Path::new("/c.pem")).unwrap_err();
-        assert_eq!(found, part, "{why}");
-        assert!(why.contains(says), "{why}");
-    };
-    check("", &key, Part::Certificate, "no certificate");
-    check(&key, &key, Part::Certificate, "no certificate");
-    check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, Part::Certificate, "cannot be read");
-    check("-----BEGIN CERTIFICATE-----\nAAAA\n", &key, Part::Certificate, "");
-    check(&chain, "", Part::Key, "no private key");
-    check(&chain, &chain, Part::Key, "no private key");
-    check(&other, &key, Part::Key, "not the key of the certificate in /c.pem");
-    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    check(&chain, encrypted, Part::Key, "encrypted");
-    check(&chain, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", Part::Key, "");
-    // Both in one file, in any order.
-    let both = format!("{key}{chain}");
-    assert!(pair(both.as_bytes(), both.as_bytes(), Path::new("/x.pem")).is_ok());
 }
