@@ -80,10 +80,8 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, Unusable> {
 /// # Errors
 /// Why it cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
-    let failed = |error: &std::io::Error| Unusable {
-        path: path.to_owned(),
-        why: owner::explained(error, path),
-    };
+    let failed =
+        |error: &std::io::Error| Unusable { path: path.to_owned(), why: owner::explained(error, path) };
     let meta = fs::metadata(path).map_err(|error| failed(&error))?;
     if !meta.is_file() {
         return Err(Unusable::new(path, "this is no regular file"));

@@ -94,7 +94,12 @@ fn the_defaults_are_those_of_the_schema() {
         client_ip_header: ClientIpHeader::XForwardedFor,
         health_path: None,
         upgrade_protocols: vec![],
-        listeners: vec![Listener { address: ListenAddress::Any(80), backlog: 4096, tls: None, redirect: false }],
+        listeners: vec![Listener {
+            address: ListenAddress::Any(80),
+            backlog: 4096,
+            tls: None,
+            redirect: false,
+        }],
         upstreams: vec![upstream],
         routes: vec![Route {
             host: HostPattern::Any,

@@ -18,8 +18,10 @@ use crate::config::Config;
 use crate::config::model::{ListenTls, Listener};
 use crate::http::{Door, Ways};
 use crate::listener::tls::{self, Loaded, Tickets};
+use crate::local::clock;
 use crate::observe::events;
 use crate::observe::metrics::CertificatesView;
+use crate::upstream::connect::Secured;
 
 /// How often the files are looked at; one that has changed must look the same once more, for a certificate and its key are written
 /// one after the other.
@@ -80,14 +82,16 @@ impl Prepared {
     }
 
     /// What somebody should look at, and what is known of each listener that has certificates.
-    pub(super) fn tells(&self) -> (Vec<String>, Vec<Facts>) {
+    fn tells(&self) -> (Vec<String>, Vec<Facts>) {
         let loaded = self.0.iter().filter_map(|served| served.loaded.as_ref());
         let warnings = loaded.clone().flat_map(|loaded| loaded.warnings.clone()).collect();
         (warnings, loaded.flat_map(|loaded| loaded.facts.clone()).collect())
     }
 
     fn warn(&self) {
-        for warning in self.tells().0 {
+        let (warnings, facts) = self.tells();
+        let overdue = facts.iter().filter_map(|facts| overdue(facts, clock::epoch_seconds()));
+        for warning in warnings.into_iter().chain(overdue) {
             tracing::warn!("{warning}");
         }
     }
@@ -97,8 +101,7 @@ impl Prepared {
         self.warn();
         let place = |(served, door): (Served, &Arc<Door>)| {
             let looked = served.read.clone();
-            let place =
-                Place { door: door.clone(), served, looked, refused: None, renewals: 0, refusals: 0 };
+            let place = Place { door: door.clone(), served, looked, refused: None, renewals: 0, refusals: 0 };
             place.publish();
             place
         };
@@ -110,7 +113,8 @@ impl Served {
     /// `before`: what the same listener serves.
     fn load(listener: &Listener, before: Option<&Served>) -> Result<Self, Unusable> {
         let read = look(listener.tls.as_ref());
-        let known = before.filter(|before| before.asks_as(listener, &read)).map(|before| before.tickets.clone());
+        let known =
+            before.filter(|before| before.asks_as(listener, &read)).map(|before| before.tickets.clone());
         let tickets = match known {
             Some(tickets) => tickets,
             None => Arc::new(Tickets::new().ok_or_else(|| {
@@ -198,8 +202,7 @@ impl Certificates {
         prepared.warn();
         let mut places = self.places();
         for served in prepared.0 {
-            let same =
-                |place: &&mut Place| place.served.listener.address == served.listener.address;
+            let same = |place: &&mut Place| place.served.listener.address == served.listener.address;
             if let Some(place) = places.iter_mut().find(same) {
                 place.serve(served);
             }
@@ -233,6 +236,67 @@ impl Certificates {
         };
         self.places().iter().filter_map(view).collect()
     }
+}
+
+/// Less than this, in days, and somebody should see to it; renewal is usually tried a month before.
+const SOON: i64 = 14;
+
+const DAY: i64 = 24 * 3600;
+
+/// What the certificates of a configuration come to.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    /// One for each certificate of a listener.
+    pub(crate) lines: String,
+    /// What somebody should look at.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads certificates and keys, at both ends of TLS, as a start reads them.
+///
+/// # Errors
+/// The first file that cannot be used.
+pub(crate) fn inspect(config: &Config) -> Result<Inspected, String> {
+    let (mut warnings, facts) = Prepared::load(config).map_err(|unusable| unusable.why)?.tells();
+    let now = clock::epoch_seconds();
+    let line = |facts: &Facts| {
+        let (names, file) = (facts.names.join(", "), facts.file.display());
+        format!("certificate {file}: {names}; {}\n", validity(facts.valid, now))
+    };
+    warnings.extend(facts.iter().filter_map(|facts| overdue(facts, now)));
+    for upstream in &config.upstreams {
+        if let Some(tls) = &upstream.tls {
+            let loaded = Secured::load(tls, None);
+            loaded.map_err(|unusable| format!("`upstream.{}.tls`: {}", upstream.name, unusable.why))?;
+        }
+    }
+    Ok(Inspected { lines: facts.iter().map(line).collect(), warnings })
+}
+
+/// For people: `valid for 61 days`. `valid`: when it begins and ceases to be so, `now`: the moment, all in seconds since the epoch.
+pub(crate) fn validity(valid: (i64, i64), now: u64) -> String {
+    let (begins, ends) = valid;
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let days = |seconds: i64| match seconds / DAY {
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    };
+    if now < begins {
+        format!("NOT VALID for another {}", days(begins - now))
+    } else if now < ends {
+        format!("valid for {}", days(ends - now))
+    } else {
+        format!("EXPIRED {} ago", days(now - ends))
+    }
+}
+
+/// A sentence about a certificate that somebody should look at.
+fn overdue(facts: &Facts, now: u64) -> Option<String> {
+    let (begins, ends) = facts.valid;
+    let moment = i64::try_from(now).unwrap_or(i64::MAX);
+    let is_good = begins <= moment && moment + SOON * DAY < ends;
+    (!is_good)
+        .then(|| format!("{}: {} ({})", facts.file.display(), validity(facts.valid, now), facts.subject()))
 }
 
 /// How the files that `tls` names look now; that of `client_ca` last.

@@ -60,23 +60,29 @@ impl Reloader {
     /// # Errors
     /// When something that it names cannot be used, or it removes too much: everything stays as it was then.
     pub fn reload(&self, config: Config, caution: Caution) -> Result<Plan, String> {
+        self.reload_explained(config, caution, |why| why)
+    }
+
+    /// The same; `explain` knows where the file is that is complained of.
+    pub(super) fn reload_explained(
+        &self,
+        config: Config,
+        caution: Caution,
+        explain: impl Fn(String) -> String,
+    ) -> Result<Plan, String> {
         let publisher = &self.administrator.publisher;
         let _one = publisher.alone();
         let mut plan = Plan::default();
-        let certificates = match self.certificates.prepare(&config) {
-            Ok(prepared) => prepared,
-            Err(unusable) => {
-                publisher.reloads.note(Err(unusable.why.clone()));
-                return Err(unusable.why);
-            }
-        };
         let done = put_in_force(&self.administrator, |before| {
             plan = cautious(Plan::of(before, &config), &before.config, caution)?;
-            assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))
-        });
-        if done.is_ok() {
+            let certificates = self.certificates.prepare(&config).map_err(|unusable| unusable.why)?;
+            let next =
+                assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))?;
+            // From here on nothing can fail.
             self.certificates.serve(certificates);
-        }
+            Ok(next)
+        });
+        let done = done.map_err(explain);
         publisher.reloads.note(done.clone());
         done.map(|()| plan)
     }

@@ -6,8 +6,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::{Origin, start_with};
-use super::{Adoption, Running, StartError, Surroundings, inherit, terminal};
-use crate::config::Config;
+use super::{Adoption, File, Running, StartError, Surroundings, inherit, terminal};
+use crate::config::{self, Config};
 use crate::local::clock;
 use crate::observe::{events, logging, panics};
 
@@ -40,16 +40,17 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
     };
     let teller = adoption.as_ref().and_then(Adoption::teller);
     let surroundings = Surroundings::from_environment();
+    let file = origin.file.clone();
     let running = match start_with(config, &surroundings, Some(origin), inherited, adoption) {
         Ok(running) => running,
         Err(error) => {
-            eprintln!("stickyd: {error}");
-            let code = match error {
-                StartError::Config(_) => 78,
-                StartError::Unavailable(_) => 1,
+            let (code, why) = match error {
+                StartError::Config(why) => (78, explained(file.as_ref(), why)),
+                StartError::Unavailable(why) => (1, why),
             };
+            eprintln!("stickyd: {why}");
             if let Some(teller) = teller {
-                teller.failed(code, error.to_string());
+                teller.failed(code, why);
             }
             return ExitCode::from(code);
         }
@@ -66,6 +67,17 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
     let cut = running.stop();
     tracing::info!("{}", terminal::stopped(cut, &how));
     ExitCode::SUCCESS
+}
+
+/// Shows where the file names what cannot be used.
+fn explained(file: Option<&File>, why: String) -> String {
+    let text = file.and_then(|file| Some((&file.path, config::read_any(&file.path).ok()?)));
+    match text {
+        Some((path, text)) => {
+            config::blame(&path.display().to_string(), &String::from_utf8_lossy(&text), &why)
+        }
+        None => why,
+    }
 }
 
 fn announce(running: &Running) {

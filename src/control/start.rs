@@ -364,6 +364,7 @@ impl Running {
             rotation: self.rotation.clone(),
             started: clock::epoch_seconds(),
             file: self.followed.as_ref().map(Followed::name),
+            certificates: self.certificates.clone(),
             lingering: self.lingering.clone(),
             elders: self.elders.clone(),
         }

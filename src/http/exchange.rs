@@ -31,6 +31,12 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
     match intake {
         Intake::Request(request) => serve(connection, request).await,
         Intake::Health { keep_alive, to_head } => Box::pin(health(connection, to_head, keep_alive)).await,
+        Intake::ToHttps { location, to_head, keep_alive, notes } => {
+            let answer = Some(respond::Answer::redirect(&location));
+            let then = Box::pin(tell(connection, answer, to_head, keep_alive)).await;
+            record::redirected(&connection.ctx, &connection.arrival, notes.as_deref());
+            then
+        }
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
             let answer = failure.status().map(|status| respond::Answer::text(status, failure.reason()));
             let then = Box::pin(tell(connection, answer, to_head, keep_alive)).await;

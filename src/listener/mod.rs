@@ -3,8 +3,8 @@
 pub mod accept;
 pub mod bind;
 pub mod client_address;
+mod handshake;
 mod holder;
 pub mod inherited;
-mod handshake;
 pub mod permit;
 pub mod tls;

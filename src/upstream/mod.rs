@@ -79,9 +79,8 @@ impl Upstream {
     pub fn beginning(file: model::Upstream, means: Means, workers: usize) -> Self {
         let members = Members::default();
         let (config, missing) = expanded(file, &members);
-        let instance = |(instance, missing)| {
-            Arc::new(Instance::new(&config, instance, missing, &means, workers, None))
-        };
+        let instance =
+            |(instance, missing)| Arc::new(Instance::new(&config, instance, missing, &means, workers, None));
         let instances = config.instances.iter().zip(missing).map(instance).collect();
         let counters = (0..workers).map(|_| UpstreamCounters::default()).collect();
         Self::with(config, means, members, instances, (counters, Arc::default()))
@@ -394,7 +393,10 @@ impl Instance {
                 None => Arc::new(Endpoint::new(&config.host, config.port, secured.clone())),
             },
             missing,
-            tokens: keys.as_ref().map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),
+            tokens: keys
+                .as_ref()
+                .map(|keys| keys.instance_tokens(&upstream.name, &config.name))
+                .unwrap_or_default(),
             identity: match before {
                 Some(before) => before.identity.clone(),
                 None => Arc::new(Identity::new(upstream, config, workers)),

@@ -110,7 +110,8 @@ fn head(stream: &mut impl Read) {
     }
 }
 
-const UPGRADE: &[u8] = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\n\
+const UPGRADE: &[u8] =
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -180,7 +181,11 @@ fn footprint() {
     gate("bytes of an idle keep-alive connection", setup.held(kept), 800);
 
     let secure = tls::setup();
-    gate("bytes of an idle wss tunnel", secure.setup.held_by_many(|setup| tls::tunnels(setup, &secure)), 5_000);
+    gate(
+        "bytes of an idle wss tunnel",
+        secure.setup.held_by_many(|setup| tls::tunnels(setup, &secure)),
+        5_000,
+    );
 
     let (mut client, mut instance) = tunnel(&setup);
     let mut frame = vec![0x82, 0xfe, 0x01, 0x00, 1, 2, 3, 4];

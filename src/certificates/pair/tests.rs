@@ -19,7 +19,12 @@ fn what_is_wrong_is_said_and_of_which_file() {
     };
     check("", &key, Part::Certificate, "no certificate");
     check(&key, &key, Part::Certificate, "no certificate");
-    check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, Part::Certificate, "cannot be read");
+    check(
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        &key,
+        Part::Certificate,
+        "cannot be read",
+    );
     check("-----BEGIN CERTIFICATE-----\nAAAA\n", &key, Part::Certificate, "");
     check(&chain, "", Part::Key, "no private key");
     check(&chain, &chain, Part::Key, "no private key");

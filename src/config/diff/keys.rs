@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::model::{
-    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Certificate, Check, ClientIpHeader, Config, Cookie, Down,
-    Drain, Health, HostPattern, Instance, InstanceTls, IpHash, Limits, ListenTls, Listener, Log, LogFormat, OnDown, PathPattern,
-    Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
-    Timeouts, Upgrade, Upstream, WhenDown,
+    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Certificate, Check, ClientIpHeader, Config,
+    Cookie, Down, Drain, Health, HostPattern, Instance, InstanceTls, IpHash, Limits, ListenTls, Listener,
+    Log, LogFormat, OnDown, PathPattern, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource,
+    Secure, Shutdown, Sticky, StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;

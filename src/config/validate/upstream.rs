@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Balance, Certificate, Instance, InstanceState, InstanceTls, Resolve, Timeouts, Upstream};
+use super::super::model::{
+    Balance, Certificate, Instance, InstanceState, InstanceTls, Resolve, Timeouts, Upstream,
+};
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };

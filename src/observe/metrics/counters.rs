@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::{
-    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake, Kind, Limit,
-    Origin, RebindReason, Refused, close_code,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake,
+    Kind, Limit, Origin, RebindReason, Refused, close_code,
 };
 use crate::observe::count::{Count, Gauge, Histogram};
 

@@ -8,8 +8,8 @@ use super::counters::{
     TUNNEL_BOUNDS, UPGRADE_BOUNDS, UpstreamCounters,
 };
 use super::labels::{
-    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake, Kind,
-    Limit, Origin, RebindReason, Refused, State,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake,
+    Kind, Limit, Origin, RebindReason, Refused, State,
 };
 use super::process::ProcessStats;
 use super::table;

@@ -79,7 +79,10 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
         listeners: vec![(listener.to_owned(), workers.iter().map(|worker| &worker.listener).collect())],
         certificates: vec![CertificatesView {
             listener: listener.to_owned(),
-            expiry: vec![("app.example.com".to_owned(), 1_795_521_999), ("app.example.com".to_owned(), 1_795_521_000)],
+            expiry: vec![
+                ("app.example.com".to_owned(), 1_795_521_999),
+                ("app.example.com".to_owned(), 1_795_521_000),
+            ],
             renewals: 1,
             refusals: 2,
         }],

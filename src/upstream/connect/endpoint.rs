@@ -64,7 +64,13 @@ impl Endpoint {
 
     fn at(host: &str, port: u16, place: Place) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Endpoint { number: NEXT.fetch_add(1, Ordering::Relaxed), host: host.to_owned(), port, place, secured: None }
+        Endpoint {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            host: host.to_owned(),
+            port,
+            place,
+            secured: None,
+        }
     }
 
     /// Lookups so far that failed, or had an empty answer.
