@@ -48,6 +48,8 @@ pub struct Tls {
     ended: bool,
     /// It ended without saying so: there may have been more.
     cut: bool,
+    /// What came was no TLS: nothing more is read or said.
+    broken: bool,
     /// We have said that we end.
     said_bye: bool,
     /// Nothing is said at the end: the peer must not take what it got for the whole.
@@ -119,6 +121,7 @@ impl Tls {
             waiting: None,
             ended: false,
             cut: false,
+            broken: false,
             said_bye: false,
             mute: Cell::new(false),
         }
@@ -164,6 +167,9 @@ impl Tls {
             }
             if self.ended {
                 return Poll::Ready(Ok(0));
+            }
+            if self.broken {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             let mut buffer = self.lend();
             let space = buffer.space();
@@ -291,7 +297,6 @@ impl Tls {
     fn breaks_off(&mut self) {
         self.ended = true;
         self.cut = true;
-        self.rest = Box::default();
     }
 
     /// Opens the records in `buffer`; `taken` takes what it can of what was in them, and says how much that was.
@@ -308,7 +313,7 @@ impl Tls {
         if buffer.filled().len() == CAPACITY {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a record without end"));
         }
-        self.rest = if self.ended { Box::default() } else { buffer.filled().into() };
+        self.rest = buffer.filled().into();
         Ok(())
     }
 
@@ -322,7 +327,7 @@ impl Tls {
             sealed.clear();
             let (used, stand) = self.session.drive(incoming, None, &mut plain, sealed);
             self.pass_on(sealed);
-            match stand.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+            match self.understood(stand)? {
                 Stand::Ended => self.ended = true,
                 Stand::Open | Stand::Handshake => {}
             }
@@ -332,6 +337,9 @@ impl Tls {
 
     /// Seals a word; what the protocol itself has to say goes before it.
     fn seal(&mut self, word: Word<'_>, sealed: &mut Sealed) -> io::Result<()> {
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let (mut left, mut rest) = (Vec::new(), std::mem::take(&mut self.rest));
         let (used, stand) =
             self.session.drive(&mut rest, Some(word), &mut |plain| left.extend_from_slice(plain), sealed);
@@ -339,10 +347,18 @@ impl Tls {
         if !left.is_empty() {
             self.plain = [&self.plain[..], &left].concat().into();
         }
-        match stand.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+        match self.understood(stand)? {
             Stand::Open => Ok(()),
             Stand::Handshake | Stand::Ended => Err(io::ErrorKind::BrokenPipe.into()),
         }
+    }
+
+    /// After an error rustls is not asked again.
+    fn understood(&mut self, stand: Result<Stand, rustls::Error>) -> io::Result<Stand> {
+        stand.map_err(|error| {
+            self.broken = true;
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        })
     }
 
     /// Sends as much of what is sealed as the socket takes, behind what waits; the rest waits, for whoever writes next.
@@ -372,7 +388,7 @@ impl Tls {
     }
 
     fn say_bye(&mut self) {
-        if !self.said_bye && !self.mute.get() && self.is_open() {
+        if !self.said_bye && !self.mute.get() && !self.broken && self.is_open() {
             self.said_bye = true;
             self.say(Word::Bye);
         }

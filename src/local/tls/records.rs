@@ -72,11 +72,17 @@ impl Sealed {
 trait Records {
     type Data;
 
+    fn common(&self) -> &CommonState;
+
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
 impl Records for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+
+    fn common(&self) -> &CommonState {
+        self
+    }
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
@@ -86,6 +92,10 @@ impl Records for UnbufferedServerConnection {
 impl Records for UnbufferedClientConnection {
     type Data = ClientConnectionData;
 
+    fn common(&self) -> &CommonState {
+        self
+    }
+
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
@@ -94,12 +104,12 @@ impl Records for UnbufferedClientConnection {
 impl Session {
     pub(super) fn common(&self) -> &CommonState {
         match self {
-            Session::Server(server) => server,
-            Session::Client(client) => client,
+            Session::Server(server) => server.common(),
+            Session::Client(client) => client.common(),
         }
     }
 
-    /// Goes through `incoming`: `plain` gets what was in it, `sealed` what the protocol itself has to say, and then `word`. Also
+    /// Goes through `incoming`, which begins with what was left of the last: rustls remembers places in it. `plain` gets what was in it, `sealed` what the protocol itself has to say, and then `word`. Also
     /// tells how many bytes are done with; those behind are the beginning of a record.
     pub(super) fn drive(
         &mut self,
@@ -186,7 +196,7 @@ fn drive(
             Ok(_) => Some(Err(Error::HandshakeNotComplete)),
             Err(error) => {
                 used += discard;
-                last_words(session, sealed);
+                last_words(session, &mut incoming[used..], sealed);
                 return (used, Err(error));
             }
         };
@@ -197,10 +207,10 @@ fn drive(
     }
 }
 
-/// What the peer is told about what was wrong.
-fn last_words(session: &mut impl Records, sealed: &mut Sealed) {
-    loop {
-        match session.process(&mut []).state {
+/// What the peer is told about what was wrong. Only while there is something to be told: then rustls does not look at `incoming`.
+fn last_words(session: &mut impl Records, incoming: &mut [u8], sealed: &mut Sealed) {
+    while session.common().wants_write() {
+        match session.process(incoming).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 let needs = |error: &EncodeError| match error {
                     EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => {

@@ -76,6 +76,22 @@ impl Socket {
         }
     }
 
+    /// Sends bytes past TLS.
+    pub(crate) fn send_in_the_clear(&self, bytes: &[u8]) {
+        self.tcp().write_all(bytes).unwrap();
+    }
+
+    /// What comes until the end, which may be an alert.
+    pub(crate) fn rest_or_alert(&mut self) -> (Vec<u8>, Option<io::Error>) {
+        loop {
+            match self.fill() {
+                Ok(0) => return (self.taken(), None),
+                Ok(_) => {}
+                Err(error) => return (self.taken(), Some(error)),
+            }
+        }
+    }
+
     /// Says that we end, as TLS does it, and sends nothing more.
     pub(crate) fn say_bye(&mut self) {
         match &mut self.stream {

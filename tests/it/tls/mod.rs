@@ -1,6 +1,13 @@
 //! TLS at both ends: what is agreed upon, certificates and how they are replaced, tunnels, and the way to https.
 
+mod agreement;
 mod clients;
+mod ends;
+mod handshakes;
+mod instances;
+mod process;
+mod redirect;
+mod renewal;
 
 use std::sync::Arc;
 
