@@ -76,6 +76,14 @@ impl Socket {
         }
     }
 
+    /// What a client over TLS called us.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match &self.stream {
+            Stream::Server(tls) => tls.conn.server_name(),
+            _ => panic!("no instance's TLS"),
+        }
+    }
+
     /// Sends bytes past TLS.
     pub(crate) fn send_in_the_clear(&self, bytes: &[u8]) {
         self.tcp().write_all(bytes).unwrap();

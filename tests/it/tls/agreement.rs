@@ -119,7 +119,8 @@ fn sessions_go_on_by_ticket() {
     let edge = Edge::start("");
     for version in [&TLS13, &TLS12] {
         let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]);
-        let mut config = builder.unwrap().with_root_certificates(edge.authority.roots()).with_no_client_auth();
+        let mut config =
+            builder.unwrap().with_root_certificates(edge.authority.roots()).with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(8);
         let config = Arc::new(config);
         assert!(!asks(&edge, &config), "{version:?}");

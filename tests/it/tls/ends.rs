@@ -66,8 +66,10 @@ fn a_broken_record_breaks_the_connection_and_nothing_else() {
     let edge = Edge::start("");
     let (mut client, mut far) = edge.tunnel();
     let (mut other, mut other_far) = edge.tunnel();
-    client.send_in_the_clear(&[23, 3, 3, 0, 32, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
-        21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32]);
+    client.send_in_the_clear(&[
+        23, 3, 3, 0, 32, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+        24, 25, 26, 27, 28, 29, 30, 31, 32,
+    ]);
     far.is_gone();
     let (rest, _) = client.rest_or_alert();
     assert!(rest.is_empty());

@@ -62,6 +62,28 @@ fn hello(edge: &Edge) -> Vec<u8> {
     bytes
 }
 
+/// Whatever comes, it is refused and no worker is hurt by it (a panic fails the test).
+#[test]
+fn beginnings_that_are_almost_one() {
+    let edge = Edge::start("[timeouts]\ntls_handshake = \"100ms\"\n");
+    let hello = hello(&edge);
+    let mut seen = 0;
+    for at in (0..hello.len()).step_by(5) {
+        let mut bytes = hello.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let mut client = Socket::connect(edge.proxy.address());
+        let (begin, rest) = bytes.split_at(at);
+        client.send(begin);
+        // It may have been refused for its beginning.
+        let _ = client.try_send(rest);
+        let _ = client.try_send([21, 3, 3, 0, 2, 2, 10]);
+        seen += 1;
+    }
+    edge.proxy.counts("stickyd_connections_open", &[], 0);
+    assert_eq!(edge.proxy.count("stickyd_tls_handshakes_total", &[]), seen);
+    edge.tunnel();
+}
+
 /// A storm: hundreds come back in one moment. Who is there goes on meanwhile, and all of them are met.
 #[test]
 fn a_storm_of_handshakes_does_not_starve_a_tunnel() {

@@ -101,7 +101,11 @@ fn a_reload_reads_them_and_is_refused_as_a_whole_if_it_cannot() {
     };
     let before = edge.shown();
     // Other files, that are not there; and something else that would have changed.
-    let refused = edge.proxy.reload(&toml(&edge.instance, &tls("none"), "[upstream.other]\ninstances = [\"127.0.0.1:9\"]\n[[route]]\nupstream = \"app\"\n"));
+    let refused = edge.proxy.reload(&toml(
+        &edge.instance,
+        &tls("none"),
+        "[upstream.other]\ninstances = [\"127.0.0.1:9\"]\n[[route]]\nupstream = \"app\"\n",
+    ));
     assert!(refused.as_ref().is_err_and(|why| why.contains("none.pem")), "{refused:?}");
     assert_eq!(edge.shown(), before);
     assert_eq!(edge.proxy.count("stickyd_upgrades_in_flight", &[("upstream", "other")]), 0);
