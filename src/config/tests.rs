@@ -94,19 +94,9 @@ fn the_defaults_are_those_of_the_schema() {
         client_ip_header: ClientIpHeader::XForwardedFor,
         health_path: None,
         upgrade_protocols: vec![],
-        listeners: vec![Listener {
-            address: ListenAddress::Any(80),
-            backlog: 4096,
-            tls: None,
-            redirect: false,
-        }],
+        listeners: vec![default_listener()],
         upstreams: vec![upstream],
-        routes: vec![Route {
-            host: HostPattern::Any,
-            path: PathPattern::Any,
-            upstream: 0,
-            body: Some(10 << 20),
-        }],
+        routes: vec![default_route()],
         limits: Limits {
             sids: 1_000_000,
             max_connections: None,
@@ -128,6 +118,14 @@ fn the_defaults_are_those_of_the_schema() {
         timeouts,
     };
     assert_eq!(config.config, expected);
+}
+
+fn default_route() -> Route {
+    Route { host: HostPattern::Any, path: PathPattern::Any, upstream: 0, body: Some(10 << 20) }
+}
+
+fn default_listener() -> Listener {
+    Listener { address: ListenAddress::Any(80), backlog: 4096, tls: None, redirect: false }
 }
 
 fn default_health() -> Health {

@@ -44,16 +44,23 @@ pub struct Tls {
     plain: Box<[u8]>,
     /// What is sealed and was not yet taken.
     waiting: Option<Box<Waiting>>,
-    /// The peer says no more.
-    ended: bool,
-    /// It ended without saying so: there may have been more.
-    cut: bool,
-    /// What came was no TLS: nothing more is read or said.
-    broken: bool,
+    source: Source,
     /// We have said that we end.
     said_bye: bool,
     /// Nothing is said at the end: the peer must not take what it got for the whole.
     mute: Cell<bool>,
+}
+
+/// Where what is read comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Open,
+    /// The peer has said that it ends.
+    Ended,
+    /// It ended without saying so: there may have been more.
+    Cut,
+    /// What came was no TLS: nothing more is read or said.
+    Broken,
 }
 
 /// Sealed bytes that the socket did not take.
@@ -119,9 +126,7 @@ impl Tls {
             rest: Box::default(),
             plain: Box::default(),
             waiting: None,
-            ended: false,
-            cut: false,
-            broken: false,
+            source: Source::Open,
             said_bye: false,
             mute: Cell::new(false),
         }
@@ -149,7 +154,7 @@ impl Tls {
 
     /// The peer's side ended without saying so.
     pub fn is_cut(&self) -> bool {
-        self.cut
+        self.source == Source::Cut
     }
 
     fn is_open(&self) -> bool {
@@ -165,17 +170,16 @@ impl Tls {
                 self.plain = self.plain[count..].into();
                 return Poll::Ready(Ok(count));
             }
-            if self.ended {
-                return Poll::Ready(Ok(0));
-            }
-            if self.broken {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            match self.source {
+                Source::Open => {}
+                Source::Ended | Source::Cut => return Poll::Ready(Ok(0)),
+                Source::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             }
             let mut buffer = self.lend();
             let space = buffer.space();
             let most = space.len().min(into.len().max(LEAST));
             match ready!(self.io.poll_read(cx, &mut space[..most]))? {
-                0 => self.breaks_off(),
+                0 => self.source = Source::Cut,
                 count => {
                     buffer.advance(count);
                     let mut filled = 0;
@@ -257,7 +261,7 @@ impl Tls {
     /// See [`Stream::is_quiet`]: tickets and new keys are no news.
     pub(super) fn is_quiet(&mut self) -> bool {
         loop {
-            if !self.plain.is_empty() || self.ended || self.waiting.is_some() {
+            if !self.plain.is_empty() || self.source != Source::Open || self.waiting.is_some() {
                 return false;
             }
             match self.take_in() {
@@ -281,7 +285,7 @@ impl Tls {
         let mut buffer = self.lend();
         match self.io.try_read(buffer.space()) {
             Ok(0) => {
-                self.breaks_off();
+                self.source = Source::Cut;
                 if self.is_open() { Ok(true) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
             }
             Ok(count) => {
@@ -292,11 +296,6 @@ impl Tls {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    fn breaks_off(&mut self) {
-        self.ended = true;
-        self.cut = true;
     }
 
     /// Opens the records in `buffer`; `taken` takes what it can of what was in them, and says how much that was.
@@ -328,7 +327,7 @@ impl Tls {
             let (used, stand) = self.session.drive(incoming, None, &mut plain, sealed);
             self.pass_on(sealed);
             match self.understood(stand)? {
-                Stand::Ended => self.ended = true,
+                Stand::Ended => self.source = Source::Ended,
                 Stand::Open | Stand::Handshake => {}
             }
             Ok(used)
@@ -337,7 +336,7 @@ impl Tls {
 
     /// Seals a word; what the protocol itself has to say goes before it.
     fn seal(&mut self, word: Word<'_>, sealed: &mut Sealed) -> io::Result<()> {
-        if self.broken {
+        if self.source == Source::Broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let (mut left, mut rest) = (Vec::new(), std::mem::take(&mut self.rest));
@@ -356,7 +355,7 @@ impl Tls {
     /// After an error rustls is not asked again.
     fn understood(&mut self, stand: Result<Stand, rustls::Error>) -> io::Result<Stand> {
         stand.map_err(|error| {
-            self.broken = true;
+            self.source = Source::Broken;
             io::Error::new(io::ErrorKind::InvalidData, error)
         })
     }
@@ -388,7 +387,7 @@ impl Tls {
     }
 
     fn say_bye(&mut self) {
-        if !self.said_bye && !self.mute.get() && !self.broken && self.is_open() {
+        if !self.said_bye && !self.mute.get() && self.is_open() {
             self.said_bye = true;
             self.say(Word::Bye);
         }

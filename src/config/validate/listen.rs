@@ -101,7 +101,7 @@ fn tls(value: &Value<'_>) -> Option<ListenTls> {
         }
         DeValue::Array(list) if !list.is_empty() && list.iter().all(|item| item.get_ref().is_table()) => {
             let all: Vec<Option<One>> = value.elements()?.map(|value| one_certificate(&value)).collect();
-            several(value, all.into_iter().collect::<Option<_>>()?)
+            Some(several(value, all.into_iter().collect::<Option<_>>()?))
         }
         DeValue::Boolean(true) | DeValue::String(_) | DeValue::Array(_) => {
             value.mismatch("a certificate, or a list of them", example);
@@ -131,7 +131,7 @@ fn one_certificate(value: &Value<'_>) -> Option<One> {
 
 /// A client is asked for its certificate whatever name it calls: else it would call one that asks for none, and then say in `Host`
 /// what it wants.
-fn several(value: &Value<'_>, all: Vec<One>) -> Option<ListenTls> {
+fn several(value: &Value<'_>, all: Vec<One>) -> ListenTls {
     let ca = |one: &One| one.client_ca.as_ref().map(|ca| ca.get_ref().clone());
     let first = all.first().and_then(ca);
     if let Some(other) = all.iter().find(|one| ca(one) != first) {
@@ -141,5 +141,5 @@ fn several(value: &Value<'_>, all: Vec<One>) -> Option<ListenTls> {
         let title = "`client_ca` differs between the certificates of one listener";
         value.walk().report(Problem::error(span, title, label));
     }
-    Some(ListenTls { certificates: all.into_iter().map(|one| one.certificate).collect(), client_ca: first })
+    ListenTls { certificates: all.into_iter().map(|one| one.certificate).collect(), client_ca: first }
 }

@@ -29,7 +29,7 @@ struct Keys {
 
 struct Key {
     name: [u8; NAME],
-    key: RandomizedNonceKey,
+    secret: RandomizedNonceKey,
     since: Moment,
 }
 
@@ -76,12 +76,12 @@ impl Key {
         let (mut name, mut secret) = ([0; NAME], [0; 32]);
         rand::fill(&mut name).ok()?;
         rand::fill(&mut secret).ok()?;
-        Some(Key { name, key: RandomizedNonceKey::new(&AES_256_GCM, &secret).ok()?, since: now })
+        Some(Key { name, secret: RandomizedNonceKey::new(&AES_256_GCM, &secret).ok()?, since: now })
     }
 
     fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut sealed = plain.to_vec();
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(self.name), &mut sealed).ok()?;
+        let nonce = self.secret.seal_in_place_append_tag(Aad::from(self.name), &mut sealed).ok()?;
         Some([&self.name[..], nonce.as_ref(), &sealed].concat())
     }
 
@@ -89,7 +89,7 @@ impl Key {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut plain = sealed.to_vec();
-        let len = self.key.open_in_place(nonce, Aad::from(self.name), &mut plain).ok()?.len();
+        let len = self.secret.open_in_place(nonce, Aad::from(self.name), &mut plain).ok()?.len();
         plain.truncate(len);
         Some(plain)
     }

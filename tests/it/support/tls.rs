@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
@@ -107,10 +107,6 @@ impl Files {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        self.0.path()
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
