@@ -29,6 +29,9 @@ const MOST: usize = CAPACITY;
 /// Bytes that one read asks the socket for at least, so that a reader with little room does not get a record in slices.
 const LEAST: usize = 4096;
 
+/// Reads in which there was nothing for the reader (pieces of a record, records of no bytes), before everybody else has their turn.
+const EMPTY: usize = 8;
+
 thread_local! {
     /// What has just been sealed, until the socket has taken it.
     static SCRATCH: RefCell<Sealed> = RefCell::default();
@@ -163,7 +166,7 @@ impl Tls {
 
     /// See [`Stream::poll_read`].
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
+        for _ in 0..EMPTY {
             if !self.plain.is_empty() {
                 let count = self.plain.len().min(into.len());
                 into[..count].copy_from_slice(&self.plain[..count]);
@@ -195,6 +198,8 @@ impl Tls {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// See [`Stream::poll_write`]. After `Pending` the writer comes again with the same bytes, and perhaps more behind them: some

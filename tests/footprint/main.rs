@@ -184,7 +184,7 @@ fn footprint() {
     gate(
         "bytes of an idle wss tunnel",
         secure.setup.held_by_many(|setup| tls::tunnels(setup, &secure)),
-        5_000,
+        3_700,
     );
 
     let (mut client, mut instance) = tunnel(&setup);
