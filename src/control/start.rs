@@ -1,5 +1,7 @@
 //! From a configuration to running workers.
 
+mod desk;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,15 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::admin::{self, Admin, Desk, View};
+use super::admin::{self, Admin};
 use super::by::By;
 use super::certificates::{Certificates, Prepared, Renewal};
 use super::follow::{File, Followed};
-use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
+use super::handover::{Adoption, Elders, Estate, Goods, Lingering};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
-use super::lists::Lists;
 use super::notify::herald::{self, Herald};
 use super::pages::{Page, Pages};
 use super::publisher::Publisher;
@@ -351,41 +352,6 @@ impl Running {
     fn administrator(&self) -> Administrator {
         let (publisher, kept) = (self.publisher.clone(), self.kept.clone());
         Administrator { publisher, orders: self.orders(), kept }
-    }
-
-    fn view(&self) -> View {
-        View {
-            publisher: self.publisher.clone(),
-            doors: self.doors.clone(),
-            metrics: self.metrics().map(|address| address.to_string()),
-            page: self.page().map(|address| address.to_string()),
-            connections_limit: self.connections_limit,
-            ready: self.ready.clone(),
-            rotation: self.rotation.clone(),
-            started: clock::epoch_seconds(),
-            file: self.followed.as_ref().map(Followed::name),
-            certificates: self.certificates.clone(),
-            lingering: self.lingering.clone(),
-            elders: self.elders.clone(),
-        }
-    }
-
-    fn desk(&self) -> Desk {
-        let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
-        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
-        Desk {
-            view: self.view(),
-            administrator: self.administrator(),
-            followed: self.followed.clone(),
-            lists,
-            sids,
-            rest,
-            estate: self.estate.clone(),
-            how: Started::as_it_was(),
-            scrape: self.scrape(),
-            pages: self.pages.clone(),
-            manager: self.surroundings.manager.clone(),
-        }
     }
 
     /// Loads the file anew, because somebody asked for it.

@@ -76,7 +76,7 @@ pub(super) enum Intake {
     /// `health_path`: the proxy's own answer.
     Health { keep_alive: bool, to_head: bool },
     /// To be asked over https.
-    ToHttps { location: String, keep_alive: bool, to_head: bool, notes: Option<Box<Notes>> },
+    ToHttps(Box<ToHttps>),
     /// Not to be served.
     Refused {
         failure: Failure,
@@ -85,6 +85,16 @@ pub(super) enum Intake {
         notes: Option<Box<Notes>>,
         upstream: Option<Arc<Upstream>>,
     },
+}
+
+/// A request in the clear where https is wanted. In a box, because an exchange has room for what is usual.
+#[derive(Debug)]
+pub(super) struct ToHttps {
+    /// The same place there.
+    pub(super) location: String,
+    pub(super) keep_alive: bool,
+    pub(super) to_head: bool,
+    pub(super) notes: Option<Box<Notes>>,
 }
 
 impl Intake {
@@ -138,7 +148,8 @@ fn to_https(ctx: &Context, head: &RequestHead<'_, '_>) -> Intake {
     };
     let target = if head.target.starts_with('/') { head.target } else { "/" };
     let location = format!("https://{host}{target}");
-    Intake::ToHttps { location, keep_alive: keeps_alive(head), to_head: head.method == "HEAD", notes }
+    let (keep_alive, to_head) = (keeps_alive(head), head.method == "HEAD");
+    Intake::ToHttps(Box::new(ToHttps { location, keep_alive, to_head, notes }))
 }
 
 /// The limits of a head.

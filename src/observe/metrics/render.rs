@@ -1,5 +1,7 @@
 //! The counters of all workers, summed, as one text. Runs at scrape time; knows no configuration.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,13 +10,15 @@ use super::counters::{
     TUNNEL_BOUNDS, UPGRADE_BOUNDS, UpstreamCounters,
 };
 use super::labels::{
-    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake,
-    Kind, Limit, Origin, RebindReason, Refused, State,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit,
+    Origin, RebindReason, Refused, State,
 };
 use super::process::ProcessStats;
 use super::table;
 use super::text::Text;
 use crate::observe::count::{Histogram, HistogramTotal};
+
+pub use tls::CertificatesView;
 
 /// All that a scrape shows. In each list the names are unique; the references are one for each worker.
 #[derive(Debug)]
@@ -27,19 +31,6 @@ pub struct Exposition<'c> {
     pub upstreams: Vec<UpstreamView<'c>>,
     /// What there is once.
     pub process: ProcessView,
-}
-
-/// The certificates of a listener.
-#[derive(Debug)]
-pub struct CertificatesView {
-    /// Its address.
-    pub listener: String,
-    /// What each is called, and when it ceases to be valid, in seconds since the epoch.
-    pub expiry: Vec<(String, i64)>,
-    /// How often changed files were put in force.
-    pub renewals: u64,
-    /// How often changed files could not be used.
-    pub refusals: u64,
 }
 
 /// One upstream.
@@ -120,7 +111,7 @@ pub struct ReloadsView {
 pub fn render(exposition: &Exposition<'_>) -> String {
     let mut text = Text::default();
     listeners(&mut text, &exposition.listeners);
-    tls(&mut text, exposition);
+    tls::show(&mut text, exposition);
     requests(&mut text, exposition);
     tunnels(&mut text, &exposition.upstreams);
     sticky(&mut text, &exposition.upstreams);
@@ -152,32 +143,6 @@ fn listeners(text: &mut Text, listeners: &[(String, Vec<&ListenerCounters>)]) {
     let mut samples = text.family(table::LIMIT_HITS);
     for limit in Limit::ALL {
         samples.int(&[limit.as_str()], sum(&all, |shard| shard.limit_hits(*limit)));
-    }
-}
-
-/// How clients are met over TLS.
-fn tls(text: &mut Text, exposition: &Exposition<'_>) {
-    let mut samples = text.family(table::TLS_HANDSHAKES);
-    for (name, shards) in &exposition.listeners {
-        for result in Handshake::ALL {
-            samples.int(&[name, result.as_str()], sum(shards, |shard| shard.handshakes(*result)));
-        }
-    }
-    let mut samples = text.family(table::TLS_CERTIFICATE_EXPIRY);
-    for CertificatesView { listener, expiry, .. } in &exposition.certificates {
-        // Two of one name are told apart by nothing: the first that expires is what matters.
-        let mut first: BTreeMap<&str, i64> = BTreeMap::new();
-        for (subject, ends) in expiry {
-            first.entry(subject).and_modify(|first| *first = (*first).min(*ends)).or_insert(*ends);
-        }
-        for (subject, ends) in first {
-            samples.int(&[listener, subject], u64::try_from(ends).unwrap_or(0));
-        }
-    }
-    let mut samples = text.family(table::TLS_CERTIFICATE_RELOADS);
-    for CertificatesView { listener, renewals, refusals, .. } in &exposition.certificates {
-        samples.int(&[listener, "ok"], *renewals);
-        samples.int(&[listener, "refused"], *refusals);
     }
 }
 
