@@ -186,15 +186,17 @@ impl Tls {
                 count => {
                     buffer.advance(count);
                     let mut filled = 0;
-                    self.open(buffer, |plain| {
+                    let opened = self.open(buffer, |plain| {
                         let count = plain.len().min(into.len() - filled);
                         into[filled..filled + count].copy_from_slice(&plain[..count]);
                         filled += count;
                         count
-                    })?;
+                    });
                     if filled > 0 {
+                        // What is wrong behind it is said next time.
                         return Poll::Ready(Ok(filled));
                     }
+                    opened?;
                 }
             }
         }
@@ -309,12 +311,13 @@ impl Tls {
         let used = self.digest_with(buffer.filled_mut(), |plain| {
             let count = if left.is_empty() { taken(plain) } else { 0 };
             left.extend_from_slice(&plain[count..]);
-        })?;
+        });
         if !left.is_empty() {
             self.plain = left.into();
         }
-        buffer.consume(used);
+        buffer.consume(used?);
         if buffer.filled().len() == CAPACITY {
+            self.source = Source::Broken;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a record without end"));
         }
         self.rest = buffer.filled().into();

@@ -89,6 +89,19 @@ impl Socket {
         self.tcp().write_all(bytes).unwrap();
     }
 
+    /// Sends bytes over TLS, and in the same segment a record that nobody can open.
+    pub(crate) fn send_with_garbage(&mut self, bytes: &[u8]) {
+        let Stream::Client(tls) = &mut self.stream else { panic!("no client's TLS") };
+        tls.conn.writer().write_all(bytes).unwrap();
+        let mut records = Vec::new();
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut records).unwrap();
+        }
+        records.extend([23, 3, 3, 0, 20]);
+        records.extend([7; 20]);
+        tls.sock.write_all(&records).unwrap();
+    }
+
     /// What comes until the end, which may be an alert.
     pub(crate) fn rest_or_alert(&mut self) -> (Vec<u8>, Option<io::Error>) {
         loop {

@@ -116,3 +116,15 @@ fn new_keys_change_nothing() {
         client.expect(&frame);
     }
 }
+
+/// What came before is passed on, also when it comes together with what is wrong.
+#[test]
+fn what_came_before_a_broken_record_arrives() {
+    let edge = Edge::start("");
+    let (mut client, mut far) = edge.tunnel();
+    let frame = Frame::masked(ws::TEXT, "last words").bytes();
+    client.send_with_garbage(&frame);
+    far.expect(&frame);
+    far.is_gone();
+    edge.proxy.counts("stickyd_tunnels_closed_total", &[("reason", "client_lost")], 1);
+}
