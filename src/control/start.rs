@@ -155,8 +155,8 @@ pub(super) fn start_with(
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
     let certificates = certificates.serve(&listeners.doors);
-    let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
-    let page_socket = sockets::page(&config, adoption.as_mut())?;
+    let metrics_socket = sockets::page(Page::Metrics, &config, adoption.as_mut())?;
+    let page_socket = sockets::page(Page::Status, &config, adoption.as_mut())?;
     let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
     let access_log =
@@ -401,12 +401,9 @@ impl Running {
         std::thread::sleep(self.rotation.is_left_of(ready_delay));
         self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
-        let mut cut = Open::default();
-        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(Worker::join) {
-            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
-            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
-            cut.requests = cut.requests.saturating_add(number(exchanges));
-        }
+        let Left { tunnels, exchanges } = Worker::join_all(std::mem::take(&mut self.workers), deadline);
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let cut = Open { tunnels: number(tunnels), requests: number(exchanges), ..Open::default() };
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }

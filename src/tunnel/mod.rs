@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::local::clock::Moment;
 
 pub use close::{ClosedBy, Reason};
-pub use registry::{Order, Place, Registry, SERIALS, Seat, Sort, Wish};
+pub use registry::{Force, Order, Place, Registry, SERIALS, Seat, Sort, Wish};
 pub use relay::Tunnel;
 
 /// How long a tunnel may wait for what.

@@ -1,5 +1,9 @@
 //! What a running proxy shows, and what commands work with.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::Running;
 use crate::control::admin::{Desk, View};
 use crate::control::follow::Followed;
@@ -27,7 +31,8 @@ impl Running {
 
     pub(super) fn desk(&self) -> Desk {
         let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
-        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
+        let (publisher, turn) = (self.publisher.clone(), Arc::new(Semaphore::new(1)));
+        let lists = Lists { publisher, orders: self.orders(), sids: sids.clone(), turn };
         Desk {
             view: self.view(),
             administrator: self.administrator(),
