@@ -177,7 +177,7 @@ fn footprint() {
     // What its pings need stands in a box of its own.
     gate("bytes of an idle tunnel whose client is pinged", pinging.held(tunnel), 1_280);
     // Of which some 105 are its session's in the table.
-    gate("bytes of a pending long-poll", setup.held(poll), 2_080);
+    gate("bytes of a pending long-poll", setup.held(poll), 2_100);
     gate("bytes of an idle keep-alive connection", setup.held(kept), 800);
 
     let secure = tls::setup();
