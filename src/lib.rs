@@ -16,10 +16,12 @@
 //! | [`affinity`] | keys that bind a client to an instance; pure |
 //! | [`routing`] | which upstream, which instance; pure |
 //! | [`upstream`] | instances: identity, connect, pool |
+//! | [`certificates`] | certificates and keys as files have them |
 //! | [`observe`] | metrics, access log, logging |
 //! | [`local`] | what the tasks of one worker share: clock, timers, buffers, streams |
 
 pub mod affinity;
+pub mod certificates;
 pub mod cli;
 pub mod codec;
 pub mod config;

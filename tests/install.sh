@@ -16,6 +16,12 @@ need_rust_build() {
   need make make
 }
 
+# What the tests of TLS ask the proxy with, besides their own client.
+need_tls_clients() {
+  need openssl openssl
+  need curl curl
+}
+
 need_instances() {
   need redis-server redis-server
   need node nodejs

@@ -113,10 +113,7 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
         "limits.tunnels_per_ip",
         "limits.upgrades_per_ip",
         "listen.proxy_protocol",
-        "listen.redirect",
-        "listen.tls",
         "upstream.NAME.send_proxy_protocol",
-        "upstream.NAME.tls",
     ];
     assert_eq!(today, expected.map(str::to_owned).into());
 }

@@ -7,6 +7,7 @@ mod admin;
 mod closing;
 mod health;
 mod instance;
+mod tls;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub use admin::{Admin, AdminSocket, GROUP, Page};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
+pub use tls::{Certificate, InstanceTls, ListenTls};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +76,10 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Length of the accept queue; the kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,
+    /// `None`: clients speak in the clear.
+    pub tls: Option<ListenTls>,
+    /// Clients in the clear are sent to https.
+    pub redirect: bool,
 }
 
 /// Where a listener listens.
@@ -110,6 +116,8 @@ pub struct Upstream {
     pub instances: Vec<Instance>,
     /// How a client is placed when no key places it.
     pub balance: Balance,
+    /// `None`: instances are spoken to in the clear.
+    pub tls: Option<InstanceTls>,
     /// How the names of its instances are looked up.
     pub resolve: Resolve,
     /// Each address of a name is an instance of its own.
@@ -323,6 +331,7 @@ pub struct Timeouts {
     pub first_byte: Duration,
     pub request_head: Duration,
     pub request_body: Duration,
+    pub tls_handshake: Duration,
     pub connect: Duration,
     pub upgrade: Duration,
     pub response_head: Duration,

@@ -33,6 +33,7 @@ fn the_defaults_are_those_of_the_schema() {
         first_byte: s(10),
         request_head: s(10),
         request_body: s(30),
+        tls_handshake: s(10),
         connect: s(3),
         upgrade: s(10),
         response_head: s(60),
@@ -59,6 +60,7 @@ fn the_defaults_are_those_of_the_schema() {
         name: "socketio".into(),
         instances: vec![instance("instance-1:3000", "instance-1", 3000), instance("[::1]:3001", "::1", 3001)],
         balance: Balance::LeastTunnels,
+        tls: None,
         resolve: Resolve { every: s(30), forget: s(600) },
         expand: false,
         source: vec![],
@@ -93,14 +95,9 @@ fn the_defaults_are_those_of_the_schema() {
         client_ip_header: ClientIpHeader::XForwardedFor,
         health_path: None,
         upgrade_protocols: vec![],
-        listeners: vec![Listener { address: ListenAddress::Any(80), backlog: 4096 }],
+        listeners: vec![default_listener()],
         upstreams: vec![upstream],
-        routes: vec![Route {
-            host: HostPattern::Any,
-            path: PathPattern::Any,
-            upstream: 0,
-            body: Some(10 << 20),
-        }],
+        routes: vec![default_route()],
         limits: Limits {
             sids: 1_000_000,
             max_connections: None,
@@ -122,6 +119,14 @@ fn the_defaults_are_those_of_the_schema() {
         timeouts,
     };
     assert_eq!(config.config, expected);
+}
+
+fn default_route() -> Route {
+    Route { host: HostPattern::Any, path: PathPattern::Any, upstream: 0, body: Some(10 << 20) }
+}
+
+fn default_listener() -> Listener {
+    Listener { address: ListenAddress::Any(80), backlog: 4096, tls: None, redirect: false }
 }
 
 fn default_health() -> Health {

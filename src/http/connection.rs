@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::request::{self, Intake};
 use super::respond::Failure;
 use super::wire::Wire;
-use super::{Context, Door, exchange, idle, join};
+use super::{Context, Door, Entrance, exchange, idle, join};
 use crate::codec;
 use crate::listener::permit::Permit;
 use crate::local::stream::Stream;
@@ -35,6 +35,8 @@ pub struct Arrival {
     pub worker: usize,
     /// Its place among `limits.max_connections`.
     pub permit: Permit,
+    /// Its way in.
+    pub entrance: Entrance,
 }
 
 impl Drop for Arrival {

@@ -198,7 +198,9 @@ impl Drop for Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Door, Shared};
+    use arc_swap::ArcSwap;
+
+    use super::super::{Door, Entrance, Shared};
     use super::*;
     use crate::config;
     use crate::generation::Generation;
@@ -224,7 +226,8 @@ mod tests {
         let counters = [ListenerCounters::default()].into();
         let arrival = Arrival {
             peer: None,
-            door: Arc::new(Door { name: "test".to_owned(), counters }),
+            door: Arc::new(Door { name: "test".to_owned(), counters, ways: ArcSwap::default() }),
+            entrance: Entrance::Plain,
             worker: 0,
             permit: Permits::new(1).take().unwrap(),
         };

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
+use rustls::ServerConfig;
 
 use crate::affinity::rest::{self, Rest};
 use crate::affinity::sid::table::{Secret, Table};
@@ -177,4 +178,45 @@ pub struct Door {
     pub name: String,
     /// One for each worker.
     pub counters: Box<[ListenerCounters]>,
+    /// How those are met who come next. Not in the generation: a listener outlives those, only its handshakes ask, and a
+    /// certificate that was renewed is no other configuration.
+    pub ways: ArcSwap<Ways>,
+}
+
+/// How a listener meets its clients.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// `None`: in the clear.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// They are sent to https.
+    pub redirect: bool,
+}
+
+/// How a client came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// In the clear.
+    Plain,
+    /// In the clear, where clients are sent to https.
+    Redirected,
+    /// By TLS 1.2.
+    Tls12,
+    /// By TLS 1.3.
+    Tls13,
+}
+
+impl Entrance {
+    /// By https.
+    pub fn is_tls(self) -> bool {
+        self.tls().is_some()
+    }
+
+    /// The version of TLS.
+    pub fn tls(self) -> Option<&'static str> {
+        match self {
+            Entrance::Plain | Entrance::Redirected => None,
+            Entrance::Tls12 => Some("TLSv1.2"),
+            Entrance::Tls13 => Some("TLSv1.3"),
+        }
+    }
 }

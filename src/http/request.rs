@@ -4,14 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Context;
 use super::connection::Arrival;
 use super::headers::{self, Origin};
 use super::placing::Placing;
 use super::respond::Failure;
 use super::upgrade::Handshake;
+use super::{Context, Entrance};
 use crate::codec::body::Framing;
-use crate::codec::request::{self as head, RequestHead};
+use crate::codec::request::{self as head, BadRequest, RequestHead};
 use crate::codec::{HeadLimits, Parsed, Version, header_slots};
 use crate::config::model::{ClientIpHeader, Config};
 use crate::generation::Generation;
@@ -77,6 +77,8 @@ pub(super) enum Intake {
     Request(Box<Request>),
     /// `health_path`: the proxy's own answer.
     Health { keep_alive: bool, to_head: bool },
+    /// To be asked over https.
+    ToHttps(Box<ToHttps>),
     /// Not to be served.
     Refused {
         failure: Failure,
@@ -85,6 +87,16 @@ pub(super) enum Intake {
         notes: Option<Box<Notes>>,
         upstream: Option<Arc<Upstream>>,
     },
+}
+
+/// A request in the clear where https is wanted. In a box, because an exchange has room for what is usual.
+#[derive(Debug)]
+pub(super) struct ToHttps {
+    /// The same place there.
+    pub(super) location: String,
+    pub(super) keep_alive: bool,
+    pub(super) to_head: bool,
+    pub(super) notes: Option<Box<Notes>>,
 }
 
 impl Intake {
@@ -112,7 +124,34 @@ pub(super) fn take_in(
         let keep_alive = keeps_alive(&head);
         return Some((Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len));
     }
+    if arrival.entrance == Entrance::Redirected
+        && !head.path().starts_with(ACME)
+        // Who ends TLS in front of us has done so here.
+        && !origin(arrival, config, &head).https
+    {
+        return Some((to_https(ctx, &head), len));
+    }
     Some((accept(ctx, arrival, generation, &head), len))
+}
+
+/// Whoever signs certificates asks here for what proves that a name is ours (RFC 8555 section 8.3), and always in the clear.
+const ACME: &str = "/.well-known/acme-challenge/";
+
+fn to_https(ctx: &Context, head: &RequestHead<'_, '_>) -> Intake {
+    let request_id = request_id(head);
+    let notes = ctx.access_log.is_on().then(|| Box::new(notes(head, &request_id)));
+    if head.host.is_empty() {
+        return refuse(head, Failure::BadRequest(BadRequest::MissingHost), None, notes);
+    }
+    // The port of the clear is not that of https.
+    let host = match head.host.rfind(':') {
+        Some(at) if !head.host[at..].contains(']') => &head.host[..at],
+        _ => head.host,
+    };
+    let target = if head.target.starts_with('/') { head.target } else { "/" };
+    let location = format!("https://{host}{target}");
+    let (keep_alive, to_head) = (keeps_alive(head), head.method == "HEAD");
+    Intake::ToHttps(Box::new(ToHttps { location, keep_alive, to_head, notes }))
 }
 
 /// The limits of a head.
@@ -206,7 +245,8 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
         ClientIpHeader::Forwarded => ("forwarded", "forwarded"),
     };
     let resolved = client_address::resolve(peer, believed, values(chain), &config.trusted_proxies);
-    let https = client_address::scheme(&resolved, believed, values(scheme)) == Some(Scheme::Https);
+    let named = client_address::scheme(&resolved, believed, values(scheme));
+    let https = named.map_or(arrival.entrance.is_tls(), |scheme| scheme == Scheme::Https);
     Origin {
         client: resolved.address,
         peer: arrival.peer.map(|peer| peer.ip()),

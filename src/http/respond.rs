@@ -225,6 +225,15 @@ impl Answer {
         }
     }
 
+    /// To be asked elsewhere, by the same method, for good. `location`: a URL without control characters.
+    pub(super) fn redirect(location: &str) -> Self {
+        let fields = format!("Location: {location}\r\n");
+        Answer {
+            fields: Some(fields.into_bytes().into()),
+            ..Answer::text((308, "Permanent Redirect"), "this is at https")
+        }
+    }
+
     /// What the client of a failed request is told, in words that it understands; `None`: there is nobody to tell.
     pub(super) fn to(request: &Request, failure: Failure) -> Option<Self> {
         let (status, phrase) = failure.status()?;

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::bind::Listening;
+use super::handshake::{self, Turns};
 use super::permit::Permits;
-use crate::http::{self, Arrival, Context, Door};
+use crate::http::{self, Arrival, Context, Door, Entrance, Ways};
 use crate::local::clock;
 use crate::local::stream::Stream;
 use crate::local::timer;
@@ -66,9 +67,10 @@ impl Socket {
 
 /// Accepts until the task is ended.
 pub async fn accept(socket: Rc<Socket>, ctx: Rc<Context>, door: Arc<Door>, permits: Arc<Permits>) {
+    let turns = Turns::of_this_worker();
     loop {
         match socket.accept().await {
-            Ok((stream, peer)) => admit(&ctx, &door, &permits, stream, peer),
+            Ok((stream, peer)) => admit(&ctx, &door, &permits, &turns, stream, peer),
             Err(error) => rest(&ctx, &door, &error).await,
         }
     }
@@ -76,8 +78,9 @@ pub async fn accept(socket: Rc<Socket>, ctx: Rc<Context>, door: Arc<Door>, permi
 
 /// Accepts those that wait in the kernel's queue, and nobody who comes later.
 pub fn accept_waiting(listening: &Listening, ctx: &Rc<Context>, door: &Arc<Door>, permits: &Arc<Permits>) {
+    let turns = Turns::of_this_worker();
     while let Ok((stream, peer)) = accept_now(listening) {
-        admit(ctx, door, permits, stream, peer);
+        admit(ctx, door, permits, &turns, stream, peer);
     }
 }
 
@@ -101,6 +104,7 @@ fn admit(
     ctx: &Rc<Context>,
     door: &Arc<Door>,
     permits: &Arc<Permits>,
+    turns: &Turns,
     mut stream: Stream,
     peer: Option<SocketAddr>,
 ) {
@@ -120,12 +124,20 @@ fn admit(
                 "connection limit reached: clients are turned away"
             );
         }
-        stream.try_write(FULL);
+        // Over TLS the words would cost more than the client.
+        if door.ways.load().tls.is_none() {
+            stream.try_write(FULL);
+        }
         return;
     };
     counters.connections_open.inc();
-    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit };
-    tokio::task::spawn_local(http::serve(ctx.clone(), arrival, stream));
+    let Ways { tls, redirect } = &**door.ways.load();
+    let entrance = if *redirect { Entrance::Redirected } else { Entrance::Plain };
+    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit, entrance };
+    match tls {
+        None => drop(tokio::task::spawn_local(http::serve(ctx.clone(), arrival, stream))),
+        Some(tls) => handshake::begin(ctx, arrival, stream, tls.clone(), turns),
+    }
 }
 
 /// What accept(2) failed with decides whether to rest.

@@ -3,6 +3,8 @@
 pub mod accept;
 pub mod bind;
 pub mod client_address;
+mod handshake;
 mod holder;
 pub mod inherited;
 pub mod permit;
+pub mod tls;

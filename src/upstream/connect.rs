@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod name;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use endpoint::Endpoint;
+pub use tls::Secured;
 
 use crate::config::model::{Resolve, Timeouts};
 use crate::local::stream::Stream;
@@ -70,10 +72,13 @@ pub async fn connect(
             let dialled = dial(address, sources, turn).await;
             let watched = dialled.and_then(|stream| keep_watch(&stream, timeouts.unacked).map(|()| stream));
             match watched {
-                Ok(stream) => {
-                    endpoint.works(address);
-                    return Ok(Stream::Tcp(stream));
-                }
+                Ok(stream) => match endpoint.secure(Stream::Tcp(stream)).await {
+                    Ok(stream) => {
+                        endpoint.works(address);
+                        return Ok(stream);
+                    }
+                    Err(error) => result = Err(Failed { kind: ConnectError::Tls, error }),
+                },
                 Err(error) => result = Err(Failed::of(error)),
             }
         }

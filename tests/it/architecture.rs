@@ -30,10 +30,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "upstream",
             "worker",
             "affinity",
+            "certificates",
         ],
     ),
     ("worker", &["http", "listener", "local", "tunnel"]),
-    ("listener", &["config", "http", "local", "observe", "upstream"]),
+    ("listener", &["certificates", "config", "http", "local", "observe", "upstream"]),
     (
         "http",
         &[
@@ -51,10 +52,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("generation", &["config", "upstream"]),
     ("routing", &["affinity", "config"]),
-    ("upstream", &["affinity", "codec", "config", "local", "observe", "tunnel"]),
+    ("upstream", &["affinity", "certificates", "codec", "config", "local", "observe", "tunnel"]),
     ("tunnel", &["local"]),
     ("affinity", &["config"]),
     ("codec", &[]),
+    ("certificates", &["config", "observe"]),
     ("observe", &["config"]),
     ("local", &[]),
     ("config", &[]),
@@ -69,6 +71,8 @@ const UP: &[(&str, &str, &str)] = &[
 /// Files that are pure: bytes, times and states in, decisions out.
 const PURE: &[&str] = &[
     "affinity/",
+    "certificates/expiry.rs",
+    "certificates/pair.rs",
     "codec/",
     "config/diff",
     "control/lists/id.rs",

@@ -9,6 +9,7 @@
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
+//! | `tls` | TLS at both ends, certificates, and the way to https |
 //! | `life` | the process: limits, locks, signals |
 //! | `upgrade` | another process takes over |
 //! | `commands` | a running process, asked and told by its commands |
@@ -50,5 +51,6 @@ mod requests;
 mod sessions;
 mod support;
 mod systemd;
+mod tls;
 mod tunnel;
 mod upgrade;

@@ -3,13 +3,14 @@
 //! Each struct is taken apart whole, without `..`: a new field does not compile until it has a row here, so no change of one
 //! is ever overlooked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::model::{
-    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
-    Drain, Health, HostPattern, Instance, IpHash, Limits, Listener, Log, LogFormat, OnDown, PathPattern,
-    Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
-    Timeouts, Upgrade, Upstream, WhenDown,
+    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Certificate, Check, ClientIpHeader, Config,
+    Cookie, Down, Drain, Health, HostPattern, Instance, InstanceTls, IpHash, Limits, ListenTls, Listener,
+    Log, LogFormat, OnDown, PathPattern, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource,
+    Secure, Shutdown, Sticky, StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -125,6 +126,7 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         first_byte,
         request_head,
         request_body,
+        tls_handshake,
         connect,
         upgrade,
         response_head,
@@ -142,6 +144,7 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         ("timeouts.first_byte", first_byte),
         ("timeouts.request_head", request_head),
         ("timeouts.request_body", request_body),
+        ("timeouts.tls_handshake", tls_handshake),
         ("timeouts.connect", connect),
         ("timeouts.upgrade", upgrade),
         ("timeouts.response_head", response_head),
@@ -161,8 +164,42 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
 
 /// A listener's, but for its address.
 pub(super) fn listener(listener: &Listener) -> Keys {
-    let Listener { address: _, backlog } = listener;
-    vec![("backlog", backlog.to_string())]
+    let Listener { address: _, backlog, tls, redirect } = listener;
+    vec![
+        ("tls", or_off(tls.as_ref().map(listen_tls))),
+        ("redirect", quoted(if *redirect { "https" } else { "off" })),
+        ("backlog", backlog.to_string()),
+    ]
+}
+
+fn listen_tls(tls: &ListenTls) -> String {
+    let ListenTls { certificates, client_ca } = tls;
+    let certificate = |Certificate { cert, key }: &Certificate| {
+        let mut keys = vec![("cert", Some(cert)), ("key", Some(key).filter(|key| *key != cert))];
+        keys.push(("client_ca", client_ca.as_ref()));
+        let keys: Vec<String> = keys
+            .into_iter()
+            .filter_map(|(key, path)| Some(format!("{key} = {}", quoted(&path?.display().to_string()))))
+            .collect();
+        format!("{{ {} }}", keys.join(", "))
+    };
+    let all: Vec<String> = certificates.iter().map(certificate).collect();
+    if let [only] = all.as_slice() { only.clone() } else { format!("[{}]", all.join(", ")) }
+}
+
+fn instance_tls(tls: &InstanceTls) -> String {
+    let InstanceTls { ca, sni, client } = tls;
+    let path = |path: &PathBuf| path.display().to_string();
+    let client = client.as_ref();
+    let keys = [
+        ("ca", ca.as_ref().map(path)),
+        ("sni", sni.clone()),
+        ("client_cert", client.map(|Certificate { cert, key: _ }| path(cert))),
+        ("client_key", client.filter(|client| client.key != client.cert).map(|client| path(&client.key))),
+    ];
+    let keys: Vec<String> =
+        keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", quoted(&value?)))).collect();
+    if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
 }
 
 /// An upstream's own. Of its time-outs those that are not as `base`, the document's, has them.
@@ -171,6 +208,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
         name: _,
         instances: _,
         balance,
+        tls,
         resolve: Resolve { every, forget },
         expand,
         source,
@@ -192,6 +230,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
                 Balance::Random => "random",
             }),
         ),
+        ("tls", or_off(tls.as_ref().map(instance_tls))),
         ("resolve", time(*every)),
         ("resolve_forget", time(*forget)),
         ("expand", expand.to_string()),

@@ -230,6 +230,22 @@ label! {
 }
 
 label! {
+    /// What a client's TLS handshake came to.
+    Handshake {
+        /// A new session.
+        Full = "full",
+        /// An earlier session went on.
+        Resumed = "resumed",
+        /// The two do not fit, or the client did not like us.
+        Failed = "failed",
+        /// It took longer than `timeouts.tls_handshake`.
+        Timeout = "timeout",
+        /// The client left.
+        Gone = "gone",
+    }
+}
+
+label! {
     /// A limit, named by its key in the configuration.
     Limit {
         /// `limits.max_connections`
@@ -244,6 +260,8 @@ label! {
         MaxHandshakes = "max_handshakes",
         /// `max_tunnels`
         MaxTunnels = "max_tunnels",
+        /// No key: a TLS handshake waited, because a worker makes a few steps of them between two looks at its sockets
+        TlsHandshakes = "tls_handshakes",
     }
 }
 

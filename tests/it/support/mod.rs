@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod socket;
+pub(crate) mod tls;
 pub(crate) mod ws;
 
 use std::time::{Duration, Instant};
