@@ -36,24 +36,13 @@ const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
 
 const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
 const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
-const NO_IP_LIMITS: &str = "clients are not limited by address";
 
 pub(super) const LATER: &[Later] = &[
     row("listen.tls", Only("off"), NO_TLS),
     row("listen.http2", Only("false"), NO_TLS),
-    row("listen.proxy_protocol", Only("off"), "the PROXY protocol is not understood: use trusted_proxies"),
     row("listen.redirect", Only("off"), "a listener does not redirect"),
     row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
-    row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
     row("timeouts.tls_handshake", Nothing, NO_TLS),
-    row("limits.connections_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.tunnels_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.upgrades_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.exempt", Only("[]"), NO_IP_LIMITS),
-    row("limits.deny", Only("[]"), "every address is served"),
-    row("limits.mode", Only("enforce"), "limits are enforced"),
-    row("limits.message", Only("off"), "messages of any size pass"),
-    row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
 ];
 
 /// What in `value`, rightly written under the key `schema`, is not available yet. `name` and `key`: the key as the

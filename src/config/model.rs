@@ -7,6 +7,7 @@ mod admin;
 mod closing;
 mod health;
 mod instance;
+mod limits;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub use admin::{Admin, AdminPage, AdminSocket, GROUP};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
+pub use limits::{Limits, Prefixes, RateLimit};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +76,30 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Length of the accept queue; the kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,
+    /// Whether connections of `trusted_proxies` begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None does.
+    Off,
+    /// Those of trusted peers may.
+    Optional,
+    /// Only trusted peers may connect, and all do.
+    Required,
+}
+
+/// Which header of the PROXY protocol instances get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendProxyProtocol {
+    /// None.
+    Off,
+    /// The one in text.
+    V1,
+    /// The binary one.
+    V2,
 }
 
 /// Where a listener listens.
@@ -112,6 +138,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// How the names of its instances are looked up.
     pub resolve: Resolve,
+    /// What connections to its instances begin with.
+    pub send_proxy_protocol: SendProxyProtocol,
     /// Each address of a name is an instance of its own.
     pub expand: bool,
     /// Local addresses to connect from; empty = the kernel chooses.
@@ -336,21 +364,6 @@ pub struct Timeouts {
     pub unacked: Duration,
     /// 1 s to 1 h; `None` = clients are not pinged.
     pub ping: Option<Duration>,
-}
-
-/// `[limits]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Learned Engine.IO sessions that are remembered, 1000 to 100 000 000.
-    pub sids: usize,
-    /// Client connections at a time; `None` = from the open-file limit.
-    pub max_connections: Option<usize>,
-    /// Bytes of a request's or answer's head.
-    pub header: usize,
-    /// Header fields in a head; 1 to 256.
-    pub headers: usize,
-    /// Bytes of a request body; `None` = no limit.
-    pub body: Option<u64>,
 }
 
 /// `[log]`

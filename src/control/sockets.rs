@@ -54,7 +54,7 @@ pub(super) fn listen(
         let bound = bind::bind(listener, workers, config.timeouts.unacked, &mut inherited);
         let Bound { name, address, sockets, leaves } = bound.map_err(unavailable)?;
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
-        let door = Arc::new(Door { name: name.clone(), counters });
+        let door = Arc::new(Door { name: name.clone(), counters, proxy_protocol: listener.proxy_protocol });
         let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
         for (number, socket) in sockets.iter().enumerate() {
             listeners.of_workers[number % workers].push((socket.clone(), door.clone()));

@@ -14,6 +14,7 @@ use super::respond::Failure;
 use super::wire::Wire;
 use super::{Context, Door, exchange, idle, join};
 use crate::codec;
+use crate::limits::Place;
 use crate::listener::permit::Permit;
 use crate::local::stream::Stream;
 use crate::local::timer::{self, Timer};
@@ -35,6 +36,8 @@ pub struct Arrival {
     pub worker: usize,
     /// Its place among `limits.max_connections`.
     pub permit: Permit,
+    /// Its place among the connections of its address, where those are counted.
+    pub place: Option<Place>,
 }
 
 impl Drop for Arrival {

@@ -6,6 +6,7 @@ pub mod census;
 mod connection;
 mod exchange;
 mod forward;
+pub mod guard;
 mod headers;
 pub mod heir;
 mod idle;
@@ -29,7 +30,9 @@ use arc_swap::cache::Cache;
 
 use crate::affinity::rest::{self, Rest};
 use crate::affinity::sid::table::{Secret, Table};
+use crate::config::model::ProxyProtocol;
 use crate::generation::Generation;
+use crate::limits::Addresses;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::routing::pick::Candidate;
@@ -54,6 +57,8 @@ pub struct Shared {
     pub rest: Arc<Rest>,
     /// Who takes over from this process.
     pub heir: Arc<Heir>,
+    /// What each address has open, and how fast it comes.
+    pub addresses: Arc<Addresses>,
 }
 
 impl Shared {
@@ -66,6 +71,7 @@ impl Shared {
                 None => Table::new(sids),
             }),
             heir: Arc::default(),
+            addresses: Arc::default(),
             rest: Arc::new(Rest::new(rest::CAPACITY)),
             published: Arc::new(ArcSwap::from_pointee(generation)),
             access_log: Arc::new(access_log),
@@ -94,6 +100,8 @@ pub struct Context {
     pub rest: Arc<Rest>,
     /// Who takes over from this process.
     pub heir: Arc<Heir>,
+    /// The process's clients by their addresses, as far as they are limited by them.
+    pub addresses: Arc<Addresses>,
     /// Kept connections between two requests.
     pub(crate) idle: Rc<idle::Idle>,
     /// `health_path` says 503, everything else goes on.
@@ -121,7 +129,7 @@ struct Published {
 impl Context {
     /// For worker number `worker`.
     pub fn new(worker: usize, shared: Shared) -> Self {
-        let Shared { published, access_log, sids, rest, heir } = shared;
+        let Shared { published, access_log, sids, rest, heir, addresses } = shared;
         let current = Rc::new(published.load_full());
         Context {
             worker,
@@ -133,6 +141,7 @@ impl Context {
             sids,
             rest,
             heir,
+            addresses,
             idle: Rc::default(),
             retiring: Cell::new(false),
             lingering: Cell::new(false),
@@ -176,4 +185,6 @@ pub struct Door {
     pub name: String,
     /// One for each worker.
     pub counters: Box<[ListenerCounters]>,
+    /// Whether connections of trusted peers begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::Context;
 use super::connection::Arrival;
+use super::guard::{self, Asks};
 use super::headers::{self, Origin};
-use super::placing::Placing;
+use super::placing::{self, Placing};
 use super::respond::Failure;
 use super::upgrade::Handshake;
 use crate::codec::body::Framing;
@@ -15,6 +16,7 @@ use crate::codec::request::{self as head, RequestHead};
 use crate::codec::{HeadLimits, Parsed, Version, header_slots};
 use crate::config::model::{ClientIpHeader, Config};
 use crate::generation::Generation;
+use crate::limits::Place;
 use crate::listener::client_address::{self, Peer, Scheme};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
@@ -54,6 +56,8 @@ pub(super) struct Request {
     pub(super) placing: Placing,
     /// What only the access log wants; `None`: it is off.
     pub(super) notes: Option<Box<Notes>>,
+    /// What it takes of its address's share, where that is counted; then the tunnel that it becomes.
+    pub(super) place: Option<Place>,
 }
 
 /// What only the access log wants to know of a request.
@@ -132,13 +136,29 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
     }
     let began = clock::now();
     let handshake = Handshake::of(head, &config.upgrade_protocols).map(Box::new);
+    let (origin, is_known) = origin(arrival, config, head);
+    let asks = Asks {
+        client: origin.client,
+        is_known,
+        is_counted: arrival.place.is_some() || !origin.peer_trusted,
+        upgrades: handshake.is_some(),
+        starts: handshake.is_none()
+            && config.limits.looks_at_starts()
+            && placing::starts_by_polling(upstream, head),
+    };
+    // Before anything that costs more.
+    let counters = &arrival.door.counters[ctx.worker];
+    let place = match guard::exchange(ctx, counters, &config.limits, head, asks) {
+        Ok(place) => place,
+        Err(failure) => return refuse(head, failure, Some(upstream), notes),
+    };
     let placing = Placing::of(ctx, upstream, head, handshake.is_some(), notes.as_deref_mut());
     let origin = Origin {
         request_id: &request_id,
         // A sid must be read from the answer before it is passed on.
         identity: placing.is_learned(upstream),
         cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
-        ..origin(arrival, config, head)
+        ..origin
     };
     let mut out = Vec::with_capacity(1024);
     headers::write_request(head, origin, handshake.as_deref().map(Handshake::protocol), &mut out);
@@ -160,6 +180,7 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
         https: origin.https,
         placing,
         notes,
+        place,
     }))
 }
 
@@ -189,8 +210,8 @@ fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
 }
 
-/// Who the client is and how it came.
-fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) -> Origin<'a> {
+/// Who the client is and how it came; and whether anybody said so, or the peer is just taken for it.
+fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) -> (Origin<'a>, bool) {
     let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip()));
     let believed = config.client_ip_header;
     let values = |name: &'static str| {
@@ -205,7 +226,7 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
     };
     let resolved = client_address::resolve(peer, believed, values(chain), &config.trusted_proxies);
     let https = client_address::scheme(&resolved, believed, values(scheme)) == Some(Scheme::Https);
-    Origin {
+    let origin = Origin {
         client: resolved.address,
         peer: arrival.peer.map(|peer| peer.ip()),
         peer_trusted: resolved.peer_trusted,
@@ -214,7 +235,8 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
         request_id: b"",
         identity: false,
         cookie: None,
-    }
+    };
+    (origin, resolved.hops > 0 || !resolved.peer_trusted)
 }
 
 /// The client's own `X-Request-ID` when it is one, else a new one.

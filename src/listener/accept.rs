@@ -10,8 +10,10 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::bind::Listening;
+use super::introduction;
 use super::permit::Permits;
-use crate::http::{self, Arrival, Context, Door};
+use crate::config::model::ProxyProtocol;
+use crate::http::{self, Arrival, Context, Door, guard};
 use crate::local::clock;
 use crate::local::stream::Stream;
 use crate::local::timer;
@@ -33,6 +35,7 @@ const FULL: &[u8] =
 /// Each is said once a minute, whichever worker meets it: nobody is served meanwhile who could wait for the lock.
 static NO_FILES: Occasionally = Occasionally::new(Duration::from_mins(1));
 static AT_LIMIT: Occasionally = Occasionally::new(Duration::from_mins(1));
+static NO_HEADER: Occasionally = Occasionally::new(Duration::from_mins(1));
 
 /// A listening socket in the hands of this worker's runtime.
 #[derive(Debug)]
@@ -101,7 +104,49 @@ fn admit(
         return;
     };
     counters.connections_open.inc();
-    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit };
+    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit, place: None };
+    let trusted = guard::trusts(&ctx.generation().config, peer.map(|peer| peer.ip()));
+    match door.proxy_protocol {
+        ProxyProtocol::Off => enter(ctx, arrival, stream),
+        ProxyProtocol::Optional if !trusted => enter(ctx, arrival, stream),
+        ProxyProtocol::Required if !trusted => counters.refused(Refused::ProxyProtocol),
+        // A task of its own, which is gone when the header is there: a task keeps the size of its largest wait.
+        ProxyProtocol::Optional | ProxyProtocol::Required => {
+            tokio::task::spawn_local(introduce(ctx.clone(), arrival, stream));
+        }
+    }
+}
+
+/// Takes the header of the PROXY protocol from a trusted peer.
+async fn introduce(ctx: Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
+    let patience = ctx.generation().config.timeouts.first_byte;
+    let required = arrival.door.proxy_protocol == ProxyProtocol::Required;
+    let why = match timer::within(patience, introduction::take(&mut stream, required)).await {
+        Some(Ok(source)) => {
+            // None: the peer speaks for itself.
+            arrival.peer = source.or(arrival.peer);
+            return enter(&ctx, arrival, stream);
+        }
+        Some(Err(why)) => why,
+        None => "the header of the PROXY protocol did not come in time",
+    };
+    arrival.door.counters[ctx.worker].refused(Refused::ProxyProtocol);
+    if let Some(more) = NO_HEADER.pass(clock::instant()) {
+        let (listener, peer) = (&arrival.door.name, arrival.peer);
+        tracing::warn!(listener, ?peer, more, "{why}: the connection is closed");
+    }
+}
+
+/// Who the client is, is known as far as the connection can tell: it is let in, or not.
+fn enter(ctx: &Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
+    if let Some(peer) = arrival.peer.map(|peer| peer.ip())
+        && !guard::trusts(&ctx.generation().config, Some(peer))
+    {
+        match guard::connection(ctx, &arrival.door.counters[ctx.worker], peer) {
+            Ok(place) => arrival.place = place,
+            Err(words) => return stream.try_write(words),
+        }
+    }
     tokio::task::spawn_local(http::serve(ctx.clone(), arrival, stream));
 }
 

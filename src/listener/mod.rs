@@ -5,4 +5,6 @@ pub mod bind;
 pub mod client_address;
 mod holder;
 pub mod inherited;
+mod introduction;
 pub mod permit;
+pub mod proxy_protocol;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
     Drain, Health, HostPattern, Instance, IpHash, Limits, Listener, Log, LogFormat, OnDown, PathPattern,
-    Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
+    ProxyProtocol, Rate, RateLimit, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, SendProxyProtocol, Shutdown, Sticky, StickyKey,
     Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
@@ -41,7 +41,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         listeners: _,
         upstreams: _,
         routes: _,
-        limits: Limits { sids, max_connections, header, headers, body },
+        limits,
         admin: Admin { socket, mode, group, page },
         metrics,
         log: Log { level, format, access, access_format },
@@ -64,12 +64,8 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("upgrade_protocols", list(upgrade_protocols)),
     ];
     keys.extend(timeouts(base));
+    keys.extend(limit_keys(limits));
     keys.extend([
-        ("limits.sids", sids.to_string()),
-        ("limits.max_connections", max_connections.map_or_else(|| quoted("auto"), |limit| limit.to_string())),
-        ("limits.header", bytes(*header as u64)),
-        ("limits.headers", headers.to_string()),
-        ("limits.body", or_off(body.map(bytes))),
         (
             "admin.socket",
             quoted(&match socket {
@@ -119,6 +115,50 @@ pub(super) fn whole(config: &Config) -> Keys {
     keys
 }
 
+fn limit_keys(limits: &Limits) -> Keys {
+    let Limits {
+        sids,
+        max_connections,
+        header,
+        headers,
+        body,
+        connections_per_ip,
+        tunnels_per_ip,
+        upgrades_per_ip,
+        exempt,
+        deny,
+        enforce,
+        message,
+        origins,
+        // What upstreams say.
+        prefixes: _,
+    } = limits;
+    let rate = |RateLimit { events, per, burst }: RateLimit| {
+        let unit = match per.as_secs() {
+            1 => "s",
+            60 => "m",
+            _ => "h",
+        };
+        let burst = if burst == events { String::new() } else { format!(" burst {burst}") };
+        quoted(&format!("{events}/{unit}{burst}"))
+    };
+    vec![
+        ("limits.sids", sids.to_string()),
+        ("limits.max_connections", max_connections.map_or_else(|| quoted("auto"), |limit| limit.to_string())),
+        ("limits.header", bytes(*header as u64)),
+        ("limits.headers", headers.to_string()),
+        ("limits.body", or_off(body.map(bytes))),
+        ("limits.connections_per_ip", or_off(connections_per_ip.map(|limit| limit.to_string()))),
+        ("limits.tunnels_per_ip", or_off(tunnels_per_ip.map(|limit| limit.to_string()))),
+        ("limits.upgrades_per_ip", or_off(upgrades_per_ip.map(rate))),
+        ("limits.exempt", list(exempt)),
+        ("limits.deny", list(deny)),
+        ("limits.mode", quoted(if *enforce { "enforce" } else { "observe" })),
+        ("limits.message", or_off(message.map(bytes))),
+        ("limits.origins", list(origins)),
+    ]
+}
+
 /// All time-outs, the client's side and the instance's.
 fn timeouts(timeouts: &Timeouts) -> Keys {
     let Timeouts {
@@ -161,8 +201,13 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
 
 /// A listener's, but for its address.
 pub(super) fn listener(listener: &Listener) -> Keys {
-    let Listener { address: _, backlog } = listener;
-    vec![("backlog", backlog.to_string())]
+    let Listener { address: _, backlog, proxy_protocol } = listener;
+    let proxy_protocol = match proxy_protocol {
+        ProxyProtocol::Off => "off",
+        ProxyProtocol::Optional => "optional",
+        ProxyProtocol::Required => "required",
+    };
+    vec![("backlog", backlog.to_string()), ("proxy_protocol", quoted(proxy_protocol))]
 }
 
 /// An upstream's own. Of its time-outs those that are not as `base`, the document's, has them.
@@ -172,6 +217,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
         instances: _,
         balance,
         resolve: Resolve { every, forget },
+        send_proxy_protocol,
         expand,
         source,
         engine_io_paths,
@@ -190,6 +236,14 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
                 Balance::LeastTunnels => "least_tunnels",
                 Balance::RoundRobin => "round_robin",
                 Balance::Random => "random",
+            }),
+        ),
+        (
+            "send_proxy_protocol",
+            quoted(match send_proxy_protocol {
+                SendProxyProtocol::Off => "off",
+                SendProxyProtocol::V1 => "v1",
+                SendProxyProtocol::V2 => "v2",
             }),
         ),
         ("resolve", time(*every)),

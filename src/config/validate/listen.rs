@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::super::model::Listener;
+use super::super::model::{Listener, ProxyProtocol};
 use super::super::raw::Wrong;
 use super::super::raw::{Spanned, Table, Value, boolean, choice, count, off_or, spanned, text};
 use super::super::report::Problem;
@@ -65,7 +65,7 @@ fn one(value: &Value<'_>) -> Option<Spanned<Listener>> {
 fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
     let value = value.short_for("address");
     let address = text(address::listen)(&value)?;
-    Some(Spanned::new(value.span(), Listener { address, backlog: BACKLOG }))
+    Some(Spanned::new(value.span(), Listener { address, backlog: BACKLOG, proxy_protocol: ProxyProtocol::Off }))
 }
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
@@ -73,15 +73,19 @@ fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     let backlog = table.get("backlog", BACKLOG, count::<u32>(1..=65_535));
     table.get("tls", None, off_or(tls));
     table.get("http2", true, boolean);
-    table.get(
+    let proxy_protocol = table.get(
         "proxy_protocol",
-        "off",
-        choice(&[("off", "off"), ("optional", "optional"), ("required", "required")]),
+        ProxyProtocol::Off,
+        choice(&[
+            ("off", ProxyProtocol::Off),
+            ("optional", ProxyProtocol::Optional),
+            ("required", ProxyProtocol::Required),
+        ]),
     );
     table.get("redirect", "off", choice(&[("off", "off"), ("https", "https")]));
     table.finish();
     let address = address?;
-    Some(Spanned::new(address.span(), Listener { address: address.into_inner(), backlog }))
+    Some(Spanned::new(address.span(), Listener { address: address.into_inner(), backlog, proxy_protocol }))
 }
 
 /// One certificate, or several of which SNI chooses.

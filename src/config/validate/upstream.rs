@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Balance, Instance, InstanceState, Resolve, Timeouts, Upstream};
+use super::super::model::{Balance, Instance, InstanceState, Resolve, SendProxyProtocol, Timeouts, Upstream};
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
@@ -82,7 +82,15 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         ]),
     );
     table.get("tls", None, off_or(tls));
-    table.get("send_proxy_protocol", "off", choice(&[("off", "off"), ("v1", "v1"), ("v2", "v2")]));
+    let send_proxy_protocol = table.get(
+        "send_proxy_protocol",
+        SendProxyProtocol::Off,
+        choice(&[
+            ("off", SendProxyProtocol::Off),
+            ("v1", SendProxyProtocol::V1),
+            ("v2", SendProxyProtocol::V2),
+        ]),
+    );
     let resolve = Resolve {
         every: table.get("resolve", 30 * SECOND, duration(SECOND..=24 * 3600 * SECOND)),
         forget: table.get("resolve_forget", 600 * SECOND, duration(SECOND..=7 * 24 * 3600 * SECOND)),
@@ -103,6 +111,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         instances: instances.into_iter().map(Spanned::into_inner).collect(),
         balance,
         resolve,
+        send_proxy_protocol,
         expand,
         source,
         engine_io_paths,

@@ -218,6 +218,10 @@ label! {
         Rate = "rate",
         /// `limits.deny`
         Denied = "denied",
+        /// `limits.origins`
+        Origin = "origin",
+        /// The header of the PROXY protocol is missing, broken or late, or nobody who may send one has connected.
+        ProxyProtocol = "proxy_protocol",
         /// No file descriptor is left.
         Files = "files",
         /// The TLS handshake failed.
@@ -244,6 +248,18 @@ label! {
         MaxHandshakes = "max_handshakes",
         /// `max_tunnels`
         MaxTunnels = "max_tunnels",
+        /// `limits.connections_per_ip`
+        ConnectionsPerIp = "connections_per_ip",
+        /// `limits.tunnels_per_ip`
+        TunnelsPerIp = "tunnels_per_ip",
+        /// `limits.upgrades_per_ip`
+        UpgradesPerIp = "upgrades_per_ip",
+        /// `limits.deny`
+        Deny = "deny",
+        /// `limits.origins`
+        Origins = "origins",
+        /// `limits.message`
+        Message = "message",
     }
 }
 
@@ -316,6 +332,6 @@ mod tests {
         for (index, reason) in Refused::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-        assert_eq!(Refused::COUNT, 8);
+        assert_eq!(Refused::COUNT, 10);
     }
 }
