@@ -156,8 +156,8 @@ impl Owner for Life {
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
 pub(super) fn join(connection: Connection, joined: Joined) {
     let Connection { ctx, mut arrival, wire, .. } = connection;
-    let Joined { instance, early, opaque, request, leased, by, known_as, handshake } = joined;
-    arrival.place = Counted::both(arrival.place.take(), request.place);
+    let Joined { instance, early, opaque, mut request, leased, by, known_as, handshake } = joined;
+    arrival.place = Counted::both(arrival.place.take(), request.place.take());
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
     let moved = lease::rests(&ctx, &request);
