@@ -1,5 +1,6 @@
 //! A connected instance: pick, wait for a turn, connect, and re-pick when that fails. The one place that fails over.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
 use crate::affinity::rest::Who;
-use crate::config::model::{Balance, OnDown};
+use crate::config::model::{Balance, OnDown, SendProxyProtocol};
 use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -100,7 +101,7 @@ pub(super) async fn lease(
             tried.push((choice.instance, Tried::Unreachable));
             continue;
         }
-        match reach(ctx, upstream, instance, fresh).await {
+        match reach(ctx, request, instance, client, fresh).await {
             Ok((wire, reused)) => {
                 let instance = instance.clone();
                 let rebind = choice.rebind.map(reason);
@@ -153,17 +154,21 @@ async fn begin(
 /// A connection that waits in the pool, or a new one.
 async fn reach(
     ctx: &Context,
-    upstream: &Upstream,
+    request: &Request,
     instance: &Instance,
+    client: &Stream,
     fresh: bool,
 ) -> Result<(Wire, bool), Failed> {
+    let upstream = &request.upstream;
     let config = &upstream.config;
-    if !fresh && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle) {
+    let first = introduction(request, client);
+    // One that begins so is this client's only, and `forward` keeps none of them.
+    if !fresh && first.is_empty() && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle) {
         return Ok((Wire::new(stream), true));
     }
     let began = clock::now();
     let (source, timeouts, resolve) = (&config.source, &config.timeouts, config.resolve);
-    let connect = || connect::connect(&instance.endpoint, source, ctx.next_turn(), timeouts, resolve);
+    let connect = || connect::connect(&instance.endpoint, source, ctx.next_turn(), timeouts, resolve, &first);
     // Boxed: an exchange lives long, a connect does not, and a future keeps the size of its largest wait.
     let stream = match Box::pin(connect()).await {
         Err(failed) if failed.kind == ConnectError::Files && !ctx.pool.is_empty() => {
@@ -176,6 +181,17 @@ async fn reach(
     let took: Duration = clock::now().since(began);
     upstream.counters(ctx.worker).connect_seconds.observe(took.as_secs_f64());
     Ok((Wire::new(stream), false))
+}
+
+/// What a connection for this request begins with: who the client is, where the instances are told so by the PROXY protocol.
+fn introduction(request: &Request, client: &Stream) -> Vec<u8> {
+    let version = request.upstream.config.send_proxy_protocol;
+    if version == SendProxyProtocol::Off {
+        return Vec::new();
+    }
+    // At a unix socket nobody knows where it came to; it is this machine.
+    let target = client.local_address().unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+    connect::proxy_header(version, Some((SocketAddr::new(request.client, request.client_port), target)))
 }
 
 fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome {

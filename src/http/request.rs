@@ -51,6 +51,8 @@ pub(super) struct Request {
     /// The head as the instance gets it.
     pub(super) head: Vec<u8>,
     pub(super) client: IpAddr,
+    /// The port of its address; 0 when only a header names the client.
+    pub(super) client_port: u16,
     pub(super) https: bool,
     /// What it says of where the client belongs.
     pub(super) placing: Placing,
@@ -177,6 +179,7 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
         handshake,
         head: out,
         client: origin.client,
+        client_port: port_of(arrival, origin.client),
         https: origin.https,
         placing,
         notes,
@@ -237,6 +240,12 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
         cookie: None,
     };
     (origin, resolved.hops > 0 || !resolved.peer_trusted)
+}
+
+/// The port of a client that is the peer itself.
+fn port_of(arrival: &Arrival, client: IpAddr) -> u16 {
+    let peer = arrival.peer.filter(|peer| peer.ip().to_canonical() == client);
+    peer.map_or(0, |peer| peer.port())
 }
 
 /// The client's own `X-Request-ID` when it is one, else a new one.

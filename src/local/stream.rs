@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,6 +49,14 @@ impl Stream {
             Stream::Tcp(tcp) => tcp.try_write(bytes),
             Stream::Unix(unix) => unix.try_write(bytes),
         };
+    }
+
+    /// Our address; `None`: it has none.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(tcp) => tcp.local_addr().ok(),
+            Stream::Unix(_) => None,
+        }
     }
 
     /// Ends our side (FIN); what the peer sends can still be read.

@@ -9,6 +9,7 @@
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
+//! | `limits` | limits by address, sizes of messages, the PROXY protocol |
 //! | `life` | the process: limits, locks, signals |
 //! | `upgrade` | another process takes over |
 //! | `commands` | a running process, asked and told by its commands |
@@ -40,6 +41,7 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod limits;
 mod lists;
 mod manager;
 mod names;
