@@ -98,11 +98,7 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
     // Rows of which the default is what happens today, so that writing it down changes nothing.
     let today: BTreeSet<String> =
         LATER.iter().map(|row| row.key.to_owned()).filter(|key| !refused.contains(key)).collect();
-    let expected = [
-        "listen.redirect",
-        "listen.tls",
-        "upstream.NAME.tls",
-    ];
+    let expected = ["listen.redirect", "listen.tls", "upstream.NAME.tls"];
     assert_eq!(today, expected.map(str::to_owned).into());
 }
 

@@ -105,22 +105,7 @@ fn the_defaults_are_those_of_the_schema() {
             upstream: 0,
             body: Some(10 << 20),
         }],
-        limits: Limits {
-            sids: 1_000_000,
-            max_connections: None,
-            header: 32 << 10,
-            headers: 128,
-            body: Some(10 << 20),
-            connections_per_ip: None,
-            tunnels_per_ip: None,
-            upgrades_per_ip: None,
-            exempt: vec![],
-            deny: vec![],
-            enforce: true,
-            message: None,
-            origins: vec![],
-            prefixes: Prefixes { ipv4: 32, ipv6: 64 },
-        },
+        limits: default_limits(),
         admin,
         metrics: Some("127.0.0.1:9117".parse().unwrap()),
         log: Log {
@@ -135,6 +120,25 @@ fn the_defaults_are_those_of_the_schema() {
         timeouts,
     };
     assert_eq!(config.config, expected);
+}
+
+fn default_limits() -> Limits {
+    Limits {
+        sids: 1_000_000,
+        max_connections: None,
+        header: 32 << 10,
+        headers: 128,
+        body: Some(10 << 20),
+        connections_per_ip: None,
+        tunnels_per_ip: None,
+        upgrades_per_ip: None,
+        exempt: vec![],
+        deny: vec![],
+        enforce: true,
+        message: None,
+        origins: vec![],
+        prefixes: Prefixes { ipv4: 32, ipv6: 64 },
+    }
 }
 
 fn default_health() -> Health {

@@ -32,7 +32,8 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
         Intake::Request(request) => serve(connection, request).await,
         Intake::Health { keep_alive, to_head } => Box::pin(health(connection, to_head, keep_alive)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
-            let then = Box::pin(tell(connection, respond::Answer::refusal(failure), to_head, keep_alive)).await;
+            let then =
+                Box::pin(tell(connection, respond::Answer::refusal(failure), to_head, keep_alive)).await;
             record::refused(
                 &connection.ctx,
                 &connection.arrival,

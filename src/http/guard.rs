@@ -61,6 +61,7 @@ pub fn connection(
 
 /// A request's client, and what it wants.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Asks {
     /// The client's address.
     pub(super) client: IpAddr,
@@ -111,7 +112,8 @@ pub(super) fn exchange(
         return Ok(None);
     }
     let (place, taken) = ctx.addresses.take(key, wanted);
-    let beyond = |wanted: bool, taken: u32, most: Option<u32>| wanted && most.is_some_and(|most| taken > most);
+    let beyond =
+        |wanted: bool, taken: u32, most: Option<u32>| wanted && most.is_some_and(|most| taken > most);
     if beyond(wanted.connection, taken.connections, limits.connections_per_ip)
         && hit(limits, counters, Limit::ConnectionsPerIp, address)
     {

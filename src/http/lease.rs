@@ -163,7 +163,10 @@ async fn reach(
     let config = &upstream.config;
     let first = introduction(request, client);
     // One that begins so is this client's only, and `forward` keeps none of them.
-    if !fresh && first.is_empty() && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle) {
+    if !fresh
+        && first.is_empty()
+        && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle)
+    {
         return Ok((Wire::new(stream), true));
     }
     let began = clock::now();

@@ -47,8 +47,8 @@ impl Rates {
             self.0 = vec![[Bucket::default(); WAYS]; SETS].into();
         }
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        // In bounds: a remainder of `SETS`.
-        let set = &mut self.0[(hash % SETS as u64) as usize];
+        let set = usize::try_from(hash % SETS as u64).expect("a shard has fewer than 2^32 sets");
+        let set = &mut self.0[set];
         let known = set.iter().position(|bucket| bucket.hash == hash);
         let soonest = || set.iter().enumerate().min_by_key(|(_, bucket)| bucket.full).map_or(0, |(at, _)| at);
         let at = known.unwrap_or_else(soonest);

@@ -135,14 +135,12 @@ fn binary(bytes: &[u8]) -> Result<Parsed, Bad> {
     }
     let Some(body) = rest.get(..len) else { return Ok(Parsed::Partial) };
     let source = match (version & 0xf, family) {
+        // A client at a unix socket of the proxy: two names of 108 bytes, and no address.
+        (1, 0x31 | 0x32) if body.len() < 216 => return Err(Bad::TooShort),
         // LOCAL: whatever else there is, is to be skipped.
-        (0, _) => None,
-        (1, 0x00) => None,
+        (0, _) | (1, 0x00 | 0x31 | 0x32) => None,
         (1, 0x11 | 0x12) => Some(of_v4(body)?),
         (1, 0x21 | 0x22) => Some(of_v6(body)?),
-        // A client at a unix socket of the proxy has no address. Two names of 108 bytes.
-        (1, 0x31 | 0x32) if body.len() < 216 => return Err(Bad::TooShort),
-        (1, 0x31 | 0x32) => None,
         (1, _) => return Err(Bad::Family),
         _ => return Err(Bad::Command),
     };

@@ -371,7 +371,9 @@ impl Direction {
 
     /// A ping of ours is to go here.
     fn is_to_ping(&self, look: &Lookouts<'_>) -> bool {
-        self.way == Way::Down && self.source == Source::Open && look.pings.as_ref().is_some_and(|pings| pings.wanted)
+        self.way == Way::Down
+            && self.source == Source::Open
+            && look.pings.as_ref().is_some_and(|pings| pings.wanted)
     }
 
     /// The source has ended: so does what we say to the sink.

@@ -3,13 +3,15 @@
 //! Each struct is taken apart whole, without `..`: a new field does not compile until it has a row here, so no change of one
 //! is ever overlooked.
 
+mod limits;
+
 use std::time::Duration;
 
 use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
-    Drain, Health, HostPattern, Instance, IpHash, Limits, Listener, Log, LogFormat, OnDown, PathPattern,
-    ProxyProtocol, Rate, RateLimit, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, SendProxyProtocol, Shutdown, Sticky, StickyKey,
-    Timeouts, Upgrade, Upstream, WhenDown,
+    Drain, Health, HostPattern, Instance, IpHash, Listener, Log, LogFormat, OnDown, PathPattern,
+    ProxyProtocol, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure,
+    SendProxyProtocol, Shutdown, Sticky, StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -64,7 +66,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("upgrade_protocols", list(upgrade_protocols)),
     ];
     keys.extend(timeouts(base));
-    keys.extend(limit_keys(limits));
+    keys.extend(limits::keys(limits));
     keys.extend([
         (
             "admin.socket",
@@ -113,50 +115,6 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("upgrade.spread", time(*upgrade_spread)),
     ]);
     keys
-}
-
-fn limit_keys(limits: &Limits) -> Keys {
-    let Limits {
-        sids,
-        max_connections,
-        header,
-        headers,
-        body,
-        connections_per_ip,
-        tunnels_per_ip,
-        upgrades_per_ip,
-        exempt,
-        deny,
-        enforce,
-        message,
-        origins,
-        // What upstreams say.
-        prefixes: _,
-    } = limits;
-    let rate = |RateLimit { events, per, burst }: RateLimit| {
-        let unit = match per.as_secs() {
-            1 => "s",
-            60 => "m",
-            _ => "h",
-        };
-        let burst = if burst == events { String::new() } else { format!(" burst {burst}") };
-        quoted(&format!("{events}/{unit}{burst}"))
-    };
-    vec![
-        ("limits.sids", sids.to_string()),
-        ("limits.max_connections", max_connections.map_or_else(|| quoted("auto"), |limit| limit.to_string())),
-        ("limits.header", bytes(*header as u64)),
-        ("limits.headers", headers.to_string()),
-        ("limits.body", or_off(body.map(bytes))),
-        ("limits.connections_per_ip", or_off(connections_per_ip.map(|limit| limit.to_string()))),
-        ("limits.tunnels_per_ip", or_off(tunnels_per_ip.map(|limit| limit.to_string()))),
-        ("limits.upgrades_per_ip", or_off(upgrades_per_ip.map(rate))),
-        ("limits.exempt", list(exempt)),
-        ("limits.deny", list(deny)),
-        ("limits.mode", quoted(if *enforce { "enforce" } else { "observe" })),
-        ("limits.message", or_off(message.map(bytes))),
-        ("limits.origins", list(origins)),
-    ]
 }
 
 /// All time-outs, the client's side and the instance's.

@@ -82,7 +82,8 @@ impl Limits {
     /// The values of a request's `Origin` fields are those of a page that may open sessions. Who says none is no page: browsers
     /// send it with every upgrade, and with what they read across origins.
     pub fn welcomes<'v>(&self, mut origins: impl Iterator<Item = &'v [u8]>) -> bool {
-        let known = |origin: &[u8]| self.origins.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(origin));
+        let known =
+            |origin: &[u8]| self.origins.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(origin));
         self.origins.is_empty() || origins.next().is_none_or(known) && origins.next().is_none()
     }
 }
@@ -114,7 +115,11 @@ mod tests {
     fn whose_pages_may_open_sessions() {
         let limits = limits("origins = [\"https://App.example.com:443\", \"http://b.example:8080\"]");
         let check = |origins: &[&str], expected| {
-            assert_eq!(limits.welcomes(origins.iter().map(|origin| origin.as_bytes())), expected, "{origins:?}");
+            assert_eq!(
+                limits.welcomes(origins.iter().map(|origin| origin.as_bytes())),
+                expected,
+                "{origins:?}"
+            );
         };
         check(&[], true);
         check(&["https://app.example.com"], true);

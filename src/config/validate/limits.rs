@@ -35,7 +35,9 @@ pub(super) fn read(top: &mut Table<'_>) -> Limits {
 /// the fewest apart; nginx's mapping is not meant for that.
 pub(super) fn prefixes<'u>(upstreams: impl Iterator<Item = &'u Upstream>) -> Prefixes {
     let of = |upstream: &Upstream| match upstream.sticky.ip_hash {
-        IpHash::Rendezvous { ipv4_prefix, ipv6_prefix, .. } => Prefixes { ipv4: ipv4_prefix, ipv6: ipv6_prefix },
+        IpHash::Rendezvous { ipv4_prefix, ipv6_prefix, .. } => {
+            Prefixes { ipv4: ipv4_prefix, ipv6: ipv6_prefix }
+        }
         IpHash::Nginx => Prefixes { ipv4: 32, ipv6: 64 },
     };
     let shorter = |a: Prefixes, b: Prefixes| Prefixes { ipv4: a.ipv4.min(b.ipv4), ipv6: a.ipv6.min(b.ipv6) };

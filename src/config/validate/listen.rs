@@ -65,7 +65,10 @@ fn one(value: &Value<'_>) -> Option<Spanned<Listener>> {
 fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
     let value = value.short_for("address");
     let address = text(address::listen)(&value)?;
-    Some(Spanned::new(value.span(), Listener { address, backlog: BACKLOG, proxy_protocol: ProxyProtocol::Off }))
+    Some(Spanned::new(
+        value.span(),
+        Listener { address, backlog: BACKLOG, proxy_protocol: ProxyProtocol::Off },
+    ))
 }
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {

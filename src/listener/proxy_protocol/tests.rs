@@ -76,7 +76,9 @@ fn lines_that_are_none() {
 
 #[test]
 fn what_is_no_header() {
-    for bytes in ["GET / HTTP/1.1\r\n", "PROXYING", "PRI * HTTP/2.0", "proxy TCP4", "\r\nGET", "\r\n\r\n\r\n", "\x16"] {
+    for bytes in
+        ["GET / HTTP/1.1\r\n", "PROXYING", "PRI * HTTP/2.0", "proxy TCP4", "\r\nGET", "\r\n\r\n\r\n", "\x16"]
+    {
         assert_eq!(parse(bytes.as_bytes()), Ok(Parsed::Other), "{bytes:?}");
     }
     for bytes in ["", "P", "PROXY", "\r", "\r\n\r\n", "\r\n\r\n\0\r\nQUIT"] {
@@ -125,9 +127,10 @@ fn binary_headers_that_are_none() {
 fn close() -> impl Strategy<Value = Vec<u8>> {
     let noise = proptest::collection::vec(any::<u8>(), 0..80);
     let line = "PROXY (TCP4|TCP6|UNKNOWN|TCP) [0-9a-f:. ]{0,60}\r?\n?".prop_map(String::into_bytes);
-    let v2 = (any::<u8>(), any::<u8>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300)).prop_map(
-        |(command, family, len, body)| [&BINARY[..], &[command, family], &len.to_be_bytes(), &body].concat(),
-    );
+    let v2 = (any::<u8>(), any::<u8>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300))
+        .prop_map(|(command, family, len, body)| {
+            [&BINARY[..], &[command, family], &len.to_be_bytes(), &body].concat()
+        });
     prop_oneof![noise, line, v2]
 }
 
@@ -141,10 +144,10 @@ proptest! {
         if let Ok(Parsed::Header { len, .. }) = verdict {
             prop_assert!(len <= bytes.len() && len <= HEADER_MAX);
         }
-        if verdict != Ok(Parsed::Partial) {
-            prop_assert_eq!(parse(&[&bytes[..], &more].concat()), verdict);
-        } else {
+        if verdict == Ok(Parsed::Partial) {
             prop_assert!(bytes.len() < HEADER_MAX, "waits for more than there can be");
+        } else {
+            prop_assert_eq!(parse(&[&bytes[..], &more].concat()), verdict);
         }
     }
 

@@ -65,8 +65,8 @@ fn one_family(source: SocketAddr, target: SocketAddr) -> (SocketAddr, SocketAddr
 mod tests {
     use super::*;
 
-    fn pair(source: &str, target: &str) -> Option<(SocketAddr, SocketAddr)> {
-        Some((source.parse().unwrap(), target.parse().unwrap()))
+    fn pair(source: &str, target: &str) -> (SocketAddr, SocketAddr) {
+        (source.parse().unwrap(), target.parse().unwrap())
     }
 
     #[test]
@@ -76,13 +76,19 @@ mod tests {
             assert_eq!(String::from_utf8(line).unwrap(), expected);
         };
         check(None, "PROXY UNKNOWN\r\n");
-        check(pair("192.0.2.1:5", "198.51.100.1:443"), "PROXY TCP4 192.0.2.1 198.51.100.1 5 443\r\n");
-        check(pair("[2001:db8::1]:5", "[::1]:443"), "PROXY TCP6 2001:db8::1 ::1 5 443\r\n");
+        check(Some(pair("192.0.2.1:5", "198.51.100.1:443")), "PROXY TCP4 192.0.2.1 198.51.100.1 5 443\r\n");
+        check(Some(pair("[2001:db8::1]:5", "[::1]:443")), "PROXY TCP6 2001:db8::1 ::1 5 443\r\n");
         // A dual-stack socket.
-        check(pair("[::ffff:192.0.2.1]:5", "[::ffff:10.0.0.1]:80"), "PROXY TCP4 192.0.2.1 10.0.0.1 5 80\r\n");
+        check(
+            Some(pair("[::ffff:192.0.2.1]:5", "[::ffff:10.0.0.1]:80")),
+            "PROXY TCP4 192.0.2.1 10.0.0.1 5 80\r\n",
+        );
         // A header named another kind of address than that of our socket.
-        check(pair("[2001:db8::1]:0", "10.0.0.1:80"), "PROXY TCP6 2001:db8::1 ::ffff:10.0.0.1 0 80\r\n");
-        check(pair("192.0.2.1:0", "[::1]:80"), "PROXY TCP6 ::ffff:192.0.2.1 ::1 0 80\r\n");
+        check(
+            Some(pair("[2001:db8::1]:0", "10.0.0.1:80")),
+            "PROXY TCP6 2001:db8::1 ::ffff:10.0.0.1 0 80\r\n",
+        );
+        check(Some(pair("192.0.2.1:0", "[::1]:80")), "PROXY TCP6 ::ffff:192.0.2.1 ::1 0 80\r\n");
     }
 
     #[test]
@@ -92,10 +98,10 @@ mod tests {
         };
         check(None, &[0x20, 0, 0, 0]);
         check(
-            pair("192.0.2.1:258", "198.51.100.1:443"),
+            Some(pair("192.0.2.1:258", "198.51.100.1:443")),
             &[0x21, 0x11, 0, 12, 192, 0, 2, 1, 198, 51, 100, 1, 1, 2, 1, 187],
         );
-        let v6 = header(SendProxyProtocol::V2, pair("[2001:db8::1]:258", "[::1]:443"));
+        let v6 = header(SendProxyProtocol::V2, Some(pair("[2001:db8::1]:258", "[::1]:443")));
         assert_eq!((&v6[12..20], v6.len()), (&[0x21, 0x21, 0, 36, 0x20, 1, 0x0d, 0xb8][..], 52));
         assert_eq!(v6[48..], [1, 2, 1, 187]);
         assert!(header(SendProxyProtocol::Off, None).is_empty());

@@ -59,7 +59,8 @@ fn connections_of_one_address() {
 #[test]
 fn a_place_is_given_back_in_every_way_a_connection_can_end() {
     let instance = Answering::start("blue");
-    let limits = "[limits]\nconnections_per_ip = 1\n[timeouts]\nfirst_byte = \"50ms\"\nrequest_head = \"50ms\"\n";
+    let limits =
+        "[limits]\nconnections_per_ip = 1\n[timeouts]\nfirst_byte = \"50ms\"\nrequest_head = \"50ms\"\n";
     let proxy = Proxy::configured(&instance, limits);
     // A client that is let in, as soon as there is room.
     let client = |what: &str| {
@@ -161,7 +162,8 @@ fn session_starts_of_one_address() {
     for other in [
         get(""),
         "GET /socket.io/?EIO=4&transport=polling&sid=abc HTTP/1.1\r\nHost: app\r\n\r\n".to_owned(),
-        "POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\n1".to_owned(),
+        "POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\n1"
+            .to_owned(),
     ] {
         assert_eq!(ask(&other).text(), "blue");
     }
@@ -231,9 +233,12 @@ fn behind_a_trusted_proxy_each_client_is_counted() {
     connections[1].send(get(""));
     connections[2].send(get(""));
     let (mut one, mut two) = (instance.accept(), instance.accept());
-    (one.request(), two.request());
-    (serve(one), serve(two));
-    (refused(&mut connections[1], 200), refused(&mut connections[2], 200));
+    one.request();
+    two.request();
+    serve(one);
+    serve(two);
+    refused(&mut connections[1], 200);
+    refused(&mut connections[2], 200);
     connections[1].send(get(&of("192.0.2.66")));
     refused(&mut connections[1], 403);
 }
@@ -248,7 +253,9 @@ fn who_is_denied_and_who_is_exempt() {
     let mut kept = proxy.connect();
     kept.send(get(""));
     assert_eq!(kept.answer().text(), "blue");
-    proxy.reload(&toml("deny = [\"127.0.0.0/8\"]\nexempt = [\"127.0.0.9\"]\nconnections_per_ip = 1")).unwrap();
+    proxy
+        .reload(&toml("deny = [\"127.0.0.0/8\"]\nexempt = [\"127.0.0.9\"]\nconnections_per_ip = 1"))
+        .unwrap();
     let mut denied = proxy.connect();
     refused(&mut denied, 403);
     denied.is_gone();

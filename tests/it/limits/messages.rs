@@ -9,7 +9,8 @@ fn trio() -> (Proxy, Instance, Socket, Socket) {
 
 fn trio_with(timeouts: &str) -> (Proxy, Instance, Socket, Socket) {
     let instance = Instance::start();
-    let proxy = Proxy::configured(&instance, &format!("[limits]\nmessage = \"1k\"\n[timeouts]\n{timeouts}\n"));
+    let proxy =
+        Proxy::configured(&instance, &format!("[limits]\nmessage = \"1k\"\n[timeouts]\n{timeouts}\n"));
     let (client, far) = ws::open(&proxy, &instance);
     (proxy, instance, client, far)
 }

@@ -38,8 +38,8 @@ fn free() -> SocketAddr {
 
 /// Where Debian has it, if it is there.
 fn find(program: &str) -> Option<String> {
-    let found = ["/usr/sbin/", "/usr/bin/"].iter().map(|folder| format!("{folder}{program}"));
-    let found = found.filter(|path| Path::new(path).exists()).last();
+    let mut found = ["/usr/sbin/", "/usr/bin/"].iter().map(|folder| format!("{folder}{program}"));
+    let found = found.find(|path| Path::new(path).exists());
     if found.is_none() {
         eprintln!("SKIPPED: {program} is not installed (tests/run installs it)");
     }
@@ -92,8 +92,11 @@ fn nginx(section: impl Fn(SocketAddr) -> String) -> Option<Peer> {
         "{load}daemon off;\nmaster_process off;\npid DIRECTORY/pid;\nerror_log stderr error;\n\
          events {{ worker_connections 64; }}\n{section}\n"
     );
-    let config = config.replace("PATHS", "access_log off;\nclient_body_temp_path DIRECTORY/b;\nproxy_temp_path DIRECTORY/p;\n\
-         fastcgi_temp_path DIRECTORY/f;\nuwsgi_temp_path DIRECTORY/u;\nscgi_temp_path DIRECTORY/s;\n");
+    let config = config.replace(
+        "PATHS",
+        "access_log off;\nclient_body_temp_path DIRECTORY/b;\nproxy_temp_path DIRECTORY/p;\n\
+         fastcgi_temp_path DIRECTORY/f;\nuwsgi_temp_path DIRECTORY/u;\nscgi_temp_path DIRECTORY/s;\n",
+    );
     Some(start(&program, address, &config, &["-e", "stderr", "-c"]))
 }
 
@@ -116,7 +119,9 @@ fn from_haproxy() {
     let instance = Answering::start("blue");
     for version in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,crc32c"] {
         let proxy = listens("required", "\"127.0.0.9\"", "", &instance);
-        let Some(peer) = haproxy("", &proxy.address(), &format!("{version} source 127.0.0.9")) else { return };
+        let Some(peer) = haproxy("", &proxy.address(), &format!("{version} source 127.0.0.9")) else {
+            return;
+        };
         knows_its_client(&peer, &instance);
         assert_eq!(proxy.count("stickyd_refused_total", &[]), 0);
     }
