@@ -1,6 +1,7 @@
 //! One request to one instance and its answer back: both bodies stream, both ends are watched, every wait has an end.
 
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context as Poller, Poll, ready};
 
@@ -97,7 +98,8 @@ impl<'x> Transfer<'x> {
         head: Vec<u8>,
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
-        let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
+        let body_limit = request.body_limit.map(NonZeroU64::get);
+        let up = Pump::new(head, request.framing, chunked, body_limit, request.limits.bytes);
         let sort = match (request.kind, request.placing.need) {
             (Kind::Poll, _) => Sort::Poll,
             (_, Need::Start) => Sort::Start,

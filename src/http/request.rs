@@ -2,6 +2,7 @@
 //! buffer is given back.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Context;
@@ -40,8 +41,8 @@ pub(super) struct Request {
     pub(super) expects_continue: bool,
     /// What the generation allows of a head, the answer's too.
     pub(super) limits: HeadLimits,
-    /// Bytes that the body may have.
-    pub(super) body_limit: Option<u64>,
+    /// Bytes that the body may have; `None` = any number.
+    pub(super) body_limit: Option<NonZeroU64>,
     /// May be sent once more, on another connection, when a reused one ended before any byte of the answer: idempotent,
     /// without body, and no Engine.IO session's (a poll is a destructive read).
     pub(super) retryable: bool,
@@ -173,7 +174,7 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
         framing: head.framing,
         expects_continue: head.expects_continue,
         limits: head_limits(config),
-        body_limit: route.body,
+        body_limit: route.body.and_then(NonZeroU64::new),
         retryable: !placing.in_session() && head.framing == Framing::None && is_idempotent(head.method),
         kind: if placing.is_poll(head.method) { Kind::Poll } else { Kind::Request },
         handshake,

@@ -105,11 +105,13 @@ fn admit(
     };
     counters.connections_open.inc();
     let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit, place: None };
-    let trusted = guard::trusts(&ctx.generation().config, peer.map(|peer| peer.ip()));
+    let is_trusted = || guard::trusts(&ctx.generation().config, peer.map(|peer| peer.ip()));
     match door.proxy_protocol {
         ProxyProtocol::Off => enter(ctx, arrival, stream),
-        ProxyProtocol::Optional if !trusted => enter(ctx, arrival, stream),
-        ProxyProtocol::Required if !trusted => counters.refused(Refused::ProxyProtocol),
+        ProxyProtocol::Optional if !is_trusted() => enter(ctx, arrival, stream),
+        ProxyProtocol::Required if !is_trusted() => {
+            no_header(&arrival, "only trusted_proxies may connect here")
+        }
         // A task of its own, which is gone when the header is there: a task keeps the size of its largest wait.
         ProxyProtocol::Optional | ProxyProtocol::Required => {
             tokio::task::spawn_local(introduce(ctx.clone(), arrival, stream));
@@ -130,7 +132,12 @@ async fn introduce(ctx: Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
         Some(Err(why)) => why,
         None => "the header of the PROXY protocol did not come in time",
     };
-    arrival.door.counters[ctx.worker].refused(Refused::ProxyProtocol);
+    no_header(&arrival, why);
+}
+
+/// Without a word, for there may be anything at the other end.
+fn no_header(arrival: &Arrival, why: &str) {
+    arrival.door.counters[arrival.worker].refused(Refused::ProxyProtocol);
     if let Some(more) = NO_HEADER.pass(clock::instant()) {
         let (listener, peer) = (&arrival.door.name, arrival.peer);
         tracing::warn!(listener, ?peer, more, "{why}: the connection is closed");

@@ -53,13 +53,13 @@ struct Rare {
     ending: Option<Ending>,
     /// `None`: this tunnel's client is not pinged.
     pings: Option<Pings>,
-    /// `None`: its messages may have any size.
-    messages: Option<Messages>,
+    /// `None`: its messages may have any size. In a box, as those that are pinged need not have it.
+    messages: Option<Box<Messages>>,
 }
 
 impl Rare {
     fn lookouts(&mut self) -> Lookouts<'_> {
-        Lookouts { pings: self.pings.as_mut(), messages: self.messages.as_mut() }
+        Lookouts { pings: self.pings.as_mut(), messages: self.messages.as_deref_mut() }
     }
 }
 
@@ -90,7 +90,7 @@ impl<O: Owner> Tunnel<O> {
     ) -> Self {
         let active = clock::coarse();
         let pings = owner.limits().ping.filter(|_| !opaque).map(|_| Pings::new(active, random::next()));
-        let messages = owner.message_limit().filter(|_| !opaque).map(Messages::new);
+        let messages = owner.message_limit().filter(|_| !opaque).map(Messages::new).map(Box::new);
         let is_watched = pings.is_some() || messages.is_some();
         let mut tunnel = Tunnel {
             client,
@@ -224,7 +224,7 @@ impl<O: Owner> Tunnel<O> {
         let (closing, mut look) = match self.rare.as_deref_mut() {
             Some(Rare { ending, pings, messages }) => (
                 if let Some(Ending::Now(closing)) = ending { Some(&*closing) } else { None },
-                Lookouts { pings: pings.as_mut(), messages: messages.as_mut() },
+                Lookouts { pings: pings.as_mut(), messages: messages.as_deref_mut() },
             ),
             None => (None, Lookouts::default()),
         };
