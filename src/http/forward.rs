@@ -19,7 +19,6 @@ use crate::affinity::cookie;
 use crate::codec::body::Framing;
 use crate::codec::response::{self, ResponseHead};
 use crate::codec::{self, Parsed, Version, header_slots};
-use crate::config::model::SendProxyProtocol;
 use crate::local::clock;
 use crate::local::random;
 use crate::local::timer::Timer;
@@ -411,9 +410,7 @@ fn prepare(
         switched,
         stream: event_stream,
         framing: head.framing,
-        // What begins with one client's header (`lease`) is no other's.
-        instance_keeps: head.keep_alive
-            && request.upstream.config.send_proxy_protocol == SendProxyProtocol::Off,
+        instance_keeps: head.keep_alive && request.upstream.keeps_connections(),
         client_keeps,
         stamped,
         learning: Learning::of(ctx, request, lease, head, handshake),

@@ -10,7 +10,7 @@ use super::request::Request;
 use super::respond::Failure;
 use super::wire::Wire;
 use crate::affinity::rest::Who;
-use crate::config::model::{Balance, OnDown, SendProxyProtocol};
+use crate::config::model::{Balance, OnDown};
 use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -162,9 +162,8 @@ async fn reach(
     let upstream = &request.upstream;
     let config = &upstream.config;
     let first = introduction(request, client);
-    // One that begins so is this client's only, and `forward` keeps none of them.
     if !fresh
-        && first.is_empty()
+        && upstream.keeps_connections()
         && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle)
     {
         return Ok((Wire::new(stream), true));
@@ -188,10 +187,10 @@ async fn reach(
 
 /// What a connection for this request begins with: who the client is, where the instances are told so by the PROXY protocol.
 fn introduction(request: &Request, client: &Stream) -> Vec<u8> {
-    let version = request.upstream.config.send_proxy_protocol;
-    if version == SendProxyProtocol::Off {
+    if request.upstream.keeps_connections() {
         return Vec::new();
     }
+    let version = request.upstream.config.send_proxy_protocol;
     // At a unix socket nobody knows where it came to; it is this machine.
     let target = client.local_address().unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
     connect::proxy_header(version, Some((SocketAddr::new(request.client, request.client_port), target)))

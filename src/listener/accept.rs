@@ -110,7 +110,7 @@ fn admit(
         ProxyProtocol::Off => enter(ctx, arrival, stream),
         ProxyProtocol::Optional if !is_trusted() => enter(ctx, arrival, stream),
         ProxyProtocol::Required if !is_trusted() => {
-            no_header(&arrival, "only trusted_proxies may connect here")
+            no_header(&arrival, "only trusted_proxies may connect here");
         }
         // A task of its own, which is gone when the header is there: a task keeps the size of its largest wait.
         ProxyProtocol::Optional | ProxyProtocol::Required => {

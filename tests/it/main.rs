@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `support` | what the tests are written with: read its `mod.rs` first |
 //! | `requests` | requests and answers through the proxy, as raw bytes |
+//! | `smuggling` | what can be read in two ways, and what the next one sees of it; beside nginx and HAProxy |
 //! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
 //! | `chaos` | everything wrong at once |
 //! | `affinity` | which instance a client gets, and what binds it |
@@ -50,6 +51,7 @@ mod owner;
 mod page;
 mod requests;
 mod sessions;
+mod smuggling;
 mod support;
 mod systemd;
 mod tunnel;

@@ -2,71 +2,13 @@
 //! that they were skipped.
 
 use std::fmt::Display;
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use super::{GET, listens};
+use crate::support::peer::{Peer, find, free, start};
 use crate::support::ws::{ACCEPT, Frame, TEXT, handshake};
-use crate::support::{Answering, Proxy, Socket, eventually};
-
-/// One of them, which ends when this is dropped.
-struct Peer {
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Peer {
-    fn connect(&self) -> Socket {
-        Socket::connect(self.address)
-    }
-}
-
-/// A port that is free now; the peers cannot choose one themselves.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Where Debian has it, if it is there.
-fn find(program: &str) -> Option<String> {
-    let mut found = ["/usr/sbin/", "/usr/bin/"].iter().map(|folder| format!("{folder}{program}"));
-    let found = found.find(|path| Path::new(path).exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: {program} is not installed (tests/run installs it)");
-    }
-    found
-}
-
-fn start(program: &str, address: SocketAddr, config: &str, arguments: &[&str]) -> Peer {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, log) = (directory.path().join("peer.conf"), directory.path().join("log"));
-    fs::write(&file, config.replace("DIRECTORY", directory.path().to_str().unwrap())).unwrap();
-    let process = Command::new(program)
-        .args(arguments)
-        .arg(&file)
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let mut peer = Peer { process, address, _directory: directory };
-    eventually("the peer listens", || {
-        let ended = peer.process.try_wait().unwrap();
-        assert!(ended.is_none(), "{program}: {}", fs::read_to_string(&log).unwrap());
-        std::net::TcpStream::connect(address).is_ok().then_some(())
-    });
-    peer
-}
+use crate::support::{Answering, Proxy};
 
 /// HAProxy at `address`, which passes HTTP on to `to` with these options of its `server` and `bind` lines.
 fn haproxy(bind: &str, to: &impl Display, server: &str) -> Option<Peer> {
