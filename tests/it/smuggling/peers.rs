@@ -15,7 +15,7 @@ use crate::support::{Answering, Proxy, Socket};
 
 /// Who is asked.
 enum Who {
-    Stickyd(Proxy),
+    Stickyd(Box<Proxy>),
     Peer(Peer),
 }
 
@@ -56,7 +56,8 @@ fn all(to: &str) -> Vec<(&'static str, Who)> {
         &to,
         "[timeouts]\nrequest_head = \"1s\"\nrequest_body = \"1s\"\nkeep_alive = \"1s\"\n",
     );
-    let peers = [("stickyd", Some(Who::Stickyd(stickyd))), ("nginx", nginx(to)), ("HAProxy", haproxy(to))];
+    let peers =
+        [("stickyd", Some(Who::Stickyd(Box::new(stickyd)))), ("nginx", nginx(to)), ("HAProxy", haproxy(to))];
     peers.into_iter().filter_map(|(name, who)| Some((name, who?))).collect()
 }
 
