@@ -135,3 +135,25 @@ fn behind_a_close() {
     far.is_gone();
     proxy.counts("stickyd_tunnels_open", &[], 0);
 }
+
+/// A reload is for tunnels that come.
+#[test]
+fn open_tunnels_keep_what_they_began_with() {
+    let instance = Instance::start();
+    let toml = |limit: &str| {
+        format!(
+            "[upstream.app]\ninstances = [\"{instance}\"]\nsticky.by = []\n[limits]\nmessage = \"{limit}\"\n"
+        )
+    };
+    let proxy = Proxy::start(&toml("off"));
+    let (mut before, mut far_of_before) = ws::open(&proxy, &instance);
+    proxy.reload(&toml("1k")).unwrap();
+    let (mut client, mut far) = ws::open(&proxy, &instance);
+    let large = Frame::masked(BINARY, vec![7; 1025]).bytes();
+    before.send(&large);
+    far_of_before.expect(&large);
+    client.send(&large);
+    ends(&proxy, &mut client, &mut far);
+    before.send(&large);
+    far_of_before.expect(&large);
+}
