@@ -8,7 +8,7 @@ use clap::Args;
 use super::family;
 use super::lists::{WITHIN, grouped, heard_of_all, network};
 use super::reach::{Reach, exit, print, print_json, time};
-use crate::control::admin::{Failure, api};
+use crate::control::admin::{Client, Failure, api};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,23 +67,44 @@ pub(super) fn run(args: &CloseArgs) -> ExitCode {
         code: args.code,
         reason: args.reason.clone(),
         yes: args.yes,
+        count: false,
     };
     let close = || {
         let client = args.reach.client()?;
-        let mut closed: api::Closed = client.post("/v1/close", &question, Some(WITHIN))?;
-        family::add_closed(&mut closed, family::tell(&client, "/v1/close", &question)?);
+        if !args.yes && args.ids.is_empty() {
+            not_a_lot(&client, &question)?;
+        }
+        let closed = tell_all(&client, &question)?;
         if args.json {
             print_json(&closed)?;
         } else {
             print(&format!("{}\n", said(&closed)))?;
         }
-        heard_of_all(&closed.silent_workers, "nothing of theirs is closed")?;
+        heard_of_all(&closed.silent_workers, closed.unheard, "nothing of theirs is closed")?;
         match closed.gone.as_slice() {
             [] => Ok(()),
             gone => Err(Failure::Refused(format!("no open tunnel is called {}", gone.join(", ")))),
         }
     };
     exit(close())
+}
+
+/// Tells the process that serves, and those that linger.
+fn tell_all(client: &Client, question: &api::Close) -> Result<api::Closed, Failure> {
+    let mut closed: api::Closed = client.post("/v1/close", question, Some(WITHIN))?;
+    let those: Vec<api::Closed> = family::tell(client, "/v1/close", question)?;
+    closed.unheard += those.iter().map(|other| other.unheard).sum::<u64>();
+    family::add_closed(&mut closed, those);
+    Ok(closed)
+}
+
+/// What all of them together would close is no lot. Each would refuse a lot of its own, when the others had closed theirs.
+fn not_a_lot(client: &Client, question: &api::Close) -> Result<(), Failure> {
+    let count = tell_all(client, &api::Close { count: true, ..question.clone() })?;
+    match api::Close::is_a_lot(count.tunnels, count.requests, count.over) {
+        Some(why) => Err(Failure::Refused(why)),
+        None => Ok(()),
+    }
 }
 
 /// `312 tunnels, 4 polls and streams closed (1012), the last in 3s`.
@@ -113,8 +134,15 @@ mod tests {
     #[test]
     fn what_was_closed() {
         let check = |tunnels, requests, over, text| {
-            let closed =
-                api::Closed { tunnels, requests, over, code: 1012, gone: vec![], silent_workers: vec![] };
+            let closed = api::Closed {
+                tunnels,
+                requests,
+                over,
+                code: 1012,
+                gone: vec![],
+                silent_workers: vec![],
+                unheard: 0,
+            };
             assert_eq!(said(&closed), text);
         };
         check(0, 0, 0, "nothing is closed: nothing of that is open");

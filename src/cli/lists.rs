@@ -103,7 +103,9 @@ pub(super) fn tunnels(args: &TunnelsArgs) -> ExitCode {
     let list = || {
         let client = reach.client()?;
         let mut list: api::Tunnels = client.post("/v1/tunnels", &question, Some(WITHIN))?;
-        family::add_tunnels(&mut list, family::tell(&client, "/v1/tunnels", &question)?, &question);
+        let those: Vec<api::Tunnels> = family::tell(&client, "/v1/tunnels", &question)?;
+        list.unheard += those.iter().map(|other| other.unheard).sum::<u64>();
+        family::add_tunnels(&mut list, those, &question);
         if *json {
             print_json(&list)?;
         } else {
@@ -111,7 +113,7 @@ pub(super) fn tunnels(args: &TunnelsArgs) -> ExitCode {
             let end = summary(list.tunnels.len(), list.open, "tunnel", first);
             print(&format!("{table}{end}\n"))?;
         }
-        heard_of_all(&list.silent_workers, "what they have is missing here")
+        heard_of_all(&list.silent_workers, list.unheard, "what they have is missing here")
     };
     exit(list())
 }
@@ -136,14 +138,15 @@ pub(super) fn sessions(args: &SessionsArgs) -> ExitCode {
     exit(list())
 }
 
-/// An error that names the workers that did not answer, if there are any.
-pub(super) fn heard_of_all(silent: &[usize], so: &str) -> Result<(), Failure> {
-    if silent.is_empty() {
-        return Ok(());
-    }
+/// An error that names the workers that did not answer, or says how many of what is open, if there are any.
+pub(super) fn heard_of_all(silent: &[usize], unheard: u64, so: &str) -> Result<(), Failure> {
     let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
-    let text = format!("no answer within 3 s from worker {}: {so}; see the log of stickyd", names.join(", "));
-    Err(Failure::Refused(text))
+    let whom = match (names.as_slice(), unheard) {
+        ([], 0) => return Ok(()),
+        ([], unheard) => format!("in time from {} that are open", grouped(unheard)),
+        (names, _) => format!("within 3 s from worker {}", names.join(", ")),
+    };
+    Err(Failure::Refused(format!("no answer {whom}: {so}; see the log of stickyd")))
 }
 
 fn table_of_tunnels(tunnels: &[api::Tunnel], upstreams: usize) -> String {

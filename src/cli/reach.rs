@@ -46,7 +46,7 @@ impl Reach {
         if socket.as_deref() != Some("off") && there() {
             return None;
         }
-        config::load(file).ok()?.config.metrics
+        config::load(file).ok()?.config.metrics.map(|page| page.address)
     }
 
     /// The way there. Where a configuration is named, whoever answers there runs with it: several processes may share a machine.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::availability::LATER;
+use super::model::Page;
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -73,6 +74,10 @@ fn every_commented_value_is_the_default() {
     let minimal = "listen = \":80\"\n[upstream.socketio]\ninstances = [\"instance-1:3000\"]\n";
     let expected = parse(minimal, "").unwrap().config;
     config.routes.clone_from(&expected.routes);
+    // An address that is written has to be free: that is what differs.
+    for page in [&mut config.metrics, &mut config.admin.page] {
+        assert!(page.replace(Page { named: false, ..page.unwrap() }).unwrap().named);
+    }
     assert_eq!(config, expected);
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use admin::{Admin, AdminPage, AdminSocket, GROUP};
+pub use admin::{Admin, AdminSocket, GROUP, Page};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
@@ -47,7 +47,7 @@ pub struct Config {
     /// `[admin]`
     pub admin: Admin,
     /// `[metrics] address`
-    pub metrics: Option<SocketAddr>,
+    pub metrics: Option<Page>,
     /// `[log]`
     pub log: Log,
     /// `[reload]`

@@ -26,7 +26,8 @@ fn the_defaults_are_those_of_the_schema() {
     let config = parse(text, "file.toml").unwrap();
     assert!(config.warnings.is_empty());
     let s = Duration::from_secs;
-    let (socket, page) = (AdminSocket::Auto, AdminPage::Usual);
+    let usual = |address| Some(Page { address, named: false });
+    let (socket, page) = (AdminSocket::Auto, usual(Page::STATUS));
     let admin = Admin { socket, mode: 0o660, group: "stickyd".into(), page };
     let timeouts = Timeouts {
         first_byte: s(10),
@@ -107,7 +108,7 @@ fn the_defaults_are_those_of_the_schema() {
         }],
         limits: default_limits(),
         admin,
-        metrics: Some("127.0.0.1:9117".parse().unwrap()),
+        metrics: usual(Page::METRICS),
         log: Log {
             level: "info".into(),
             format: LogFormat::Auto,
@@ -238,14 +239,15 @@ fn what_is_written_is_what_runs() {
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.routes[0].body, None);
+    let named = |address: &str| Some(Page { address: address.parse().unwrap(), named: true });
     let admin = Admin {
         socket: AdminSocket::Path("/run/s/a.sock".into()),
         mode: 0o600,
         group: "ops".into(),
-        page: AdminPage::At("[::1]:7000".parse().unwrap()),
+        page: named("[::1]:7000"),
     };
     assert_eq!(config.admin, admin);
-    assert_eq!(config.metrics, Some("[::1]:9000".parse().unwrap()));
+    assert_eq!(config.metrics, named("[::1]:9000"));
     let log = Log {
         level: "info,stickyd::tunnel=debug".into(),
         format: LogFormat::Json,

@@ -20,8 +20,8 @@ const SUM: Duration = Duration::from_secs(5);
 /// A limit is told of once in this.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// What was cut needs a moment to be gone.
-const AFTER_CUT: Duration = Duration::from_secs(5);
+/// What was cut needs a moment to be gone, besides the time in which its ends may answer a Close.
+const AFTER_CUT: Duration = Duration::from_secs(3);
 
 /// What was seen at the last look.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(super) struct Gatherer {
     bound: HashMap<u32, [u64; RebindReason::COUNT]>,
     /// Of clients that were bound to an instance which is no longer there, by the name of the upstream.
     removed: HashMap<String, u64>,
-    limits: HashMap<(&'static str, String), Hits>,
+    limits: HashMap<Limit, Hits>,
     /// When counters are looked at next.
     next: Moment,
 }
@@ -43,7 +43,18 @@ struct Drain {
     upstream: String,
     instance: Arc<Instance>,
     emptying: Emptying,
+    /// What was cut is to be gone so long after.
+    after_cut: Duration,
     ended: bool,
+}
+
+/// A limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Limit {
+    /// `max_handshakes` of the instance of this number.
+    Handshakes(u32),
+    /// `limits.sids`, by the name of the upstream.
+    Sids(String),
 }
 
 /// A limit's.
@@ -73,8 +84,9 @@ impl Gatherer {
                     (Entry::Occupied(known), Some(emptying)) if known.get().emptying == emptying => {}
                     (Entry::Vacant(_), None) => {}
                     (entry, Some(emptying)) => {
+                        let after_cut = upstream.config.timeouts.close_wait + AFTER_CUT;
                         let (upstream, instance) = (upstream.config.name.clone(), instance.clone());
-                        entry.insert_entry(Drain { upstream, instance, emptying, ended: false });
+                        entry.insert_entry(Drain { upstream, instance, emptying, after_cut, ended: false });
                     }
                 }
             }
@@ -113,28 +125,39 @@ impl Gatherer {
     }
 
     fn limits(&mut self, generation: &Generation, now: Moment) {
+        self.forget_limits(generation);
         for upstream in generation.all() {
             let name = &upstream.config.name;
             for instance in &upstream.instances {
                 let shed = instance.load.shed();
-                if let Some(times) = self.hit("handshakes", &instance.id.to_string(), shed, now) {
+                if let Some(times) = self.hit(Limit::Handshakes(instance.id), shed, now) {
                     let instance = &instance.name;
                     tracing::warn!(target: events::LIMIT, upstream = name, instance, times, "max_handshakes: handshakes were turned away");
                 }
             }
             let evicted = upstream.instances.iter().map(|instance| instance.load.evicted()).sum();
-            if let Some(times) = self.hit("sids", name, evicted, now) {
+            if let Some(times) = self.hit(Limit::Sids(name.clone()), evicted, now) {
                 tracing::warn!(target: events::LIMIT, upstream = name, times, "limits.sids: sessions were forgotten before their time");
             }
         }
     }
 
+    /// Those of what is no longer there.
+    fn forget_limits(&mut self, generation: &Generation) {
+        self.limits.retain(|limit, _| {
+            generation.all().any(|upstream| match limit {
+                Limit::Handshakes(id) => upstream.instances.iter().any(|instance| instance.id == *id),
+                Limit::Sids(name) => upstream.config.name == *name,
+            })
+        });
+    }
+
     /// How often a limit was hit since it was told of, if it is to be told of now.
-    fn hit(&mut self, limit: &'static str, of: &str, count: u64, now: Moment) -> Option<u64> {
+    fn hit(&mut self, limit: Limit, count: u64, now: Moment) -> Option<u64> {
         if count == 0 {
             return None;
         }
-        let hits = self.limits.entry((limit, of.to_owned())).or_default();
+        let hits = self.limits.entry(limit).or_default();
         // Counters of what was removed and is back begin anew.
         hits.told = hits.told.min(count);
         let times = count - hits.told;
@@ -150,7 +173,7 @@ impl Drain {
     /// Says so once when it has ended.
     fn look(&mut self, now: Moment) {
         let (is_empty, now) = (self.instance.is_empty(), now.since_boot());
-        if self.ended || !(is_empty || now >= self.emptying.cut + AFTER_CUT) {
+        if self.ended || !(is_empty || now >= self.emptying.cut + self.after_cut) {
             return;
         }
         self.ended = true;
@@ -188,7 +211,11 @@ mod tests {
         let mut gatherer = Gatherer::default();
         let mut check = |count, seconds, told| {
             let now = Moment::at(Duration::from_secs(seconds));
-            assert_eq!(gatherer.hit("sids", "app", count, now), told, "{count} after {seconds} s");
+            assert_eq!(
+                gatherer.hit(Limit::Sids("app".to_owned()), count, now),
+                told,
+                "{count} after {seconds} s"
+            );
         };
         check(0, 0, None);
         check(3, 1, Some(3));
@@ -197,5 +224,25 @@ mod tests {
         check(9, 200, None);
         check(2, 300, None);
         check(4, 301, Some(2));
+    }
+
+    /// The regression: they were kept for ever, also of instances that come and go with a name.
+    #[test]
+    fn limits_of_what_is_gone_are_forgotten() {
+        let text = "listen = \":80\"\n[upstream.app]\ninstances = [\"a:1\", \"b:1\"]\n";
+        let config =
+            crate::config::parse(text, "test.toml").unwrap_or_else(|report| panic!("{report}")).config;
+        let upstream = Arc::new(Upstream::new(config.upstreams[0].clone(), None, 1));
+        let id = upstream.instances[1].id;
+        let mut generation = Generation { config, upstreams: vec![upstream], leaving: vec![] };
+        let mut gatherer = Gatherer::default();
+        for limit in [Limit::Handshakes(id), Limit::Sids("app".to_owned())] {
+            gatherer.hit(limit, 1, Moment::default());
+        }
+        gatherer.forget_limits(&generation);
+        assert_eq!(gatherer.limits.len(), 2);
+        generation.upstreams.clear();
+        gatherer.forget_limits(&generation);
+        assert!(gatherer.limits.is_empty());
     }
 }

@@ -3,13 +3,15 @@
 //! It holds what differs from the configuration's own word, with that word beside it: once the configuration says something
 //! else of an instance, the file here no longer counts.
 
-use std::fs::{self, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::OFlags;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -83,6 +85,7 @@ impl Kept {
     /// Wants again what was wanted before, where the configuration's word is the same.
     pub(super) fn restore(&self, generation: &Generation) {
         let Some(path) = &self.path else { return };
+        tidy(path);
         let kept = match read(path) {
             Ok(kept) => kept,
             Err(error) => {
@@ -167,36 +170,44 @@ fn wanted(generation: &Generation) -> Vec<Wanted> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<Wanted>> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Ok(file) if file.len() > LARGEST => return Err(io::ErrorKind::FileTooLarge.into()),
-        _ => {}
+    match owner::read(path, LARGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        kept => Ok(serde_json::from_slice(&kept?)?),
     }
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 /// Under another name first: a crash leaves the one file or the other.
 fn write(path: &Path, wanted: &[Wanted]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     // What a crash left there; and nobody's link is followed.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .custom_flags(nofollow)
-        .open(&temporary)?;
-    owner::follows_its_directory(&file, &temporary);
+    let mut file = owner::make(&temporary, OFlags::WRONLY, 0o644)?;
     file.write_all(&serde_json::to_vec_pretty(wanted)?)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    // Which of the two has the name is written down too.
+    File::open(directory)?.sync_all()
+}
+
+/// Removes what processes that have ended half-way left beside `path`.
+fn tidy(path: &Path) {
+    let Some((directory, stem)) = path.parent().zip(path.file_stem()) else { return };
+    let ended = |name: &OsStr| {
+        let name = name.to_str()?.strip_prefix(stem.to_str()?)?;
+        let pid = Pid::from_raw(name.strip_prefix('.')?.strip_suffix(".tmp")?.parse().ok()?)?;
+        Some(test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if ended(&entry.file_name()) == Some(true) {
+            // An error: then it is there still.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -327,6 +338,27 @@ mod tests {
         write(&path, &[]).unwrap();
         assert_eq!(fs::read_to_string(&precious).unwrap(), "mine");
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]");
+    }
+
+    /// The regression: what a crash left half-written stayed for ever.
+    #[test]
+    fn what_a_crash_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = Kept::of(Some(directory.path()), Some("x"));
+        let path = kept.path.as_ref().unwrap();
+        // No process has this number, and this one goes on.
+        let (gone, own) = (path.with_extension("4194304.tmp"), std::process::id());
+        let others = [
+            path.with_extension(format!("{own}.tmp")),
+            path.with_extension("y.tmp"),
+            directory.path().join("y.4194304.tmp"),
+        ];
+        fs::write(&gone, "[").unwrap();
+        for other in &others {
+            fs::write(other, "[").unwrap();
+        }
+        kept.restore(&generation(""));
+        assert!(!gone.exists() && others.iter().all(|other| other.exists()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::config::model::InstanceState;
 use crate::generation::Generation;
 use crate::local::clock;
 use crate::observe::events;
-use crate::tunnel::{Order, Reason};
+use crate::tunnel::{Force, Order, Reason};
 use crate::upstream::health::State;
 use crate::upstream::lifecycle::Emptying;
 use crate::upstream::{Instance, Upstream};
@@ -77,7 +77,7 @@ pub(super) fn want(
     );
     Some(Command::Drain(Drain {
         instance: instance.id,
-        order: Order { reason, code: NonZeroU16::new(rules.close_code), silent_since: None },
+        order: Order { reason, code: NonZeroU16::new(rules.close_code), force: Force::Gently },
         begins,
         spread: rules.spread,
         deadline,
@@ -96,7 +96,7 @@ pub(super) fn go_on(
     let code = NonZeroU16::new(upstream.config.drain.close_code);
     Command::Drain(Drain {
         instance: instance.id,
-        order: Order { reason: Reason::Drained, code, silent_since: None },
+        order: Order { reason: Reason::Drained, code, force: Force::Gently },
         begins: clock::Moment::at(emptying.from),
         spread: emptying.over,
         deadline: clock::Moment::at(emptying.cut),

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::admin::api;
 use super::lifecycle;
 use super::publisher::Publisher;
@@ -25,7 +27,8 @@ use crate::worker::{Command, List, Orders};
 /// A worker that has not answered by then hangs, or has much to do.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A list has at most so many entries: some 50 MB of JSON.
+/// A list has at most so many entries: some 50 MB of JSON. Each worker is asked for as many, as all of them may be one worker's; but one
+/// list is made at a time.
 const LIMIT_MAX: u32 = 100_000;
 
 /// What lists are made of.
@@ -34,6 +37,8 @@ pub(super) struct Lists {
     pub(super) publisher: Arc<Publisher>,
     pub(super) orders: Orders,
     pub(super) sids: Arc<Table<Home>>,
+    /// Who makes a list.
+    pub(super) turn: Arc<Semaphore>,
 }
 
 /// Why not; nothing is closed.
@@ -48,6 +53,12 @@ pub(super) enum Refusal {
 }
 
 impl Lists {
+    /// One list is made at a time: waits for that, and keeps others waiting for as long as the result lives.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // None: never closed.
+        self.turn.clone().acquire_owned().await.ok()
+    }
+
     /// The open tunnels.
     ///
     /// # Errors
@@ -64,11 +75,12 @@ impl Lists {
         let list = |_, answer| Command::List(List { filter: filter.clone(), sorting, most, answer });
         let answers = self.orders.ask(PATIENCE, list).await;
         let silent_workers = silent(&answers);
-        let (mut rows, mut open) = (Vec::new(), 0);
+        let (mut rows, mut open, mut unheard) = (Vec::new(), 0, 0);
         for (worker, answer) in answers.into_iter().enumerate() {
-            let Some(first) = answer else { continue };
-            let (first, all) = first.into_sorted();
+            let Some(listed) = answer else { continue };
+            let (first, all) = listed.first.into_sorted();
             open += all;
+            unheard += listed.unheard as u64;
             rows.extend(first.into_iter().map(|row| (worker, row)));
         }
         rows.sort_unstable_by_key(|(worker, row)| (row.rank, *worker, row.place));
@@ -76,7 +88,7 @@ impl Lists {
         let (now, workers) = (clock::now(), self.orders.workers());
         let tunnels = rows.into_iter().map(|(worker, row)| tunnel(row, worker, workers, now)).collect();
         let upstreams = all(&self.publisher.current()).count();
-        Ok(api::Tunnels { now: clock::epoch_seconds(), upstreams, open, silent_workers, tunnels })
+        Ok(api::Tunnels { now: clock::epoch_seconds(), upstreams, open, silent_workers, unheard, tunnels })
     }
 
     fn filter(

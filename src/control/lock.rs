@@ -1,12 +1,11 @@
 //! One process per configuration: a second one would bind silently, because listeners share their ports.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::observe::owner;
@@ -51,19 +50,8 @@ fn note(file: &mut File) -> io::Result<()> {
 pub(super) fn take(runtime: &Path, identity: &str) -> Result<Option<Lock>, String> {
     let path = runtime.join(format!("{:016x}.lock", xxh3_64(identity.as_bytes())));
     trust_runtime(runtime).map_err(|error| error.to_string())?;
-    let opened = make_runtime(runtime).and_then(|()| {
-        let mut options = OpenOptions::new();
-        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        options.read(true).write(true).mode(0o644).custom_flags(nofollow);
-        match options.clone().create_new(true).open(&path) {
-            Ok(made) => {
-                owner::follows_its_directory(&made, &path);
-                Ok(made)
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(&path),
-            Err(error) => Err(error),
-        }
-    });
+    let opened = make_runtime(runtime)
+        .and_then(|()| owner::open_or_make(&path, OFlags::RDWR | OFlags::NOFOLLOW, 0o644));
     let mut file = match opened {
         Ok(file) => file,
         Err(error) => {

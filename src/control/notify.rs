@@ -4,7 +4,7 @@
 
 pub(super) mod herald;
 mod watchdog;
-mod words;
+pub(super) mod words;
 
 use std::env;
 use std::ffi::OsString;
@@ -36,6 +36,8 @@ struct Listening {
     address: SocketAddr,
     /// It listens to the main process alone, and this one is not it.
     silent: AtomicBool,
+    /// The process ends: nothing that is said of it before is so any more.
+    ends: AtomicBool,
     /// It wants a sign of life within this, each time.
     watchdog: Option<Duration>,
 }
@@ -56,7 +58,8 @@ impl Manager {
         let opened = address(name.as_bytes()).and_then(|address| {
             let socket = UnixDatagram::unbound()?;
             socket.set_write_timeout(Some(PATIENCE))?;
-            Ok(Listening { socket, address, silent: AtomicBool::new(false), watchdog })
+            let (silent, ends) = (AtomicBool::new(false), AtomicBool::new(false));
+            Ok(Listening { socket, address, silent, ends, watchdog })
         });
         match opened {
             Ok(listening) => Manager(Some(Arc::new(listening))),
@@ -79,23 +82,26 @@ impl Manager {
 
     /// Everything listens; `status`: how things are.
     pub(super) fn ready(&self, status: &str) {
-        self.say(&format!("READY=1\nSTATUS={status}"));
+        self.say_of_life(&format!("READY=1\nSTATUS={status}"));
     }
 
     /// How things are.
     pub(super) fn status(&self, status: &str) {
-        self.say(&format!("STATUS={status}"));
+        self.say_of_life(&format!("STATUS={status}"));
     }
 
     /// Another configuration is loaded, for as long as the result lives. However that ends, the process is ready then.
     pub(super) fn reloading(&self) -> Reloading<'_> {
         let now = clock::now().since_boot().as_micros();
-        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        self.say_of_life(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
         Reloading(self)
     }
 
     /// The process ends, at the latest after this.
     pub(super) fn stopping(&self, within: Duration) {
+        if let Some(listening) = &self.0 {
+            listening.ends.store(true, Ordering::Relaxed);
+        }
         let usec = (within + REST_OF_A_STOP).as_micros();
         self.say(&format!("STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC={usec}"));
     }
@@ -118,6 +124,13 @@ impl Manager {
         }
     }
 
+    /// The same, until the process ends.
+    fn say_of_life(&self, lines: &str) {
+        if !self.0.as_ref().is_some_and(|listening| listening.ends.load(Ordering::Relaxed)) {
+            self.say(lines);
+        }
+    }
+
     fn say(&self, lines: &str) {
         let Some(Listening { socket, address, silent, .. }) = self.0.as_deref() else { return };
         if silent.load(Ordering::Relaxed) {
@@ -135,7 +148,7 @@ pub(super) struct Reloading<'m>(&'m Manager);
 
 impl Drop for Reloading<'_> {
     fn drop(&mut self) {
-        self.0.say("READY=1");
+        self.0.say_of_life("READY=1");
     }
 }
 
@@ -190,14 +203,21 @@ mod tests {
             assert_eq!(heard(), "READY=1");
             manager.alive();
             assert_eq!(heard(), "WATCHDOG=1");
-            manager.stopping(Duration::from_secs(20));
-            assert_eq!(heard(), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=30000000");
             manager.main_is(12);
             assert_eq!(heard(), "MAINPID=12");
             manager.status("nobody hears it");
             manager.be_silent(false);
             manager.status("well");
             assert_eq!(heard(), "STATUS=well");
+            let reloading = manager.reloading();
+            assert!(heard().starts_with("RELOADING=1"));
+            manager.stopping(Duration::from_secs(20));
+            assert_eq!(heard(), "STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC=30000000");
+            // The regression: the next look at how things are took its place.
+            manager.status("well");
+            drop(reloading);
+            manager.alive();
+            assert_eq!(heard(), "WATCHDOG=1");
         }
     }
 

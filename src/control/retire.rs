@@ -14,7 +14,11 @@ use crate::worker::{Command, Orders};
 
 /// Whether the process has left a balancer's rotation.
 #[derive(Debug, Default)]
-pub(super) struct Rotation(Mutex<Option<Left>>);
+pub(super) struct Rotation {
+    left: Mutex<Option<Left>>,
+    /// Held while workers are told, so that they are told in this order; whoever only looks does not wait for it.
+    telling: Mutex<()>,
+}
 
 /// It has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +41,14 @@ impl Rotation {
 
     /// Leaves. Who has left has: nothing begins anew.
     pub(super) fn leave(&self, orders: &Orders, how: &Shutdown, by: By) {
-        let mut left = self.lock();
-        if left.is_some() {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.left().is_some() {
             return;
         }
         let now = clock::coarse();
         let closes = now.after(how.ready_delay);
-        *left = Some(Left { since: clock::epoch_seconds(), began: now, closes, spread: how.spread });
+        let left = Left { since: clock::epoch_seconds(), began: now, closes, spread: how.spread };
+        *self.lock() = Some(left);
         orders.send_blocking(Command::Retire);
         orders.send_blocking(Command::SendOff { begins: closes, spread: how.spread });
         tracing::info!(target: events::RETIRE, %by, ready_delay = ?how.ready_delay, spread = ?how.spread, "retired: health_path says 503");
@@ -51,7 +56,9 @@ impl Rotation {
 
     /// Returns. Who has not left stays.
     pub(super) fn come_back(&self, orders: &Orders, by: By) {
-        if self.lock().take().is_some() {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = self.lock().take();
+        if left.is_some() {
             orders.send_blocking(Command::Return);
             tracing::info!(target: events::RETIRE, %by, "in rotation again: health_path says 200");
         }
@@ -65,6 +72,6 @@ impl Rotation {
 
     fn lock(&self) -> MutexGuard<'_, Option<Left>> {
         // Whoever panicked while it was held has left a whole value.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,7 +19,8 @@ pub fn run(config: Config, origin: Origin, adoption: Option<Adoption>) -> ExitCo
         Ok(inherited) => inherited,
         Err(why) => {
             eprintln!("stickyd: {why}");
-            return ExitCode::FAILURE;
+            // To start again would hand over the same.
+            return ExitCode::from(78);
         }
     };
     if let Err(error) = logging::init(&config.log, clock::wall) {

@@ -1,6 +1,6 @@
 //! What a scrape of `/metrics` shows.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -46,15 +46,6 @@ impl Scrape {
     fn alone(&self) -> String {
         expose(&self.publisher, &self.doors, &self.access_log, self.connections_limit, self.started)
     }
-}
-
-/// Binds `[metrics] address`.
-///
-/// # Errors
-/// When it cannot be had.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .map_err(|error| unavailable(format!("cannot listen on [metrics] address {address}: {error}")))
 }
 
 /// Shows metrics.

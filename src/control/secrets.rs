@@ -1,9 +1,10 @@
 //! The secrets that seal cookies: read, or made once and kept.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::affinity::cookie::Keys;
 use crate::config::model::SecretSource;
@@ -11,6 +12,9 @@ use crate::observe::owner;
 
 /// Name of the file in the state directory.
 const FILE: &str = "cookie.secret";
+
+/// Bytes of such a file: a thousand secrets.
+const LARGEST: u64 = 64 << 10;
 
 /// The keys of `source`.
 ///
@@ -49,9 +53,10 @@ pub(super) fn existing(source: &SecretSource, state: Option<&Path>) -> Result<Op
 /// # Errors
 /// What is wrong with the file, never what is in it.
 pub(crate) fn read(path: &Path) -> Result<Keys, String> {
-    let content = fs::read_to_string(path)
+    let content = owner::read(path, LARGEST)
         .map_err(|error| format!("secret_file {}", owner::explained(&error, path)))?;
-    Keys::parse(&content).map_err(|error| format!("secret_file {}: {error}", path.display()))
+    let content = str::from_utf8(&content).map_err(|_| format!("secret_file {}: no text", path.display()))?;
+    Keys::parse(content).map_err(|error| format!("secret_file {}: {error}", path.display()))
 }
 
 /// The kept secret; made now if there is none.
@@ -73,8 +78,7 @@ fn write_new(path: &Path, content: &str) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     // What a crash left there.
     let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    owner::follows_its_directory(&file, &temporary);
+    let mut file = owner::make(&temporary, OFlags::WRONLY, 0o600)?;
     let written = file.write_all(content.as_bytes()).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| fs::hard_link(&temporary, path));
     fs::remove_file(&temporary)?;

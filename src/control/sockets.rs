@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::handover::{Adoption, Listens};
+use super::pages::Page;
 use super::start::{StartError, unavailable};
-use super::{admin, scrape};
-use crate::config::Config;
+use crate::config::{Config, model};
 use crate::http::Door;
 use crate::listener::bind::{self, Bound, Listening};
 use crate::listener::inherited::{self, Inherited};
@@ -52,7 +52,14 @@ pub(super) fn listen(
     };
     for listener in &config.listeners {
         let bound = bind::bind(listener, workers, config.timeouts.unacked, &mut inherited);
-        let Bound { name, address, sockets, leaves } = bound.map_err(unavailable)?;
+        let Bound { name, address, sockets, leaves } = bound.map_err(|error| {
+            // To start again would find the same socket unit.
+            if error.is_of_the_socket_unit() {
+                StartError::Config(error.to_string())
+            } else {
+                unavailable(error)
+            }
+        })?;
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
         let door = Arc::new(Door { name: name.clone(), counters, proxy_protocol: listener.proxy_protocol });
         let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
@@ -78,30 +85,37 @@ pub(super) fn listen(
 /// A socket at which something is shown, and what another process is told of it.
 pub(super) type ForPage = (String, TcpListener);
 
-/// Listens at `[metrics] address`; `None`: there is none.
+/// Listens at the `address` of `[metrics]`, or of `[admin]`; `None`: there is none, or something else listens where it usually is.
+/// `adoption`: of the process before, if it had the same.
 ///
 /// # Errors
-/// When it cannot be had.
-pub(super) fn metrics(
+/// When an address that the file names cannot be had.
+pub(super) fn page(
+    page: Page,
     config: &Config,
     adoption: Option<&mut Adoption>,
 ) -> Result<Option<ForPage>, StartError> {
-    let Some(address) = config.metrics else { return Ok(None) };
-    let called = format!("metrics {address}");
-    let adopted = adoption.and_then(|adoption| adoption.page(&called));
-    Ok(Some((called, adopted.map_or_else(|| scrape::bind(address), Ok)?)))
-}
-
-/// Listens at `[admin] address`; `None`: there is none.
-///
-/// # Errors
-/// When it cannot be had.
-pub(super) fn page(config: &Config, adoption: Option<&mut Adoption>) -> Result<Option<ForPage>, StartError> {
-    let Some(address) = config.admin.page.address() else { return Ok(None) };
-    let called = format!("status {address}");
-    let adopted = adoption.and_then(|adoption| adoption.page(&called));
-    let bound = adopted.map_or_else(|| admin::page::bind(config.admin.page), |socket| Ok(Some(socket)))?;
-    Ok(bound.map(|socket| (called, socket)))
+    let (wanted, section, of, what) = match page {
+        Page::Metrics => (config.metrics, "metrics", "metrics", "metrics"),
+        Page::Status => (config.admin.page, "admin", "status", "status page"),
+    };
+    let Some(model::Page { address, named }) = wanted else { return Ok(None) };
+    let called = format!("{of} {address}");
+    if let Some(adopted) = adoption.and_then(|adoption| adoption.page(&called)) {
+        return Ok(Some((called, adopted)));
+    }
+    match TcpListener::bind(address) {
+        Ok(socket) => Ok(Some((called, socket))),
+        Err(error) if named => {
+            Err(unavailable(format!("cannot listen on [{section}] address {address}: {error}")))
+        }
+        Err(error) => {
+            tracing::warn!(
+                "no {what}: cannot listen on {address}: {error} ([{section}] address names another one)"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Descriptors of them, for whoever takes over.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
+
 use super::admin::{self, Admin, Desk, View};
 use super::by::By;
 use super::follow::{File, Followed};
@@ -149,8 +151,8 @@ pub(super) fn start_with(
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
-    let metrics_socket = sockets::metrics(&config, adoption.as_mut())?;
-    let page_socket = sockets::page(&config, adoption.as_mut())?;
+    let metrics_socket = sockets::page(Page::Metrics, &config, adoption.as_mut())?;
+    let page_socket = sockets::page(Page::Status, &config, adoption.as_mut())?;
     let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
     let commands = admin::bind(&config.admin, surroundings.runtime.as_deref(), adoption.is_some())?;
     let access_log =
@@ -362,7 +364,8 @@ impl Running {
 
     fn desk(&self) -> Desk {
         let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
-        let lists = Lists { publisher: self.publisher.clone(), orders: self.orders(), sids: sids.clone() };
+        let (publisher, turn) = (self.publisher.clone(), Arc::new(Semaphore::new(1)));
+        let lists = Lists { publisher, orders: self.orders(), sids: sids.clone(), turn };
         Desk {
             view: self.view(),
             administrator: self.administrator(),
@@ -422,12 +425,9 @@ impl Running {
         std::thread::sleep(self.rotation.is_left_of(ready_delay));
         self.estate.close();
         orders.send_blocking(Command::Stop { spread, deadline });
-        let mut cut = Open::default();
-        for Left { tunnels, exchanges } in std::mem::take(&mut self.workers).into_iter().map(Worker::join) {
-            let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
-            cut.tunnels = cut.tunnels.saturating_add(number(tunnels));
-            cut.requests = cut.requests.saturating_add(number(exchanges));
-        }
+        let Left { tunnels, exchanges } = Worker::join_all(std::mem::take(&mut self.workers), deadline);
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let cut = Open { tunnels: number(tunnels), requests: number(exchanges), ..Open::default() };
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }

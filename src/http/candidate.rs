@@ -7,9 +7,9 @@ use crate::affinity::rest::{Rest, Who};
 use crate::affinity::sid::table::{SidKey, Table};
 use crate::config::model::StickyKey;
 use crate::routing::pick::{Candidate, Health, Sid};
-use crate::upstream::Upstream;
-use crate::upstream::health::State;
+use crate::upstream::health::{Belief, State};
 use crate::upstream::load::Home;
+use crate::upstream::{Instance, Upstream};
 
 /// All instances, in their order. `by_load`: what they carry can decide
 /// ([`looks_at_loads`](crate::routing::pick::Policy::looks_at_loads)).
@@ -21,15 +21,22 @@ pub fn candidates(upstream: &Upstream, by_load: bool) -> impl Iterator<Item = Ca
         share: instance.vitals.share(),
         backup: instance.config.backup,
         state: instance.state(),
-        health: match belief.of(instance.vitals.state()) {
-            State::Down => Health::Down,
-            State::Degraded => Health::Degraded,
-            State::Up | State::Unknown => Health::Up,
-        },
+        health: health(upstream, belief, instance),
         full: instance.is_full(),
         load: if by_load { instance.load.total().into() } else { 0 },
         away: false,
     })
+}
+
+/// How an instance is, as far as its checks are believed.
+pub(super) fn health(upstream: &Upstream, belief: Belief, instance: &Instance) -> Health {
+    match belief.of(instance.vitals.state()) {
+        State::Down => Health::Down,
+        // To wait for it is better than to be turned away.
+        State::Degraded if instance.vitals.is_silent() && upstream.has_another_up(instance) => Health::Silent,
+        State::Degraded => Health::Degraded,
+        State::Up | State::Unknown => Health::Up,
+    }
 }
 
 /// As whom a client is sent away, and is known when it comes again: its binding, or the address of one that has none.

@@ -13,10 +13,11 @@
 //! Failures become answers in `respond`, and nowhere else.
 
 use super::Context;
+use super::answer::Answer;
 use super::connection::{Connection, Then};
-use super::forward::{Answer, Broken, Transfer};
+use super::forward::{Broken, Transfer};
 use super::join::Joined;
-use super::lease::{self, Lease};
+use super::lease::{self, Before, Lease, Placed};
 use super::record::{self, Open, Outcome};
 use super::request::{Intake, Request};
 use super::respond::{self, Failure};
@@ -48,45 +49,42 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
 
 /// What is awaited for long lives in this future, whatever is over soon in a box of its own: a pending long-poll is as large
 /// as the largest of the former.
+///
+/// A request is sent at most twice: what may have been acted on is not sent again, and of what is, nobody wants a third copy.
 async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     let ctx = connection.ctx.clone();
-    let mut fresh = request.handshake.is_some();
-    let mut left: Option<Box<Left>> = None;
+    let mut before: Option<Box<Before>> = None;
     loop {
-        let at = left.as_ref().map(|left| left.lease.index);
-        let leased = lease::lease(&ctx, &request, connection.wire.stream(), fresh, at);
+        let fresh = before.is_some() || request.handshake.is_some();
+        let leased = lease::lease(&ctx, &request, connection.wire.stream(), fresh, before.as_deref());
         let mut lease = match Box::pin(leased).await {
             Ok(lease) => lease,
             Err(failure) => {
-                // If there was nowhere else, what came of the first one is the reason.
-                let failure = left.as_ref().map_or(failure, |left| left.failure);
-                let lease = left.as_ref().map(|left| (&left.lease, (0, 0)));
-                return Box::pin(give_up(connection, &request, lease, failure)).await;
+                // Nobody else had it: then it is where it was that it failed.
+                let left = before.filter(|before| before.is_left);
+                let failure = left.as_ref().map_or(failure, |left| failure.after(left.failure));
+                let placed = left.as_ref().map(|left| &left.placed);
+                return Box::pin(give_up(connection, &request, placed, (0, 0), failure)).await;
             }
         };
         if !lease.reused && connection.wire.stream().is_read_closed() {
             // It left while we connected: what it wanted is not done any more.
-            return Box::pin(give_up(connection, &request, None, Failure::ClientGone)).await;
+            return Box::pin(give_up(connection, &request, None, (0, 0), Failure::ClientGone)).await;
         }
-        let may_leave = left.is_none() && request.placing.need == Need::Start;
-        let reused = lease.reused;
-        let may_retry = request.retryable && (reused || may_leave);
-        let head = if may_retry { request.head.clone() } else { std::mem::take(&mut request.head) };
-        let mut open = Open::begin(&lease.instance, ctx.worker, request.kind);
+        let may_repeat = before.is_none() && request.retryable;
+        // Only these are ever repeated; others need no copy.
+        let keeps = may_repeat && (lease.reused || request.placing.need == Need::Start);
+        let head = if keeps { request.head.clone() } else { std::mem::take(&mut request.head) };
+        let mut open = Open::begin(&lease.placed.instance, ctx.worker, request.kind);
         let mut transfer =
             Transfer::new(&ctx, (&mut connection.wire, &connection.timer), &mut lease, &request, head);
         let answer = match transfer.answer().await {
             Ok(answer) => answer,
-            // The instance was ending a connection that had served before: it cannot have acted on this request.
-            Err(Broken { answered: false, failure: Failure::InstanceClosed, .. }) if may_retry && reused => {
-                fresh = true;
-                continue;
-            }
-            // A session that began there in spite of this is nobody's; whoever starts one finds another instance once.
-            Err(Broken { answered: false, failure, .. }) if may_retry && may_leave && failure.leaves() => {
+            Err(Broken { answered: false, failure, .. })
+                if may_repeat && may_go_again(&request, transfer.lease.reused, failure) =>
+            {
                 drop(transfer);
-                fresh = true;
-                left = Some(Box::new(Left::new(&ctx, lease, failure)));
+                before = Some(Box::new(fails(&ctx, lease, failure)));
                 continue;
             }
             Err(broken) => {
@@ -109,10 +107,10 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
         return match delivered {
             Ok(reusable) => {
                 let outcome = Outcome { bytes: (up, down), kind, ..Outcome::answered(status) };
-                record::exchange(&ctx, &connection.arrival, &request, Some(&lease), outcome);
+                record::exchange(&ctx, &connection.arrival, &request, Some(&lease.placed), outcome);
                 drop(open);
                 if reusable {
-                    ctx.pool.put(&lease.instance, lease.wire.into_parts().0);
+                    ctx.pool.put(&lease.placed.instance, lease.wire.into_parts().0);
                 }
                 if whole && client_keeps { Then::Next } else { Then::Close }
             }
@@ -121,24 +119,22 @@ async fn serve(connection: &mut Connection, mut request: Box<Request>) -> Then {
     }
 }
 
-/// The instance that a session start had to leave.
-#[derive(Debug)]
-struct Left {
-    lease: Lease,
-    /// Why.
-    failure: Failure,
+/// The instance was ending a connection that had served before, and cannot have acted on this request; or it starts a session, which
+/// another instance can have.
+fn may_go_again(request: &Request, reused: bool, failure: Failure) -> bool {
+    (reused && failure == Failure::InstanceClosed) || failure.leaves(&request.placing)
 }
 
-impl Left {
-    fn new(ctx: &Context, mut lease: Lease, failure: Failure) -> Self {
-        if failure.blames_the_instance() {
-            lease.instance.counters(ctx.worker).connect_error(ConnectError::Reset);
-            lease.instance.vitals.suspect();
-        }
-        lease.handshake = None;
-        lease.wire.stream().end();
-        Left { lease, failure }
+/// The exchange is tried once more: its first connection is given up.
+fn fails(ctx: &Context, lease: Lease, failure: Failure) -> Before {
+    let Lease { placed, wire, reused, .. } = lease;
+    let is_left = !(reused && failure == Failure::InstanceClosed);
+    if is_left && failure.blames_the_instance() {
+        placed.instance.counters(ctx.worker).connect_error(ConnectError::Reset);
+        placed.instance.vitals.suspect();
     }
+    wire.stream().end();
+    Before { placed, failure, is_left }
 }
 
 /// The exchange broke off on its way.
@@ -150,10 +146,12 @@ async fn fail(
     bytes: (u64, u64),
 ) -> Then {
     let Some(status) = broken.begun else {
-        return give_up(connection, request, Some((lease, bytes)), broken.failure).await;
+        // It has nothing to wait for, however long the client takes to hear of it.
+        lease.wire.stream().end();
+        return give_up(connection, request, Some(&lease.placed), bytes, broken.failure).await;
     };
     let outcome = Outcome { bytes, failure: Some(broken.failure), ..Outcome::answered(status) };
-    record::exchange(&connection.ctx, &connection.arrival, request, Some(lease), outcome);
+    record::exchange(&connection.ctx, &connection.arrival, request, Some(&lease.placed), outcome);
     Then::Reset
 }
 
@@ -161,27 +159,23 @@ async fn fail(
 async fn give_up(
     connection: &mut Connection,
     request: &Request,
-    lease: Option<(&Lease, (u64, u64))>,
+    placed: Option<&Placed>,
+    bytes: (u64, u64),
     failure: Failure,
 ) -> Then {
     // A body that nobody read makes the connection's next bytes meaningless.
-    let whole = lease.is_none() || request.kind == Kind::Poll;
+    let whole = placed.is_none() || request.kind == Kind::Poll;
     let bodiless = request.framing == Framing::None && request.version == Version::Http11;
     let keep_alive = request.keep_alive && bodiless && whole;
     let answer = respond::Answer::to(request, failure);
     let status = answer.as_ref().map(|answer| answer.status);
-    if let Some((lease, _)) = lease {
-        // It has nothing to wait for, however long the client takes to hear of it.
-        lease.wire.stream().end();
-    }
     if failure.ends_session(request.kind) {
         // Before it hears of it, for it comes again at once.
-        record::session_ended(&connection.ctx, request, lease.map(|(lease, _)| lease), failure);
+        record::session_ended(&connection.ctx, request, placed, failure);
     }
     let then = tell(connection, answer, request.to_head, keep_alive).await;
-    let bytes = lease.map_or((0, 0), |(_, bytes)| bytes);
     let outcome = Outcome { bytes, ..Outcome::failed(failure, status) };
-    record::exchange(&connection.ctx, &connection.arrival, request, lease.map(|(lease, _)| lease), outcome);
+    record::exchange(&connection.ctx, &connection.arrival, request, placed, outcome);
     then
 }
 
@@ -212,11 +206,11 @@ async fn switch(connection: &mut Connection, request: Request, lease: Lease, ans
     let stamped = answer.stamped;
     if !connection.say(&answer.into_head()).await {
         let outcome = Outcome::failed(Failure::ClientGone, None);
-        record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
+        record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease.placed), outcome);
         return Then::Reset;
     }
     let outcome = Outcome { kind: Kind::Request, ..Outcome::answered(101) };
-    record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease), outcome);
+    record::exchange(&connection.ctx, &connection.arrival, &request, Some(&lease.placed), outcome);
     if let Some(session) = request.placing.held() {
         session.edit(Home::upgraded);
     }

@@ -6,52 +6,24 @@ use std::rc::Rc;
 use std::task::{Context as Poller, Poll, ready};
 
 use super::Context;
+use super::answer::{self, Answer};
 use super::body::{Pump, Stop};
 use super::headers::{self, Delivery};
-use super::learn::Learning;
 use super::lease::Lease;
 use super::patience::{Expected, Lapse, Patience, Wait};
 use super::request::Request;
 use super::respond::Failure;
-use super::upgrade::Handshake;
 use super::wire::Wire;
-use crate::affinity::cookie;
 use crate::codec::body::Framing;
-use crate::codec::response::{self, ResponseHead};
+use crate::codec::response;
 use crate::codec::{self, Parsed, Version, header_slots};
-use crate::local::clock;
-use crate::local::random;
 use crate::local::timer::Timer;
 use crate::observe::metrics::Kind;
 use crate::routing::pick::Need;
 use crate::tunnel::{Reason, Seat, Sort};
-use crate::upstream::Upstream;
-use crate::upstream::load::Handshake as Turn;
 
 /// Interim answers (100, 103 ...) to one request; an instance that sends more has lost its mind.
 const INTERIMS_MAX: u8 = 16;
-
-/// The head of the instance's answer, taken apart.
-#[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    /// The handshake is answered: what follows belongs to the tunnel.
-    pub(super) switched: bool,
-    /// An answer without an end in sight.
-    stream: bool,
-    framing: Framing,
-    /// The instance keeps its connection.
-    instance_keeps: bool,
-    /// The client's connection can be kept.
-    pub(super) client_keeps: bool,
-    /// The binding that its cookie gives the client.
-    pub(super) stamped: Option<[u8; 8]>,
-    /// The sid of a new session is in it.
-    learning: Option<Box<Learning>>,
-    /// As it goes to the client.
-    head: Vec<u8>,
-}
 
 /// Why an exchange broke off.
 #[derive(Debug)]
@@ -106,7 +78,7 @@ impl<'x> Transfer<'x> {
         };
         // Other exchanges may come to their end.
         let standing = ctx.standing_order().filter(|_| sort == Sort::Poll);
-        let seat = ctx.leased.seat(lease.instance.id, sort, standing);
+        let seat = ctx.leased.seat(lease.placed.instance.id, sort, standing);
         Transfer {
             ctx,
             client,
@@ -176,9 +148,12 @@ impl<'x> Transfer<'x> {
     }
 
     fn poll_answer(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Answer, Failure>> {
-        // Once an answer has begun there may be packets in it, which nobody else has.
-        let begun = !self.lease.wire.unread().is_empty();
-        self.obey(cx, begun)?;
+        let starts = self.request.placing.need == Need::Start;
+        if !starts {
+            // Once an answer has begun there may be packets in it, which nobody else has.
+            let begun = !self.lease.wire.unread().is_empty();
+            self.obey(cx, begun)?;
+        }
         let mut moved = false;
         let uploading = self.poll_upload(cx, &mut moved)?;
         // What the client does not take of interim answers is not read from the instance either.
@@ -203,6 +178,10 @@ impl<'x> Transfer<'x> {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::InstanceClosed)),
             }
         }
+        if starts {
+            // Only now: its session may have begun, with an answer that was there already.
+            self.obey(cx, false)?;
+        }
         let answer = match &self.request.handshake {
             _ if self.client.is_blocked() => Wait::ClientTakes,
             Some(_) => Wait::Switch,
@@ -217,7 +196,7 @@ impl<'x> Transfer<'x> {
     /// instance.
     fn obey(&self, cx: &Poller<'_>, begun: bool) -> Result<(), Failure> {
         if let Some(place) = self.seat.is_asked() {
-            self.ctx.census.exchange(place, self.lease.instance.id, self.request.client);
+            self.ctx.census.exchange(place, self.lease.placed.instance.id, self.request.client);
         }
         let spared = |reason| begun && self.request.kind == Kind::Poll && reason != Reason::Down;
         match self.seat.order(cx) {
@@ -348,7 +327,7 @@ impl<'x> Transfer<'x> {
             self.lease.handshake.iter_mut().for_each(|handshake| handshake.answered());
             let beginning = if head.status == 101 { None } else { self.lease.handshake.take() };
             let whole = self.has_read_all();
-            let answer = prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
+            let answer = answer::prepare(self.ctx, self.request, self.lease, &head, whole, beginning);
             self.lease.wire.consume(len);
             return Ok(Some(answer));
         }
@@ -365,84 +344,4 @@ fn broken_answer(stop: &Stop) -> Failure {
         Stop::Bad(bad) => Failure::BadAnswerBody(*bad),
         Stop::Source | Stop::TooLarge => Failure::InstanceClosed,
     }
-}
-
-/// The final answer as the client gets it.
-fn prepare(
-    ctx: &Rc<Context>,
-    request: &Request,
-    lease: &Lease,
-    head: &ResponseHead<'_, '_>,
-    request_is_whole: bool,
-    handshake: Option<Box<Turn>>,
-) -> Answer {
-    let switched = head.status == 101;
-    let http11 = request.version == Version::Http11;
-    let framing = match head.framing {
-        Framing::UntilClose if http11 => Framing::Chunked,
-        Framing::Chunked if !http11 => Framing::UntilClose,
-        framing => framing,
-    };
-    // Behind a request that is still on its way nobody can tell where the next one begins in time.
-    let may_keep = request.keep_alive && !ctx.lingering.get();
-    let client_keeps = may_keep && request_is_whole && framing != Framing::UntilClose && !switched;
-    let connection = match (client_keeps, http11) {
-        _ if switched => None,
-        (false, _) => Some("close"),
-        (true, false) => Some("keep-alive"),
-        (true, true) => None,
-    };
-    let (stamped, set_cookie) = stamp(request, lease, head).unzip();
-    let delivery = Delivery {
-        framing,
-        connection,
-        upgrade: request.handshake.as_deref().filter(|_| switched).map(Handshake::protocol),
-        set_cookie: set_cookie.as_deref(),
-    };
-    let mut out = Vec::with_capacity(1024);
-    headers::write_response(head, delivery, &mut out);
-    let event_stream = head
-        .header("content-type")
-        .and_then(|value| value.get(..17))
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
-    Answer {
-        status: head.status,
-        switched,
-        stream: event_stream,
-        framing: head.framing,
-        instance_keeps: head.keep_alive && request.upstream.keeps_connections(),
-        client_keeps,
-        stamped,
-        learning: Learning::of(ctx, request, lease, head, handshake),
-        head: out,
-    }
-}
-
-impl Answer {
-    /// What kind of exchange this has become.
-    pub(super) fn kind(&self, request: &Request) -> Kind {
-        if self.stream { Kind::Stream } else { request.kind }
-    }
-
-    /// The head as it goes to the client.
-    pub(super) fn into_head(self) -> Vec<u8> {
-        self.head
-    }
-}
-
-/// The cookie that binds the client to the instance it got, and the binding in it; `None` if it has a good one or others
-/// could get it from a cache.
-fn stamp(request: &Request, lease: &Lease, head: &ResponseHead<'_, '_>) -> Option<([u8; 8], Vec<u8>)> {
-    let upstream: &Upstream = &request.upstream;
-    let (keys, token) = (upstream.keys.as_ref()?, lease.instance.token()?);
-    if headers::is_shared(head) {
-        return None;
-    }
-    let id = request.placing.binding_for(lease.index, random::secret)?;
-    let binding = cookie::Binding { instance: token, issued: clock::epoch_seconds(), id };
-    let mut value = Vec::with_capacity(cookie::VALUE_LEN);
-    keys.seal(&upstream.config.name, &binding, &mut value);
-    let mut field = Vec::with_capacity(192);
-    cookie::set_cookie(&upstream.config.sticky.cookie, request.https, &value, &mut field);
-    Some((id, field))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Context;
 use super::connection::{Arrival, Connection};
 use super::guard;
-use super::lease::{self, Lease};
+use super::lease::{self, Lease, Placed};
 use super::record;
 use super::request::{Notes, Request};
 use super::upgrade;
@@ -44,7 +44,7 @@ impl Joined {
     pub(super) fn new(request: Request, lease: Lease, stamped: Option<[u8; 8]>) -> Self {
         let opaque = request.handshake.as_deref().is_some_and(upgrade::Handshake::is_opaque);
         let known_as = KnownAs::of(&request, stamped);
-        let Lease { instance: leased, by, wire, handshake, .. } = lease;
+        let Lease { placed: Placed { instance: leased, by, .. }, wire, handshake, .. } = lease;
         let (instance, early) = wire.into_parts();
         Joined { instance, early, opaque, request, leased, by, known_as, handshake }
     }

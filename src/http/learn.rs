@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::heir::Place;
-use super::lease::Lease;
+use super::lease::Placed;
 use super::placing::sid_hash;
 use super::request::Request;
 use crate::affinity::ClientKey;
@@ -37,7 +37,7 @@ impl Learning {
     pub(super) fn of(
         ctx: &Rc<Context>,
         request: &Request,
-        lease: &Lease,
+        placed: &Placed,
         head: &ResponseHead<'_, '_>,
         handshake: Option<Box<Handshake>>,
     ) -> Option<Box<Self>> {
@@ -47,7 +47,7 @@ impl Learning {
         let mut learning = Box::new(Learning {
             ctx: ctx.clone(),
             upstream: request.upstream.clone(),
-            instance: lease.instance.clone(),
+            instance: placed.instance.clone(),
             client: request.upstream.client_key(request.client),
             cors: cors(head.headers),
             learner: Learner::new(),

@@ -16,10 +16,9 @@ use crate::local::random;
 use crate::local::stream::Stream;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
 use crate::routing::pick::{self, By, Choice, Cookie, Health, Need, Outcome, Passed, Policy};
+use crate::upstream::Instance;
 use crate::upstream::connect::{self, Failed};
-use crate::upstream::health::State;
 use crate::upstream::load::{Handshake, Shed};
-use crate::upstream::{Instance, Upstream};
 
 /// A client waits for at most this many times `timeouts.connect` while instances that say nothing are tried in turn.
 const PATIENCE: u32 = 3;
@@ -27,18 +26,36 @@ const PATIENCE: u32 = 3;
 /// A connection to the instance that serves this exchange.
 #[derive(Debug)]
 pub(super) struct Lease {
+    pub(super) placed: Placed,
+    pub(super) wire: Wire,
+    /// The connection has served before: the instance may be ending it just now.
+    pub(super) reused: bool,
+    /// Its turn among the handshakes of the instance, if it is one. In a box: polls, which wait long, are none.
+    pub(super) handshake: Option<Box<Handshake>>,
+}
+
+/// The instance that serves an exchange, and why it is this one.
+#[derive(Debug)]
+pub(super) struct Placed {
     pub(super) instance: Arc<Instance>,
     /// Its place in the upstream.
     pub(super) index: usize,
     /// What chose it.
     pub(super) by: By,
-    pub(super) wire: Wire,
-    /// The connection has served before: the instance may be ending it just now.
-    pub(super) reused: bool,
     /// Why a bound client does not get the instance that it was bound to.
     pub(super) rebind: Option<RebindReason>,
-    /// Its turn among the handshakes of the instance, if it is one. In a box: polls, which wait long, are none.
-    pub(super) handshake: Option<Box<Handshake>>,
+    /// The instance that this exchange has left for it.
+    pub(super) left: Option<Arc<Instance>>,
+}
+
+/// Where an exchange was sent in vain.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) placed: Placed,
+    /// What came of it.
+    pub(super) failure: Failure,
+    /// It goes elsewhere, and not there again.
+    pub(super) is_left: bool,
 }
 
 /// What came of an instance that was chosen before.
@@ -51,20 +68,21 @@ enum Tried {
 }
 
 /// Connects to the instance that the client belongs to, or to the next best while that fails. `fresh`: on no connection
-/// that has served before. `left`: the place of an instance that has failed this exchange already.
+/// that has served before. `before`: where this exchange has been sent in vain; it is counted there already.
 pub(super) async fn lease(
     ctx: &Context,
     request: &Request,
     client: &Stream,
     fresh: bool,
-    left: Option<usize>,
+    before: Option<&Before>,
 ) -> Result<Lease, Failure> {
     let upstream = &request.upstream;
     let began = clock::coarse();
     let patience = upstream.config.timeouts.connect.saturating_mul(PATIENCE);
     let is_patient = || clock::coarse().since(began) <= patience;
     let fails = upstream.config.sticky.on_down == OnDown::Fail;
-    let mut tried: Vec<_> = left.into_iter().map(|index| (index, Tried::Unreachable)).collect();
+    let left = before.filter(|before| before.is_left).map(|before| &before.placed);
+    let mut tried: Vec<_> = left.iter().map(|left| (left.index, Tried::Unreachable)).collect();
     let mut failure = Failure::NoInstance;
     loop {
         let choice = match choose(ctx, request, &tried) {
@@ -96,21 +114,24 @@ pub(super) async fn lease(
                 continue;
             }
         };
-        if handshake.is_some() && upstream.belief().of(instance.vitals.state()) == State::Down {
-            // It was found dead while the handshake waited for its turn.
+        let is_lost = match candidate::health(upstream, upstream.belief(), instance) {
+            Health::Down => true,
+            Health::Silent => request.placing.need == Need::Start,
+            Health::Up | Health::Degraded => false,
+        };
+        if handshake.is_some() && is_lost {
+            // It was found dead, or to say nothing, while the handshake waited for its turn.
             tried.push((choice.instance, Tried::Unreachable));
             continue;
         }
         match reach(ctx, request, instance, client, fresh).await {
             Ok((wire, reused)) => {
                 let instance = instance.clone();
-                let rebind = choice.rebind.map(reason);
-                count(ctx, upstream, choice.by, rebind);
-                if let (Some(reason), Cookie::To(bound)) = (rebind, request.placing.cookie) {
-                    upstream.instances[bound].counters(ctx.worker).rebound(reason);
-                }
-                let Choice { instance: index, by, .. } = choice;
-                return Ok(Lease { instance, index, by, wire, reused, rebind, handshake });
+                let Choice { instance: index, by, rebind } = choice;
+                let left = left.map(|left| left.instance.clone());
+                let placed = Placed { instance, index, by, rebind: rebind.map(reason), left };
+                count(ctx, request, &placed, before.map(|before| &before.placed));
+                return Ok(Lease { placed, wire, reused, handshake });
             }
             Err(failed) => {
                 instance.counters(ctx.worker).connect_error(failed.kind);
@@ -250,17 +271,24 @@ fn reason(passed: Passed) -> RebindReason {
     }
 }
 
-fn count(ctx: &Context, upstream: &Upstream, by: By, rebind: Option<RebindReason>) {
+/// Counts what was decided of a request, once: what was decided of it `before` is counted.
+fn count(ctx: &Context, request: &Request, placed: &Placed, before: Option<&Placed>) {
+    let upstream = &request.upstream;
     let counters = upstream.counters(ctx.worker);
-    counters.decision(match by {
-        By::Sid => DecisionBy::Sid,
-        By::Cookie => DecisionBy::Cookie,
-        By::IpHash => DecisionBy::IpHash,
-        By::Header => DecisionBy::Header,
-        By::Query => DecisionBy::Query,
-        By::Balance => DecisionBy::Balance,
-    });
-    if let Some(reason) = rebind {
+    if before.is_none() {
+        counters.decision(match placed.by {
+            By::Sid => DecisionBy::Sid,
+            By::Cookie => DecisionBy::Cookie,
+            By::IpHash => DecisionBy::IpHash,
+            By::Header => DecisionBy::Header,
+            By::Query => DecisionBy::Query,
+            By::Balance => DecisionBy::Balance,
+        });
+    }
+    if let Some(reason) = placed.rebind.filter(|_| before.is_none_or(|before| before.rebind.is_none())) {
         counters.rebind(reason);
+        if let Cookie::To(bound) = request.placing.cookie {
+            upstream.instances[bound].counters(ctx.worker).rebound(reason);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One exchange after another on a client's connection. Begin with [`exchange`]: it tells a request's life.
 
+mod answer;
 mod body;
 pub mod candidate;
 pub mod census;

@@ -33,6 +33,8 @@ pub(super) struct Placing {
     pub(super) values: Box<[Option<ValueKey>]>,
     /// The Engine.IO session that it goes on with, when it is known.
     pub(super) session: Option<Box<Session>>,
+    /// It is of Engine.IO.
+    pub(super) engine_io: bool,
     /// It is Engine.IO's polling transport.
     pub(super) polling: bool,
 }
@@ -101,6 +103,7 @@ impl Placing {
             values: ValueKey::of_request(&upstream.config.sticky.by, head.target, |name| head.header(name))
                 .into(),
             session: session.and_then(|(_, session)| session).map(Box::new),
+            engine_io: query.is_some(),
             polling,
         }
     }
@@ -213,8 +216,8 @@ mod tests {
         let (id, new) = ([1; 8], [2; 8]);
         let check = |need, cookie, fresh, expected: Option<[u8; 8]>| {
             let bound = (cookie != Cookie::None).then_some(Bound { id, fresh });
-            let placing =
-                Placing { need, cookie, bound, values: Box::default(), session: None, polling: false };
+            let (values, session) = (Box::default(), None);
+            let placing = Placing { need, cookie, bound, values, session, engine_io: false, polling: false };
             assert_eq!(placing.binding_for(0, || new), expected, "{need:?} {cookie:?} {fresh}");
         };
         for need in [Need::Start, Need::Plain] {

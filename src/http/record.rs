@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Context;
 use super::connection::Arrival;
 use super::join::{KnownAs, Life};
-use super::lease::Lease;
+use super::lease::Placed;
 use super::request::{Notes, Request};
 use super::respond::Failure;
 use crate::affinity::rest::Who;
@@ -84,22 +84,22 @@ pub(super) fn exchange(
     ctx: &Context,
     arrival: &Arrival,
     request: &Request,
-    lease: Option<&Lease>,
+    placed: Option<&Placed>,
     outcome: Outcome,
 ) {
     let counters = request.upstream.counters(ctx.worker);
     let status = outcome.status.unwrap_or(CLIENT_LEFT);
-    match lease {
-        Some(lease) => lease.instance.counters(ctx.worker).request(status, outcome.origin),
+    match placed {
+        Some(placed) => placed.instance.counters(ctx.worker).request(status, outcome.origin),
         None => counters.request_unplaced(status),
     }
-    if let (Some(failure), Some(lease)) = (outcome.failure, lease)
+    if let (Some(failure), Some(placed)) = (outcome.failure, placed)
         && failure.blames_the_instance()
     {
-        lease.instance.vitals.suspect();
+        placed.instance.vitals.suspect();
     }
     count_refused(ctx, arrival, outcome.failure);
-    note_session(request, lease, counters, outcome);
+    note_session(request, placed, counters, outcome);
     let took = clock::now().since(request.began);
     match (outcome.status, outcome.kind) {
         (Some(101), _) => counters.upgrade_seconds.observe(took.as_secs_f64()),
@@ -113,9 +113,10 @@ pub(super) fn exchange(
         status: outcome.status,
         upstream_status: outcome.status.filter(|_| outcome.origin == Origin::Instance),
         upstream: Some(&request.upstream.config.name),
-        instance: lease.map(|lease| lease.instance.name.as_str()),
-        sticky_key: lease.map(|lease| lease.by.as_str()),
-        rebind_reason: lease.and_then(|lease| lease.rebind).map(RebindReason::as_str),
+        instance: placed.map(|placed| placed.instance.name.as_str()),
+        left: placed.and_then(|placed| placed.left.as_deref()).map(|left| left.name.as_str()),
+        sticky_key: placed.map(|placed| placed.by.as_str()),
+        rebind_reason: placed.and_then(|placed| placed.rebind).map(RebindReason::as_str),
         origin: Some(outcome.origin.as_str()),
         reason: outcome.failure.map(Failure::reason),
         duration: Some(took),
@@ -152,8 +153,8 @@ pub(super) fn refused(
 }
 
 /// What the end of an exchange says of its session: that its client believes in it and nobody else, or that its client left.
-fn note_session(request: &Request, lease: Option<&Lease>, counters: &UpstreamCounters, outcome: Outcome) {
-    let at_home = lease.is_some_and(|lease| request.placing.need == Need::Session(Sid::At(lease.index)));
+fn note_session(request: &Request, placed: Option<&Placed>, counters: &UpstreamCounters, outcome: Outcome) {
+    let at_home = placed.is_some_and(|placed| request.placing.need == Need::Session(Sid::At(placed.index)));
     match (outcome.origin, outcome.status, outcome.failure) {
         (Origin::Proxy, _, Some(Failure::SessionGone)) => counters.unknown_session(AnsweredBy::Proxy),
         (Origin::Instance, Some(400), _) if request.placing.in_session() => {
@@ -216,14 +217,14 @@ pub(super) fn tunnel_closed(life: &Life, ended: &Ended) {
 }
 
 /// An Engine.IO session is over as far as its client is concerned: it will not use the sid again.
-pub(super) fn session_ended(ctx: &Context, request: &Request, lease: Option<&Lease>, failure: Failure) {
+pub(super) fn session_ended(ctx: &Context, request: &Request, placed: Option<&Placed>, failure: Failure) {
     if let Some(session) = request.placing.held() {
         session.forget();
     }
-    if let (Failure::Closed(reason), Some(lease)) = (failure, lease)
+    if let (Failure::Closed(reason), Some(placed)) = (failure, placed)
         && reason.sends_away()
     {
-        send_away(ctx, &request.upstream, &lease.instance, KnownAs::of(request, None));
+        send_away(ctx, &request.upstream, &placed.instance, KnownAs::of(request, None));
     }
 }
 

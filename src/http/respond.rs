@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::placing::Placing;
 use super::request::Request;
 use crate::affinity::engine_io;
 use crate::affinity::sid::table::Held;
@@ -10,6 +11,7 @@ use crate::codec::body::BadBody;
 use crate::codec::request::BadRequest;
 use crate::codec::response::BadResponse;
 use crate::observe::metrics::{Kind, Limit, Refused};
+use crate::routing::pick::Need;
 use crate::tunnel::Reason;
 use crate::upstream::Upstream;
 
@@ -192,9 +194,24 @@ impl Failure {
         )
     }
 
-    /// Another instance may do better: this one ended the connection, or was found dead or too busy to answer.
-    pub(super) fn leaves(self) -> bool {
-        matches!(self, Failure::InstanceClosed | Failure::Closed(Reason::Down))
+    /// A session start that failed so at one instance goes to another one, if it has been sent once only. Where an instance has ended the
+    /// connection, only one of Engine.IO: a session that began there in spite of that ends by itself, while nobody knows what another
+    /// handshake has used up, a ticket say. Where an instance was found dead, or to say nothing, any: who waits there waits in vain.
+    pub(super) fn leaves(self, placing: &Placing) -> bool {
+        let is_start = placing.need == Need::Start;
+        match self {
+            Failure::InstanceClosed => is_start && placing.engine_io,
+            Failure::Closed(Reason::Down) => is_start,
+            _ => false,
+        }
+    }
+
+    /// What came of an exchange for which there is no second instance, after the first has ended the connection.
+    pub(super) fn after(self, first: Failure) -> Self {
+        match (first, self) {
+            (Failure::InstanceClosed, Failure::NoInstance) => first,
+            _ => self,
+        }
     }
 
     /// Nobody could be chosen: because all are full, or for what was found out before.
@@ -312,6 +329,17 @@ mod tests {
         check(Failure::TooManyTunnels, Some("5"));
         check(Failure::Denied, None);
         check(Failure::NoRoute, None);
+    }
+
+    #[test]
+    fn of_two_failures_the_one_that_says_more_is_told() {
+        let check = |first, second: Failure, told| assert_eq!(second.after(first), told);
+        let down = Failure::Closed(Reason::Down);
+        check(Failure::InstanceClosed, Failure::NoInstance, Failure::InstanceClosed);
+        check(Failure::InstanceClosed, Failure::QueueFull, Failure::QueueFull);
+        // 503, and not 502: it may come again.
+        check(down, Failure::NoInstance, Failure::NoInstance);
+        check(down, Failure::ClientGone, Failure::ClientGone);
     }
 
     #[test]

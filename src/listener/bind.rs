@@ -48,6 +48,8 @@ pub struct BindError {
     error: io::Error,
     /// Who listens there already, as far as it can be seen.
     holder: Option<String>,
+    /// Somebody else was to open it.
+    handed_over: bool,
 }
 
 impl fmt::Display for BindError {
@@ -55,7 +57,7 @@ impl fmt::Display for BindError {
         write!(out, "cannot listen on {}: {}", self.address, self.error)?;
         match (&self.holder, self.error.kind()) {
             (Some(holder), _) => write!(out, "; it is held by {holder}"),
-            (None, io::ErrorKind::NotFound) if self.address.starts_with("fd:") => out.write_str(
+            (None, io::ErrorKind::NotFound) if self.handed_over => out.write_str(
                 "; the socket unit that hands it over has to have FileDescriptorName= and to be started \
                  (systemctl start stickyd.socket)",
             ),
@@ -67,6 +69,13 @@ impl fmt::Display for BindError {
 }
 
 impl std::error::Error for BindError {}
+
+impl BindError {
+    /// Whoever was to hand it over has not, or has handed over something else: a mistake of the socket unit.
+    pub fn is_of_the_socket_unit(&self) -> bool {
+        self.handed_over && matches!(self.error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+    }
+}
 
 /// Binds `listener` once for each of `workers`. `unacked`: how long sent data may stay unacknowledged; set here, because
 /// accepted sockets inherit it. What of `inherited` belongs to it is taken from there, and nothing is bound then.
@@ -82,7 +91,9 @@ pub fn bind(
     let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
     let theirs = inherited::take(inherited, &listener.address);
     if !theirs.is_empty() {
-        let failed = |error| BindError { address: listener.address.to_string(), error, holder: None };
+        inherited::warn_of_one_family(&theirs, &listener.address);
+        let address = listener.address.to_string();
+        let failed = |error| BindError { address, error, holder: None, handed_over: true };
         return adopt(&listener.address, theirs, backlog, workers, unacked).map_err(failed);
     }
     match &listener.address {
@@ -90,6 +101,7 @@ pub fn bind(
             address: listener.address.to_string(),
             error: io::Error::new(io::ErrorKind::NotFound, "no socket of that name was handed over"),
             holder: None,
+            handed_over: true,
         }),
         ListenAddress::Unix(path) => bind_unix(path, backlog, workers),
         ListenAddress::Ip(address) => bind_tcp(*address, backlog, workers, unacked),
@@ -117,6 +129,7 @@ fn bind_tcp(
     let failed = |error: io::Error| BindError {
         address: address.to_string(),
         holder: (error.kind() == io::ErrorKind::AddrInUse).then(|| holder::of(address.port())).flatten(),
+        handed_over: false,
         error,
     };
     // SO_REUSEPORT would join a group that another process listens in: first make sure that there is none.
@@ -219,7 +232,7 @@ fn for_accepted(socket: &Socket, unacked: Duration) -> io::Result<()> {
 
 fn bind_unix(path: &Path, backlog: i32, workers: usize) -> Result<Bound, BindError> {
     let name = format!("unix:{}", path.display());
-    let failed = |error| BindError { address: name.clone(), error, holder: None };
+    let failed = |error| BindError { address: name.clone(), error, holder: None, handed_over: false };
     remove_stale(path).map_err(failed)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;

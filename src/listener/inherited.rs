@@ -99,6 +99,36 @@ pub fn take(inherited: &mut Vec<Inherited>, address: &ListenAddress) -> Vec<Inhe
     inherited.extract_if(.., |one| one.is_for(address) && (!any_port || one.place() == place)).collect()
 }
 
+/// Says so where a listener that is meant for IPv4 and IPv6 gets sockets of one of them.
+pub fn warn_of_one_family(taken: &[Inherited], address: &ListenAddress) {
+    if let (ListenAddress::Any(port), Some((family, missing))) = (address, one_family(taken)) {
+        tracing::warn!(
+            "\":{port}\" is {family} only: that is what was handed over; for {missing} too the socket unit needs \
+             ListenStream={port} with BindIPv6Only=both, or an address of each"
+        );
+    }
+}
+
+/// What they have, and what they lack.
+fn one_family(taken: &[Inherited]) -> Option<(&'static str, &'static str)> {
+    let (mut v4, mut v6) = (false, false);
+    for one in taken {
+        match one.place() {
+            Some(Place::Ip(SocketAddr::V4(_))) => v4 = true,
+            Some(Place::Ip(SocketAddr::V6(_))) => {
+                v6 = true;
+                v4 |= SockRef::from(&one.socket).only_v6().is_ok_and(|only| !only);
+            }
+            Some(Place::Unix(_)) | None => {}
+        }
+    }
+    match (v4, v6) {
+        (true, false) => Some(("IPv4", "IPv6")),
+        (false, true) => Some(("IPv6", "IPv4")),
+        _ => None,
+    }
+}
+
 /// Says of what is left that nobody accepts there.
 pub fn warn_of(left: &[Inherited]) {
     for one in left {

@@ -19,7 +19,7 @@ use crate::local::clock::Moment;
 
 pub use close::{ClosedBy, Reason};
 pub use message::MessageLimit;
-pub use registry::{Order, Place, Registry, SERIALS, Seat, Sort, Wish};
+pub use registry::{Force, Order, Place, Registry, SERIALS, Seat, Sort, Wish};
 pub use relay::Tunnel;
 
 /// How long a tunnel may wait for what.

@@ -19,8 +19,19 @@ pub struct Order {
     pub reason: Reason,
     /// The Close frame's code; `None`: the reason's own.
     pub code: Option<NonZeroU16>,
+    /// How it is meant.
+    pub force: Force,
+}
+
+/// How an order is meant. It stands until a stronger one comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Force {
     /// Only if the instance has said nothing since.
-    pub silent_since: Option<Moment>,
+    IfSilentSince(Moment),
+    /// As soon as it does no harm.
+    Gently,
+    /// There is no time left to wait for that.
+    AtOnce,
 }
 
 /// What has a seat.
@@ -136,14 +147,14 @@ impl Registry {
         self.seats.borrow().is_empty()
     }
 
-    /// The keys of those that have no order yet; `wanted` says of which instances and sorts.
-    pub fn keys(&self, wanted: impl Fn(u32, Sort) -> bool) -> Vec<usize> {
+    /// The keys of those that have no order yet, or a weaker one than such; `wanted` says of which instances and sorts.
+    pub fn keys(&self, force: Force, wanted: impl Fn(u32, Sort) -> bool) -> Vec<usize> {
         let seats = self.seats.borrow();
-        let free = seats.iter().filter(|(_, state)| state.order().is_none());
+        let free = seats.iter().filter(|(_, state)| state.yields_to(force));
         free.filter(|(_, state)| wanted(state.instance, state.sort)).map(|(key, _)| key).collect()
     }
 
-    /// Orders one to close; an earlier order stands.
+    /// Orders one to close; an earlier order stands, unless it is weaker.
     pub fn order(&self, key: usize, order: Order) {
         self.order_if(key, order, |_, _| true);
     }
@@ -152,21 +163,15 @@ impl Registry {
     pub fn order_if(&self, key: usize, order: Order, wanted: impl Fn(u32, Sort) -> bool) {
         let mut seats = self.seats.borrow_mut();
         if let Some(state) = seats.get_mut(key).filter(|state| wanted(state.instance, state.sort)) {
-            if state.order().is_none() {
-                state.note = Note::Order(order);
-            }
-            state.wake();
+            state.is_told(order);
         }
     }
 
-    /// The same of one that is known by its place; `false`: it is not there, or has an order already.
+    /// The same of one that is known by its place; `false`: it is not there.
     pub fn order_at(&self, place: Place, order: Order) -> bool {
         let mut seats = self.seats.borrow_mut();
         let state = seats.get_mut(place.key as usize).filter(|state| state.serial() == place.serial);
-        let Some(state) = state.filter(|state| state.order().is_none()) else { return false };
-        state.note = Note::Order(order);
-        state.wake();
-        true
+        state.map(|state| state.is_told(order)).is_some()
     }
 
     /// The keys of all, also of those that have an order.
@@ -194,10 +199,10 @@ impl Registry {
         self.asks.get()
     }
 
-    /// Nobody is asked any more.
-    pub fn ask_nobody(&self) {
-        self.asked.borrow_mut().clear();
+    /// Nobody is asked any more; how many have not found it out.
+    pub fn ask_nobody(&self) -> usize {
         self.asks.set(false);
+        std::mem::take(&mut *self.asked.borrow_mut()).len()
     }
 
     /// How many of this instance have an order, and have not ended yet.
@@ -236,6 +241,17 @@ impl State {
             Note::Order(order) => Some(order),
             Note::Nothing | Note::Asked | Note::Idle(_) => None,
         }
+    }
+
+    fn yields_to(&self, force: Force) -> bool {
+        self.order().is_none_or(|order| order.force < force)
+    }
+
+    fn is_told(&mut self, order: Order) {
+        if self.yields_to(order.force) {
+            self.note = Note::Order(order);
+        }
+        self.wake();
     }
 
     fn wake(&self) {
@@ -300,7 +316,7 @@ impl Seat {
 impl Order {
     /// For this reason, with its own code, whatever the instance says.
     pub fn of(reason: Reason) -> Self {
-        Order { reason, code: None, silent_since: None }
+        Order { reason, code: None, force: Force::Gently }
     }
 }
 
@@ -326,14 +342,18 @@ mod tests {
         let registry = Rc::new(Registry::default());
         let seat = registry.seat(7, Sort::Tunnel, None);
         let cx = &Context::from_waker(Waker::noop());
-        let key = registry.keys(|_, _| true)[0];
+        let key = registry.keys(Force::Gently, |_, _| true)[0];
         let then = Moment::at(Duration::from_secs(5));
         assert_eq!((seat.wish(cx), registry.idle_since(key)), (None, None));
         registry.ask_idle(key);
         assert_eq!((seat.wish(cx), registry.idle_since(key)), (Some(Wish::TellIdle), None));
         // It is no order: it can be found and closed as before, and exchanges, which are not asked, see nothing.
         assert_eq!(
-            (registry.keys(|_, _| true).len(), registry.ordered(7, Sort::Tunnel), seat.order(cx)),
+            (
+                registry.keys(Force::Gently, |_, _| true).len(),
+                registry.ordered(7, Sort::Tunnel),
+                seat.order(cx)
+            ),
             (1, 0, None)
         );
         seat.is_idle(Some(then));
@@ -348,7 +368,10 @@ mod tests {
         registry.order(key, Order::of(Reason::Drained));
         registry.ask_idle(key);
         assert_eq!((seat.wish(cx), registry.idle_since(key)), (Some(Wish::Close(order)), None));
-        assert_eq!((registry.keys(|_, _| true).len(), registry.ordered(7, Sort::Tunnel)), (0, 1));
+        assert_eq!(
+            (registry.keys(Force::Gently, |_, _| true).len(), registry.ordered(7, Sort::Tunnel)),
+            (0, 1)
+        );
         assert_eq!((registry.ordered(8, Sort::Tunnel), registry.ordered(7, Sort::Poll)), (0, 0));
         seat.declines();
         assert_eq!(seat.wish(cx), None);
@@ -356,6 +379,31 @@ mod tests {
         // Nobody sits there.
         registry.ask_idle(key);
         assert_eq!(registry.idle_since(key), None);
+    }
+
+    /// The regression: whoever was to close if its instance stays silent, or gently, heard no stronger order.
+    #[test]
+    fn a_stronger_order_is_heard() {
+        let registry = Rc::new(Registry::default());
+        let seat = registry.seat(7, Sort::Tunnel, None);
+        let cx = &Context::from_waker(Waker::noop());
+        let order = |reason, force| Order { force, ..Order::of(reason) };
+        let if_silent = order(Reason::Down, Force::IfSilentSince(Moment::at(Duration::from_secs(5))));
+        let (gently, at_once) =
+            (order(Reason::Drained, Force::Gently), order(Reason::Shutdown, Force::AtOnce));
+        let mut told: Vec<Order> = vec![];
+        for next in [if_silent, if_silent, gently, if_silent, gently, at_once, gently] {
+            let reached = registry.keys(next.force, |_, _| true);
+            assert_eq!(
+                reached.len(),
+                usize::from(told.iter().all(|order| order.force < next.force)),
+                "{next:?}"
+            );
+            registry.order(0, next);
+            told.push(next);
+            let strongest = told.iter().max_by_key(|order| order.force).copied();
+            assert_eq!(seat.order(cx), strongest);
+        }
     }
 
     #[test]
@@ -372,7 +420,8 @@ mod tests {
         // To be asked is no order, and who has an order is asked all the same.
         assert_eq!(first.wish(cx), None);
         let order = Order::of(Reason::Command);
-        assert_eq!((registry.order_at(place, order), registry.order_at(place, order)), (true, false));
+        // The regression: of one that was closing already it was said that it is gone.
+        assert_eq!((registry.order_at(place, order), registry.order_at(place, order)), (true, true));
         assert_eq!(first.wish(cx), Some(Wish::Close(order)));
         registry.ask(&registry.all(|_, _| true));
         assert_eq!((first.is_asked(), second.is_asked()), (Some(place), Some(Place { key: 1, serial: 0 })));
@@ -381,7 +430,7 @@ mod tests {
         drop(first);
         let third = registry.seat(7, Sort::Tunnel, None);
         assert_eq!((third.is_asked(), registry.order_at(place, order)), (None, false));
-        registry.ask_nobody();
+        assert_eq!(registry.ask_nobody(), 1);
         assert_eq!((second.is_asked(), registry.asks()), (None, false));
         registry.ask(&[0]);
         assert_eq!(third.is_asked(), Some(Place { key: 0, serial: 1 }));

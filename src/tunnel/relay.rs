@@ -13,7 +13,7 @@ use super::close::CloseFrame;
 use super::direction::{Direction, Lookouts, Moved, Sink, Source};
 use super::message::Messages;
 use super::ping::Pings;
-use super::{Ended, Order, Owner, Reason, Seat, Told, Way, Wish};
+use super::{Ended, Force, Order, Owner, Reason, Seat, Told, Way, Wish};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -173,7 +173,9 @@ impl<O: Owner> Tunnel<O> {
     }
 
     fn obey(&mut self, order: Order, cx: &Context<'_>) {
-        if order.silent_since.is_some_and(|since| self.heard > coarser(since)) {
+        if let Force::IfSilentSince(since) = order.force
+            && self.heard > coarser(since)
+        {
             self.seat.declines();
             if let (Some(_), Some(rare)) = (self.put_off(), &mut self.rare) {
                 rare.ending = None;
@@ -182,15 +184,15 @@ impl<O: Owner> Tunnel<O> {
             self.seat.order(cx);
             return;
         }
-        if self.closing().is_none() && !self.is_settled() {
-            if self.put_off().is_none() {
-                let until = clock::coarse().after(SETTLES);
-                self.rare.get_or_insert_default().ending = Some(Ending::PutOff(order, until));
-                self.arm();
-            }
-            return;
+        if order.force == Force::AtOnce || self.is_settled() || self.closing().is_some() {
+            return self.comply(order);
         }
-        self.comply(order);
+        // A stronger one than that which waits already waits no longer.
+        let until = self.put_off().map_or_else(|| clock::coarse().after(SETTLES), |(_, until)| until);
+        if self.put_off() != Some((order, until)) {
+            self.rare.get_or_insert_default().ending = Some(Ending::PutOff(order, until));
+            self.arm();
+        }
     }
 
     fn comply(&mut self, order: Order) {
@@ -267,7 +269,8 @@ impl<O: Owner> Tunnel<O> {
         if let Some((order, _)) = self.put_off()
             && self.is_settled()
         {
-            self.comply(order);
+            // Its instance may have said something just now.
+            self.obey(order, cx);
             cx.waker().wake_by_ref();
         }
         self.note_ends(cx);

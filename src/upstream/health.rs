@@ -68,7 +68,7 @@ pub struct Change {
     /// When the first check of those that failed last began.
     pub since: Duration,
     /// It has not answered in time: whoever waits for it now may wait for long.
-    pub silent: bool,
+    pub late: bool,
 }
 
 /// What is known of one instance.
@@ -82,8 +82,10 @@ pub struct Health {
     failures: u32,
     /// Those of them without an answer, since the last answer.
     losses: u32,
-    /// When the first of them began.
+    /// When the first of the failures began.
     failing_since: Duration,
+    /// Checks that have waited for an answer in vain, since the last answer.
+    unanswered: u32,
     /// The last answer that was late, since the last check that passed.
     slow: Option<Duration>,
     /// Checks that began.
@@ -116,6 +118,7 @@ impl Health {
             failures: 0,
             losses: 0,
             failing_since: now,
+            unanswered: 0,
             slow: None,
             checks: 0,
             answered: 0,
@@ -152,6 +155,12 @@ impl Health {
         self.state
     }
 
+    /// It lives, as its tunnels say, or it has answered wrongly before, and has left `fall` checks in a row without an answer: whoever waits
+    /// for it now may wait for long.
+    pub fn is_silent(&self) -> bool {
+        self.state == State::Degraded && self.unanswered >= self.rules.fall
+    }
+
     /// When the next check is to begin.
     pub fn due(&self) -> Duration {
         self.due
@@ -175,7 +184,12 @@ impl Health {
                 if matches!(event, Event::Late | Event::Busy) { self.rules.timeout } else { Duration::ZERO };
             self.failing_since = now.saturating_sub(waited);
         }
-        let silent = matches!(event, Event::Late | Event::Busy);
+        let late = matches!(event, Event::Late | Event::Busy);
+        self.unanswered = match event {
+            Event::Late | Event::Busy if check >= self.answered => self.unanswered.saturating_add(1),
+            Event::Void | Event::Lost(_) | Event::Late | Event::Busy => self.unanswered,
+            Event::Passed | Event::Unfit(_) | Event::Answered(_) => 0,
+        };
         let change = match event {
             Event::Void => None,
             Event::Passed => self.passed(check, now),
@@ -190,7 +204,7 @@ impl Health {
         if self.is_undecided() {
             self.due = self.due.min(self.soonest(now));
         }
-        change.map(|change| Change { silent, ..change })
+        change.map(|change| Change { late, ..change })
     }
 
     /// Something was seen of it that a check should look into.
@@ -308,7 +322,7 @@ impl Health {
 
     fn become_of(&mut self, to: State, evidence: String) -> Option<Change> {
         let from = std::mem::replace(&mut self.state, to);
-        (from != to).then_some(Change { from, to, evidence, since: self.failing_since, silent: false })
+        (from != to).then_some(Change { from, to, evidence, since: self.failing_since, late: false })
     }
 
     /// What was heard points to another state than the present one.

@@ -15,6 +15,8 @@ pub struct Vitals {
     state: AtomicU8,
     /// Hundredths.
     share: AtomicU8,
+    /// It lives, and does not answer.
+    silent: AtomicBool,
     /// What was known of it is no longer true.
     forgotten: AtomicBool,
     /// Another process has found what is known of it.
@@ -31,6 +33,7 @@ impl Vitals {
         Vitals {
             state: AtomicU8::new(State::Unknown as u8),
             share: AtomicU8::new(WHOLE),
+            silent: AtomicBool::new(false),
             forgotten: AtomicBool::new(false),
             taken_over: AtomicBool::new(false),
             suspected: Notify::new(),
@@ -54,6 +57,11 @@ impl Vitals {
         matches!(self.state(), State::Up | State::Unknown)
     }
 
+    /// It is degraded because it does not answer, though it lives: whoever waits for it may wait for long.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
     /// Its share of new clients in hundredths, 10 to 100: less than all while it is in its slow start.
     pub fn share(&self) -> u8 {
         self.share.load(Ordering::Relaxed)
@@ -73,6 +81,7 @@ impl Vitals {
     pub fn forget(&self) {
         self.forgotten.store(true, Ordering::Relaxed);
         self.publish(State::Unknown, WHOLE);
+        self.falls_silent(false);
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.suspected.notify_one();
     }
@@ -91,6 +100,11 @@ impl Vitals {
     pub fn publish(&self, state: State, share: u8) {
         self.share.store(share, Ordering::Relaxed);
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// For the supervisor: whether it is silent; whether that has just begun.
+    pub fn falls_silent(&self, silent: bool) -> bool {
+        !self.silent.swap(silent, Ordering::Relaxed) && silent
     }
 
     /// What another process has found, before anybody checks.
@@ -125,11 +139,16 @@ mod tests {
             vitals.publish(state, 42);
             assert_eq!((vitals.state(), vitals.share()), (state, 42));
         }
+        assert_eq!(
+            [true, true, false, true].map(|silent| vitals.falls_silent(silent)),
+            [true, false, false, true]
+        );
         vitals.explain("3 checks failed: connection refused", 1_795_521_784);
         assert_eq!(vitals.evidence(), "3 checks failed: connection refused, 12:03:04 UTC");
         vitals.publish(State::Up, 42);
         vitals.forget();
         assert_eq!((vitals.state(), vitals.share(), vitals.evidence().as_str()), (State::Unknown, 100, ""));
+        assert!(!vitals.is_silent());
         assert_eq!([vitals.was_forgotten(), vitals.was_forgotten()], [true, false]);
     }
 

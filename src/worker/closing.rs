@@ -11,7 +11,7 @@ use super::Left;
 use crate::http::Context;
 use crate::local::clock::{self, Moment};
 use crate::local::{random, timer};
-use crate::tunnel::{Order, Reason, Registry, Sort};
+use crate::tunnel::{Force, Order, Reason, Registry, Sort};
 use pace::Pace;
 
 pub(super) use idlest::close_idlest;
@@ -81,10 +81,10 @@ impl Which {
 /// Something that is open: where it sits.
 type Open<'c> = (&'c Registry, usize);
 
-/// What is open at an instance and has no order yet.
-fn open(ctx: &Context, instance: Option<u32>, which: Which) -> Vec<Open<'_>> {
+/// What is open at an instance and has no order yet, or a weaker one.
+fn open(ctx: &Context, instance: Option<u32>, which: Which, force: Force) -> Vec<Open<'_>> {
     let wanted = |at, sort| instance.is_none_or(|instance| instance == at) && which.has(sort);
-    let of = |registry| std::iter::repeat(registry).zip(Registry::keys(registry, wanted));
+    let of = |registry| std::iter::repeat(registry).zip(Registry::keys(registry, force, wanted));
     of(&*ctx.tunnels).chain(of(&*ctx.leased)).collect()
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn close(ctx: Rc<Context>, closing: Closing) {
     let Closing { instance, which, order, over } = closing;
     let began = clock::coarse();
     let draw = |open| (if over.is_zero() { Duration::ZERO } else { random::up_to(over) }, open);
-    let mut moments: Vec<_> = open(&ctx, instance, which).into_iter().map(draw).collect();
+    let mut moments: Vec<_> = open(&ctx, instance, which, order.force).into_iter().map(draw).collect();
     moments.sort_by_key(|(moment, _)| *moment);
     for (moment, (registry, key)) in moments {
         if !moment.is_zero() {
@@ -122,7 +122,7 @@ pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
         }
     };
     while clock::coarse() < deadline {
-        let open = open(&ctx, Some(instance), Which::Endless);
+        let open = open(&ctx, Some(instance), Which::Endless, order.force);
         let due = pace.due(open.len(), step, end.since(clock::coarse()));
         // From anywhere among them: the oldest are not always the first.
         let from = random::below(open.len());
@@ -133,22 +133,23 @@ pub(super) async fn drain(ctx: Rc<Context>, drain: Drain) {
         drop(open);
         timer::sleep(step).await;
     }
-    let left = open(&ctx, Some(instance), Which::All);
-    count(left.len(), true);
-    for (registry, key) in left {
+    count(open(&ctx, Some(instance), Which::All, order.force).len(), true);
+    let order = Order { force: Force::AtOnce, ..order };
+    for (registry, key) in open(&ctx, Some(instance), Which::All, order.force) {
         registry.order(key, order);
     }
 }
 
 /// Tells what is open now to go, one after the other over `spread`.
 async fn tell_all(ctx: &Context, which: Which, spread: Duration) {
-    let open = open(ctx, None, which);
+    let order = Order::of(Reason::Shutdown);
+    let open = open(ctx, None, which, order.force);
     let (began, count) = (clock::coarse(), u32::try_from(open.len()).unwrap_or(u32::MAX));
     for (number, (registry, key)) in (0..count).zip(open) {
         // Each has its moment: how late one was does not add up.
         timer::sleep_until(began.after(spread * number / count)).await;
         // Somebody else may sit there by now.
-        registry.order_if(key, Order::of(Reason::Shutdown), |_, sort| which.has(sort));
+        registry.order_if(key, order, |_, sort| which.has(sort));
     }
 }
 
@@ -169,9 +170,20 @@ const ROUND: Duration = Duration::from_secs(1);
 /// What is left at the deadline is cut. Ends what this worker serves: exchanges run to their end, tunnels get their Close one after the other.
 pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration) -> Left {
     ctx.stopping.set(true);
+    let last_words = clock::coarse().after(deadline.saturating_sub(LAST_WORDS.min(deadline / 4)));
     let finish = async {
-        tell_all(ctx, Which::Waiting, spread).await;
+        let telling = tell_all(ctx, Which::Waiting, spread);
+        // Whoever has not been told by then, or is waited for, hears of it before it is cut.
+        let _ = timer::within(last_words.since(clock::coarse()), telling).await;
+        let mut hurried = false;
         while ctx.exchanges.get() > 0 || !ctx.tunnels.is_empty() {
+            if !hurried && clock::coarse() >= last_words {
+                hurried = true;
+                let order = Order { force: Force::AtOnce, ..Order::of(Reason::Shutdown) };
+                for (registry, key) in open(ctx, None, Which::Waiting, order.force) {
+                    registry.order(key, order);
+                }
+            }
             timer::sleep(LOOK).await;
         }
     };
@@ -187,6 +199,9 @@ pub(super) async fn stop(ctx: &Rc<Context>, spread: Duration, deadline: Duration
     );
     Left { tunnels, exchanges }
 }
+
+/// So long before the deadline of a stop nobody is spared any more.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How often a worker that stops looks whether all is done.
 const LOOK: Duration = Duration::from_millis(10);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::http::{Context, Door, Shared};
 use crate::listener::accept;
@@ -24,7 +24,7 @@ use crate::listener::permit::Permits;
 use crate::local::clock::Moment;
 use crate::local::{clock, timer};
 
-pub use census::{CloseAt, List, Pick, Picked};
+pub use census::{CloseAt, List, Listed, Pick, Picked};
 pub use closing::{Closing, Drain, Idlest, Offer, Which};
 pub use pulse::Pulse;
 
@@ -34,8 +34,18 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Sessions that are forgotten at a time.
 const SWEEP_SIDS: usize = 256;
 
-/// Orders to a worker that may wait; a controller sends few, and waits for room.
+/// Orders to a worker that may wait; a controller sends few, and waits for room. Questions leave half of them free: what nobody takes in
+/// must not keep orders out.
 const ORDERS: usize = 16;
+
+/// A worker that has made no room by then hangs: its order is given up, for whoever sends it has others to see to.
+const ROOM: Duration = Duration::from_secs(2);
+
+/// How often it is looked for room.
+const ROOM_LOOK: Duration = Duration::from_millis(5);
+
+/// How much later than its deadline a worker that was told to stop may end, before it is left as it is.
+const JOIN: Duration = Duration::from_secs(5);
 
 /// What a worker needs to begin.
 #[derive(Debug)]
@@ -121,18 +131,19 @@ impl Orders {
         failed.blocking_recv().map_or(Ok(()), Err)
     }
 
-    /// Sends one; a worker that has ended needs none.
+    /// Sends one; a worker that has ended needs none, and one that hangs gets none.
     pub async fn send(&self, command: Command) {
-        for worker in &self.0 {
-            let _ = worker.send(command.clone()).await;
+        let mut sending = Sending::to(self, command);
+        while sending.is_under_way() {
+            sleep(ROOM_LOOK).await;
         }
     }
 
     /// The same, from a thread that may wait.
-    #[expect(clippy::needless_pass_by_value, reason = "whoever has sent it has no more use of it")]
     pub fn send_blocking(&self, command: Command) {
-        for worker in &self.0 {
-            let _ = worker.blocking_send(command.clone());
+        let mut sending = Sending::to(self, command);
+        while sending.is_under_way() {
+            thread::sleep(ROOM_LOOK);
         }
     }
 
@@ -147,7 +158,10 @@ impl Orders {
             let (answer, mut answers) = mpsc::channel(1);
             let question = question(number, answer);
             let answered = async move {
-                worker.send(question).await.ok()?;
+                while worker.capacity() <= worker.max_capacity() / 2 {
+                    sleep(ROOM_LOOK).await;
+                }
+                worker.try_send(question).ok()?;
                 answers.recv().await
             };
             asked.spawn(async move { (number, timeout(within, answered).await.ok().flatten()) });
@@ -159,6 +173,35 @@ impl Orders {
             }
         }
         answers
+    }
+}
+
+/// An order on its way.
+struct Sending<'o> {
+    command: Command,
+    began: Moment,
+    /// Who has not got it yet, with its number.
+    to: Vec<(usize, &'o mpsc::Sender<Command>)>,
+}
+
+impl<'o> Sending<'o> {
+    fn to(orders: &'o Orders, command: Command) -> Self {
+        Sending { command, began: clock::now(), to: orders.0.iter().enumerate().collect() }
+    }
+
+    /// Gives it to those who have room. `false`: all have it, or are given up.
+    fn is_under_way(&mut self) -> bool {
+        let command = &self.command;
+        self.to.retain(|(_, worker)| {
+            matches!(worker.try_send(command.clone()), Err(mpsc::error::TrySendError::Full(_)))
+        });
+        if self.to.is_empty() || clock::now().since(self.began) < ROOM {
+            return !self.to.is_empty();
+        }
+        for (worker, _) in &self.to {
+            tracing::error!(worker, "a worker hangs: it does not hear an order");
+        }
+        false
     }
 }
 
@@ -208,13 +251,25 @@ impl Worker {
         }
     }
 
-    /// Waits for its end.
-    pub fn join(self) -> Left {
-        drop(self.commands);
-        self.thread.join().unwrap_or_else(|_| {
-            tracing::error!("a worker panicked");
-            Left::default()
-        })
+    /// Waits for the end of all, but not for that of one that hangs: they are to have ended after `within`. What was left of them.
+    pub fn join_all(workers: Vec<Self>, within: Duration) -> Left {
+        let (began, patience) = (clock::now(), within.saturating_add(JOIN));
+        let mut left = Left::default();
+        for Worker { thread, commands } in workers {
+            drop(commands);
+            while !thread.is_finished() && clock::now().since(began) < patience {
+                thread::sleep(ROOM_LOOK);
+            }
+            if !thread.is_finished() {
+                tracing::error!("a worker hangs: it is left as it is");
+            } else if let Ok(Left { tunnels, exchanges }) = thread.join() {
+                left.tunnels += tunnels;
+                left.exchanges += exchanges;
+            } else {
+                tracing::error!("a worker panicked");
+            }
+        }
+        left
     }
 }
 
@@ -384,5 +439,34 @@ mod tests {
         }
         drop(all);
         answering.await.unwrap();
+    }
+
+    /// The regression: questions to a worker that hangs filled its inbox, and whoever had an order for all then waited for ever: the
+    /// health of instances, a stop.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_worker_that_hangs_holds_up_no_order_to_others() {
+        let (hangs, mut inbox) = mpsc::channel(ORDERS);
+        let (lives, orders) = mpsc::channel(10 * ORDERS);
+        let all = Orders(vec![hangs, lives]);
+        let question = |_, answer: mpsc::Sender<Vec<bool>>| {
+            let order = crate::tunnel::Order::of(crate::tunnel::Reason::Command);
+            Command::CloseAt(CloseAt { places: vec![], order, answer })
+        };
+        for _ in 0..2 * ORDERS {
+            all.ask(Duration::from_millis(5), question).await;
+        }
+        assert_eq!(inbox.len(), ORDERS / 2, "orders have room");
+        let asked = orders.len();
+        for _ in 0..ORDERS {
+            all.send_blocking(Command::Retire);
+            if inbox.len() == ORDERS {
+                break;
+            }
+        }
+        all.send_blocking(Command::Return);
+        assert_eq!(orders.len(), asked + ORDERS / 2 + 1, "whoever lives hears all");
+        while inbox.try_recv().is_ok() {}
+        all.send(Command::Return).await;
+        assert!(matches!(inbox.try_recv(), Ok(Command::Return)));
     }
 }

@@ -67,7 +67,7 @@ impl Site {
     #[track_caller]
     fn tunnels(&self, arguments: &[&str]) -> (Vec<Value>, u64) {
         let list = self.json(&[&["tunnels"], arguments].concat());
-        assert_eq!(list["silent_workers"], Value::Array(vec![]));
+        assert_eq!((&list["silent_workers"], &list["unheard"]), (&Value::Array(vec![]), &0.into()));
         (list["tunnels"].as_array().unwrap().clone(), list["open"].as_u64().unwrap())
     }
 
@@ -243,7 +243,7 @@ fn the_keys_of_the_json_are_these() {
     let keys = |of: &Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     // In the order of the alphabet.
     let list = site.json(&["tunnels"]);
-    assert_eq!(keys(&list), "now open silent_workers tunnels upstreams");
+    assert_eq!(keys(&list), "now open silent_workers tunnels unheard upstreams");
     assert_eq!(
         keys(&list["tunnels"][0]),
         "age bytes_down bytes_up client closing frames_down frames_up host id idle instance path sid_hash sticky_key upstream"
@@ -257,7 +257,10 @@ fn the_keys_of_the_json_are_these() {
     let (code, printed) = site.home.run(&["close", "--json", &id]);
     let json = printed.split("\nerror: ").next().unwrap();
     let closed: Value = serde_json::from_str(json).unwrap();
-    assert_eq!((code, keys(&closed)), (1, "code gone over requests silent_workers tunnels".to_owned()));
+    assert_eq!(
+        (code, keys(&closed)),
+        (1, "code gone over requests silent_workers tunnels unheard".to_owned())
+    );
     assert_eq!(closed["gone"], Value::Array(vec![id.into()]));
 }
 

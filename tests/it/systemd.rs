@@ -146,7 +146,11 @@ fn sysctl_and_logrotate_say_what_they_should() {
     ] {
         assert!(words.contains(&word), "{word}");
     }
-    assert!(words.iter().any(|line| line.starts_with("systemctl kill --signal=USR1 stickyd.service")));
+    assert!(
+        words
+            .iter()
+            .any(|line| line.starts_with("systemctl kill --kill-who=main --signal=USR1 stickyd.service"))
+    );
 
     let sysusers = shipped("stickyd.sysusers.conf");
     let user = sysusers.lines().find(|line| !line.starts_with('#')).unwrap();

@@ -148,6 +148,25 @@ fn tunnels_live_on_and_all_is_summed() {
     assert_eq!(scrape.sum("stickyd_tunnels_closed_total", &[]) as u32, 3);
 }
 
+/// The regression: each process was asked for itself, and one had closed its own before the other refused.
+#[test]
+fn a_lot_is_a_lot_of_all_processes_together() {
+    let instance = Instance::start();
+    let of_upstream = "sticky.by = []\nhealth.check = \"off\"\ndown.rate = \"1000/s\"";
+    let mut site = Site::start(&toml(&[named(&instance, "blue")], of_upstream, ""));
+    let mut open: Vec<_> = (0..60).map(|_| site.tunnel(&instance)).collect();
+    site.upgrade();
+    open.extend((0..60).map(|_| site.tunnel(&instance)));
+    let text = site.says(1, &["close", "--instance", "app/blue"]);
+    assert!(text.contains("that is 120 tunnels and 0 polls and streams"), "{text}");
+    open.iter_mut().step_by(20).for_each(talks);
+    let text = site.says(0, &["close", "--instance", "app/blue", "--yes"]);
+    assert!(text.starts_with("120 tunnels closed (1012)"), "{text}");
+    for (client, far) in &mut open {
+        ws::closed(client, far, 1012);
+    }
+}
+
 #[test]
 fn nobody_is_refused_while_processes_take_over() {
     let instance = Answering::start("one");

@@ -78,8 +78,8 @@ pub(super) fn whole(config: &Config) -> Keys {
         ),
         ("admin.mode", quoted(&format!("{mode:04o}"))),
         ("admin.group", quoted(group)),
-        ("admin.address", or_off(page.address().map(|address| quoted(&address.to_string())))),
-        ("metrics.address", or_off(metrics.map(|address| quoted(&address.to_string())))),
+        ("admin.address", or_off(page.map(|page| quoted(&page.address.to_string())))),
+        ("metrics.address", or_off(metrics.map(|page| quoted(&page.address.to_string())))),
         ("log.level", quoted(level)),
         (
             "log.format",

@@ -12,8 +12,8 @@ pub struct Admin {
     pub mode: u32,
     /// Its group. [`GROUP`] need not exist, and the process need not be able to give the socket to it.
     pub group: String,
-    /// Where the status page is.
-    pub page: AdminPage,
+    /// Where the status page is; `None`: nowhere.
+    pub page: Option<Page>,
 }
 
 /// The group where the file names none: the package makes it.
@@ -30,27 +30,19 @@ pub enum AdminSocket {
     Off,
 }
 
-/// Where the status page is.
+/// Where something is shown to people and programs of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminPage {
-    /// At [`AdminPage::USUAL`], if nobody else listens there.
-    Usual,
-    /// Here, which is elsewhere, or the process does not start.
-    At(SocketAddr),
-    /// Nowhere.
-    Off,
+pub struct Page {
+    /// The address.
+    pub address: SocketAddr,
+    /// The file names it: then it has to be free. Where it is when the file says nothing, it gives way to whoever is there.
+    pub named: bool,
 }
 
-impl AdminPage {
-    /// Where it is when the file does not say.
-    pub const USUAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7080));
+impl Page {
+    /// Of the status page when the file does not say.
+    pub const STATUS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7080));
 
-    /// The address that it asks for; `None`: it is off.
-    pub fn address(self) -> Option<SocketAddr> {
-        match self {
-            AdminPage::Usual => Some(Self::USUAL),
-            AdminPage::At(address) => Some(address),
-            AdminPage::Off => None,
-        }
-    }
+    /// Of metrics when the file does not say.
+    pub const METRICS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9117));
 }

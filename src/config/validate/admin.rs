@@ -1,25 +1,27 @@
 //! `[admin]`: the socket of commands, and the status page.
 
-use super::super::model::{Admin, AdminPage, AdminSocket, GROUP};
+use std::net::SocketAddr;
+
+use super::super::model::{Admin, AdminSocket, GROUP, Page};
 use super::super::raw::{Table, Wrong, off_or, text};
 use super::{address, names};
 
 pub(super) fn read(top: &mut Table<'_>) -> Admin {
     let mut table = top.table_or_off("admin", Some("{ socket = \"off\" }"));
-    let page = table.get("address", Some(AdminPage::Usual), off_or(text(page)));
     let admin = Admin {
         socket: table.get("socket", AdminSocket::Auto, text(socket)),
         mode: table.get("mode", 0o660, text(mode)),
         group: table.get("group", GROUP.to_owned(), text(names::name)),
-        page: page.unwrap_or(AdminPage::Off),
+        page: page(&mut table, Page::STATUS),
     };
     table.finish();
     admin
 }
 
-fn page(text: &str) -> Result<AdminPage, Wrong> {
-    let address = address::socket(text)?;
-    Ok(if address == AdminPage::USUAL { AdminPage::Usual } else { AdminPage::At(address) })
+/// The `address` of what is shown, `usual` where the table does not say.
+pub(super) fn page(table: &mut Table<'_>, usual: SocketAddr) -> Option<Page> {
+    let address = table.get("address", Some(usual), off_or(text(address::socket)))?;
+    Some(Page { address, named: table.key_span("address").is_some() })
 }
 
 /// The longest path that a socket can have (unix(7)), in bytes, less what a name beside it takes until it is ready.

@@ -19,9 +19,7 @@ mod timeouts;
 mod top;
 mod upstream;
 
-use std::net::SocketAddr;
-
-use super::model::{Admin, AdminPage, Config};
+use super::model::Config;
 use super::raw::Table;
 
 pub(super) use address::network as parse_network;
@@ -41,7 +39,10 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
     let reload = top::reload(&mut top);
     let shutdown = top::shutdown(&mut top, &general);
     let upgrade = top::upgrade(&mut top);
-    let pages = [("metrics", metrics), ("admin", named_page(&admin))];
+    // The usual place of the status page is given up to whoever wants it.
+    let status = admin.page.filter(|page| page.named);
+    let pages =
+        [("metrics", metrics), ("admin", status)].map(|(of, page)| (of, page.map(|page| page.address)));
     cross::check(&top, &general, &listeners, &timeouts, &upstreams, &routes, pages);
     top.finish();
     Config {
@@ -62,9 +63,4 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
         upgrade,
         timeouts: timeouts.timeouts,
     }
-}
-
-/// The usual place of the status page is given up to whoever wants it.
-fn named_page(admin: &Admin) -> Option<SocketAddr> {
-    if let AdminPage::At(address) = admin.page { Some(address) } else { None }
 }

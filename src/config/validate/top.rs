@@ -1,20 +1,16 @@
 //! The top level's own keys, `[metrics]`, `[reload]`, `[shutdown]` and `[upgrade]`.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::super::model::{ClientIpHeader, Reload, Shutdown, Upgrade};
+use super::super::model::{ClientIpHeader, Page, Reload, Shutdown, Upgrade};
 use super::super::raw::{
     Table, auto_or, boolean, choice, count, duration, list, off_or, percent, show_duration, text,
 };
 use super::super::report::Problem;
-use super::{address, names};
-
-/// What `[metrics]` says when it says nothing.
-pub(super) const METRICS: &str = "127.0.0.1:9117";
+use super::{address, admin, names};
 
 /// The keys above the first section.
 pub(super) struct General {
@@ -48,11 +44,12 @@ fn every_cpu() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-pub(super) fn metrics(top: &mut Table<'_>) -> Option<SocketAddr> {
+/// `[metrics]`
+pub(super) fn metrics(top: &mut Table<'_>) -> Option<Page> {
     let mut table = top.table_or_off("metrics", Some("{ address = \"off\" }"));
-    let address = table.get("address", METRICS.parse().ok(), off_or(text(address::socket)));
+    let page = admin::page(&mut table, Page::METRICS);
     table.finish();
-    address
+    page
 }
 
 /// `[reload]`

@@ -205,11 +205,11 @@ async fn answer(desk: Arc<Desk>, jobs: mpsc::Sender<Job>, request: Request<Incom
         (Method::POST, "/v1/state") => command(&jobs, request, COMMAND_MAX, want).await,
         (Method::POST, "/v1/close") => command(&jobs, request, COMMAND_MAX, close).await,
         (Method::POST, "/v1/tunnels") => match read(request, COMMAND_MAX).await {
-            Ok(asked) => listed(desk.lists.tunnels(&asked).await),
+            Ok(asked) => listed(&desk.lists, desk.lists.tunnels(&asked)).await,
             Err(wrong) => Err(wrong),
         },
         (Method::POST, "/v1/sessions") => match read(request, COMMAND_MAX).await {
-            Ok(asked) => listed(desk.lists.sessions(&asked).await),
+            Ok(asked) => listed(&desk.lists, desk.lists.sessions(&asked)).await,
             Err(wrong) => Err(wrong),
         },
         (Method::GET, "/v1/events") => {
@@ -357,8 +357,19 @@ fn close(desk: &Desk, question: &api::Close, _: By) -> Result<api::Closed, Wrong
     runtime.block_on(desk.lists.close(question)).map_err(not_listed)
 }
 
-fn listed(list: Result<impl Serialize, lists::Refusal>) -> Result<Answer, Wrong> {
-    list.map(|list| json(StatusCode::OK, &list)).map_err(not_listed)
+/// A list may be large: one is made at a time, and written down by a thread of its own, so that others are answered meanwhile.
+async fn listed<L: Serialize + Send + 'static>(
+    lists: &Lists,
+    list: impl Future<Output = Result<L, lists::Refusal>>,
+) -> Result<Answer, Wrong> {
+    let _turn = lists.turn().await;
+    let list = list.await.map_err(not_listed)?;
+    let (tell, told) = oneshot::channel();
+    // An error: whoever asked has left.
+    let write = move || drop(tell.send(json(StatusCode::OK, &list)));
+    let failed = |error: &dyn Display| (StatusCode::INTERNAL_SERVER_ERROR, format!("no list: {error}"));
+    thread::Builder::new().name("list".to_owned()).spawn(write).map_err(|error| failed(&error))?;
+    told.await.map_err(|error| failed(&error))
 }
 
 fn not_listed(refusal: lists::Refusal) -> Wrong {

@@ -14,29 +14,12 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode};
 
 use super::super::local_http::{Answer, Bounds, Serving, page};
+use super::super::notify::words;
 use super::super::start::{StartError, unavailable};
+use super::api;
 use super::status::View;
-use crate::config::model::AdminPage;
 
 const PAGE: &str = include_str!("page/page.html");
-
-/// Binds it; `None`: it is off, or something else listens where it usually is.
-///
-/// # Errors
-/// When an address that the file names cannot be had.
-pub(in crate::control) fn bind(wanted: AdminPage) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = wanted.address() else { return Ok(None) };
-    match TcpListener::bind(address) {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if wanted == AdminPage::Usual => {
-            tracing::info!(
-                "no status page: cannot listen on {address}: {error} ([admin] address names another one)"
-            );
-            Ok(None)
-        }
-        Err(error) => Err(unavailable(format!("cannot listen on [admin] address {address}: {error}"))),
-    }
-}
 
 /// Shows it.
 ///
@@ -50,6 +33,13 @@ pub(in crate::control) fn serve(socket: TcpListener, view: View) -> Result<Servi
     Serving::start(Bounds::LOOK, "status", socket, answers).map_err(unavailable)
 }
 
+/// What anybody on the machine may see: of a refused file what is wrong and where, for a line of it may hold a secret.
+fn shown(view: &View) -> api::Status {
+    let mut status = view.status();
+    status.config.refusal = status.config.refusal.as_deref().map(words::brief);
+    status
+}
+
 fn answer<B>(request: &Request<B>, view: &View, policy: &HeaderValue) -> Answer {
     if !is_here(request) {
         let text = "open it by the address of this machine, or as localhost\n";
@@ -57,7 +47,7 @@ fn answer<B>(request: &Request<B>, view: &View, policy: &HeaderValue) -> Answer 
     }
     let (kind, body) = match request.uri().path() {
         "/" => ("text/html; charset=utf-8", PAGE.to_owned()),
-        "/status.json" => ("application/json", serde_json::to_string(&view.status()).unwrap_or_default()),
+        "/status.json" => ("application/json", serde_json::to_string(&shown(view)).unwrap_or_default()),
         _ => return page(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "not found: /, /status.json\n"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {

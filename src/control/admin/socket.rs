@@ -1,14 +1,16 @@
 //! The admin socket: who may connect is who may open it.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::unistd::Group;
+use rustix::fs::{AtFlags, Mode, OFlags, chownat, open};
 
 use crate::config::model::{Admin, AdminSocket, GROUP};
 use crate::control::start::StartError;
@@ -154,9 +156,7 @@ fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>, beside: bool) -> i
     let unready = path.with_extension(format!("{}.new", std::process::id()));
     remove_stale(&unready)?;
     let listener = UnixListener::bind(&unready)?;
-    let opened = permit(&unready, admin, group)
-        .and_then(|()| listener.set_nonblocking(true))
-        .and_then(|()| identity(&unready));
+    let opened = listener.set_nonblocking(true).and_then(|()| permit(&unready, admin, group));
     let place = |id| Place { path: Mutex::new(unready.clone()), final_path: path.to_owned(), id };
     match opened.map(place).and_then(|place| if beside { Ok(place) } else { place.put().map(|()| place) }) {
         Ok(place) => Ok(Socket { listener, place: Arc::new(place) }),
@@ -167,15 +167,25 @@ fn bind_at(path: &Path, admin: &Admin, group: Option<&Group>, beside: bool) -> i
     }
 }
 
-/// Nobody else can have replaced it: whoever may write in its directory could have bound there as well. No link is followed.
-fn permit(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(admin.mode))?;
-    let Some(group) = group else { return Ok(()) };
-    match lchown(path, None, Some(group.gid.as_raw())) {
-        // A process that somebody runs by hand may not.
-        Err(error) if admin.group != GROUP => Err(error),
-        _ => Ok(()),
+/// Opens it to those who may, and says which file it is. Whoever may write in its directory could have bound there as well, or have laid
+/// something in its place: what is there is changed only if it is a socket, and no link is followed.
+fn permit(path: &Path, admin: &Admin, group: Option<&Group>) -> io::Result<(u64, u64)> {
+    let file = File::from(open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    let found = file.metadata()?;
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("another process has laid something in its place"));
     }
+    // By its descriptor, the only way that every kernel has.
+    fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), Permissions::from_mode(admin.mode))?;
+    if let Some(group) = group {
+        let gid = Some(rustix::fs::Gid::from_raw(group.gid.as_raw()));
+        match chownat(&file, "", None, gid, AtFlags::EMPTY_PATH) {
+            // A process that somebody runs by hand may not.
+            Err(error) if admin.group != GROUP => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok((found.dev(), found.ino()))
 }
 
 /// The group whose members may command; `None`: the usual one, which is not there.
@@ -199,6 +209,25 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The regression: a link that was laid in its place had the file behind it opened to others.
+    #[test]
+    fn only_a_socket_is_opened_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let (precious, at) = (directory.path().join("precious"), directory.path().join("admin.new"));
+        fs::write(&precious, "mine").unwrap();
+        fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&precious, &at).unwrap();
+        let loaded =
+            crate::config::parse("listen = \":80\"\n[upstream.a]\ninstances = [\"a:1\"]\n", "x.toml");
+        let admin = loaded.unwrap_or_else(|report| panic!("{report}")).config.admin;
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert!(permit(&at, &admin, None).is_err() && mode(&precious) == 0o600);
+        fs::remove_file(&at).unwrap();
+        let _socket = UnixListener::bind(&at).unwrap();
+        assert_eq!(permit(&at, &admin, None).unwrap(), identity(&at).unwrap());
+        assert_eq!(mode(&at), admin.mode);
+    }
 
     #[test]
     fn a_path_that_is_too_long_is_fatal_where_it_is_named() {

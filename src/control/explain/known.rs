@@ -156,7 +156,7 @@ impl<'k> Known<'k> {
                     let now = MemberNow {
                         health: match candidate.health {
                             Health::Up => "up",
-                            Health::Degraded => "degraded",
+                            Health::Degraded | Health::Silent => "degraded",
                             Health::Down => "down",
                         },
                         evidence: known.vitals.evidence(),

@@ -95,6 +95,7 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
         let wake = {
             let health = health.borrow();
             vitals.publish(health.state(), health.share(now()));
+            vitals.falls_silent(health.is_silent());
             health.wake(now()).saturating_sub(now())
         };
         tokio::select! {
@@ -114,14 +115,20 @@ pub(super) async fn watch(watched: Rc<Watched>, permits: Arc<Semaphore>) {
                     checks.give_up(check);
                 }
                 let change = health.borrow_mut().hear(check, event, now());
-                if let Some(change) = change {
+                let falls_silent = vitals.falls_silent(health.borrow().is_silent());
+                let (upstream, instance) = (group.upstream(), instance.borrow().clone());
+                let closings = if let Some(change) = change {
                     vitals.publish(change.to, health.borrow().share(now()));
-                    let (upstream, instance) = (group.upstream(), instance.borrow().clone());
                     announce(&upstream, &instance, &change);
                     group.look();
-                    for closing in down::closings(&upstream, &instance, &change) {
-                        group.orders.send(Command::Close(closing)).await;
-                    }
+                    down::closings(&upstream, &instance, &change)
+                } else if falls_silent {
+                    down::of_one_that_falls_silent(&upstream, &instance)
+                } else {
+                    vec![]
+                };
+                for closing in closings {
+                    group.orders.send(Command::Close(closing)).await;
                 }
             }
             Some(_) = checks.tasks.join_next() => {}

@@ -4,14 +4,10 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::{Lists, PATIENCE, Refusal, all, id, millis, silent};
-use crate::config;
 use crate::control::admin::api;
 use crate::http::census::Filter;
-use crate::tunnel::{Order, Reason};
+use crate::tunnel::{Force, Order, Reason};
 use crate::worker::{CloseAt, Command, Pick, Picked};
-
-/// More than these are closed only for whoever says that he knows.
-const LOT: u64 = 100;
 
 impl Lists {
     /// Closes what was asked for, or nothing.
@@ -20,7 +16,7 @@ impl Lists {
     /// Why not.
     pub(in crate::control) async fn close(&self, asked: &api::Close) -> Result<api::Closed, Refusal> {
         let code = code(asked.code)?;
-        let order = Order { reason: Reason::Command, code: NonZeroU16::new(code), silent_since: None };
+        let order = Order { reason: Reason::Command, code: NonZeroU16::new(code), force: Force::Gently };
         let closed = match (asked.ids.as_slice(), &asked.client, &asked.instance) {
             ([], None, None) => {
                 return Err(Refusal::Bad(
@@ -29,7 +25,10 @@ impl Lists {
             }
             ([], client, instance) => {
                 let filter = self.filter(None, instance.as_deref(), client.as_deref())?;
-                self.close_all(filter, order, asked.yes).await?
+                self.close_all(filter, order, asked).await?
+            }
+            (_, None, None) if asked.count => {
+                return Err(Refusal::Bad("ids are counted without being asked".to_owned()));
             }
             (ids, None, None) => self.close_these(ids, order).await,
             _ => {
@@ -38,6 +37,9 @@ impl Lists {
                 ));
             }
         };
+        if asked.count {
+            return Ok(api::Closed { code, ..closed });
+        }
         tracing::info!(
             tunnels = closed.tunnels,
             requests = closed.requests,
@@ -77,28 +79,43 @@ impl Lists {
                 }
             }
         }
-        api::Closed { tunnels, requests: 0, over: 0, code: 0, gone, silent_workers }
+        api::Closed { tunnels, requests: 0, over: 0, code: 0, gone, silent_workers, unheard: 0 }
     }
 
-    async fn close_all(&self, filter: Filter, order: Order, yes: bool) -> Result<api::Closed, Refusal> {
+    async fn close_all(
+        &self,
+        filter: Filter,
+        order: Order,
+        asked: &api::Close,
+    ) -> Result<api::Closed, Refusal> {
         let pick = |_, answer| Command::Pick(Pick { filter: filter.clone(), order, answer });
         let answers = self.orders.ask(PATIENCE, pick).await;
         let silent_workers = silent(&answers);
         let picked: Vec<Picked> = answers.into_iter().flatten().collect();
         let tunnels = picked.iter().map(|picked| picked.tunnels as u64).sum::<u64>();
         let requests = picked.iter().map(|picked| picked.exchanges as u64).sum::<u64>();
+        let unheard = picked.iter().map(|picked| picked.unheard as u64).sum();
         let over = self.pace(&filter, tunnels + requests);
-        if tunnels + requests > LOT && !yes {
-            let takes = config::show_duration(over);
-            return Err(Refusal::Lot(format!(
-                "that is {tunnels} tunnels and {requests} polls and streams, closed over {takes}; with --yes it is done"
-            )));
+        let closed = api::Closed {
+            tunnels,
+            requests,
+            over: millis(over),
+            code: 0,
+            gone: vec![],
+            silent_workers,
+            unheard,
+        };
+        match api::Close::is_a_lot(tunnels, requests, closed.over) {
+            // Whoever dropped them closes nothing.
+            _ if asked.count => return Ok(closed),
+            Some(why) if !asked.yes => return Err(Refusal::Lot(why)),
+            _ => {}
         }
         for picked in picked {
             // An error: that worker has ended.
             let _ = picked.close.send(over);
         }
-        Ok(api::Closed { tunnels, requests, over: millis(over), code: 0, gone: vec![], silent_workers })
+        Ok(closed)
     }
 
     /// Over how long so many are closed: at the pace of `down`, the slowest where several upstreams are concerned.

@@ -48,8 +48,8 @@ impl Display for Standing {
     }
 }
 
-/// The first line of a refusal that says what, with its place in the file in front.
-fn brief(why: &str) -> String {
+/// The first line of a refusal that says what, with its place in the file in front; none of the file's own lines.
+pub(in crate::control) fn brief(why: &str) -> String {
     let mut lines = why.lines();
     let title = lines.find(|line| !line.trim().is_empty()).unwrap_or_default();
     let title = title.strip_prefix("error: ").unwrap_or(title);

@@ -59,3 +59,23 @@ fn what_does_not_listen_is_seen() {
         assert!(!Inherited { name: String::new(), socket, kept: true }.listens());
     }
 }
+
+/// The regression: a socket of one family was taken for `:80`, and nobody heard that the other one was missing.
+#[test]
+fn one_family_is_not_both() {
+    let v6 = |only: bool| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, Type::STREAM, None).unwrap();
+        socket.set_only_v6(only).unwrap();
+        socket.bind(&SocketAddr::from(([0; 16], 0)).into()).unwrap();
+        Inherited { name: String::new(), socket: socket.into(), kept: true }
+    };
+    let v4 = || tcp("", "0.0.0.0:0");
+    let check = |taken: &[Inherited], missing| {
+        assert_eq!(one_family(taken).map(|(_, missing)| missing), missing, "{taken:?}");
+    };
+    check(&[v4()], Some("IPv6"));
+    check(&[v6(true)], Some("IPv4"));
+    check(&[v6(false)], None);
+    check(&[v4(), v6(true)], None);
+    check(&[], None);
+}

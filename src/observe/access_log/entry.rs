@@ -58,6 +58,8 @@ pub struct Entry<'a> {
     pub upstream: Option<&'a str>,
     /// Name of the instance.
     pub instance: Option<&'a str>,
+    /// Name of the instance that was asked before it, and said nothing.
+    pub left: Option<&'a str>,
     /// What chose the instance: the words of `DecisionBy`.
     pub sticky_key: Option<&'a str>,
     /// Why a bound client was given another instance: the words of `RebindReason`.
@@ -108,6 +110,7 @@ impl Entry<'_> {
             upstream_status: None,
             upstream: None,
             instance: None,
+            left: None,
             sticky_key: None,
             rebind_reason: None,
             origin: None,

@@ -57,6 +57,7 @@ fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>) {
     line.number(key!("upstream_status"), entry.upstream_status);
     line.text(key!("upstream"), entry.upstream);
     line.text(key!("instance"), entry.instance);
+    line.text(key!("left"), entry.left);
     line.text(key!("sticky_key"), entry.sticky_key);
     line.text(key!("rebind_reason"), entry.rebind_reason);
     line.text(key!("origin"), entry.origin);

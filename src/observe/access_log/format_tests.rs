@@ -21,6 +21,7 @@ fn full(event: Event) -> Entry<'static> {
         upstream: Some("socketio"),
         instance: Some("instance-1:3000"),
         sticky_key: Some("cookie"),
+        left: Some("instance-2:3000"),
         rebind_reason: Some("down"),
         origin: Some("instance"),
         reason: Some("client_closed"),
@@ -55,7 +56,7 @@ fn json_lines() {
     }
     check(
         &full(Event::WsClose),
-        r#"{"time":"2026-11-24T12:06:01.123Z","event":"ws_close","request_id":"4f1c","client":"203.0.113.7","peer":"10.0.0.4:55123","listener":":443","method":"GET","host":"app.example.com","path":"/socket.io/?EIO=4&transport=websocket&sid=***","sid_hash":"000000000000feed","status":101,"upstream_status":101,"upstream":"socketio","instance":"instance-1:3000","sticky_key":"cookie","rebind_reason":"down","origin":"instance","reason":"client_closed","close_code":1000,"closed_by":"client","duration":61.000045,"bytes_up":10,"bytes_down":18446744073709551615,"frames_up":1,"frames_down":2,"tls":"TLSv1.3","protocol":"HTTP/1.1"}"#,
+        r#"{"time":"2026-11-24T12:06:01.123Z","event":"ws_close","request_id":"4f1c","client":"203.0.113.7","peer":"10.0.0.4:55123","listener":":443","method":"GET","host":"app.example.com","path":"/socket.io/?EIO=4&transport=websocket&sid=***","sid_hash":"000000000000feed","status":101,"upstream_status":101,"upstream":"socketio","instance":"instance-1:3000","left":"instance-2:3000","sticky_key":"cookie","rebind_reason":"down","origin":"instance","reason":"client_closed","close_code":1000,"closed_by":"client","duration":61.000045,"bytes_up":10,"bytes_down":18446744073709551615,"frames_up":1,"frames_down":2,"tls":"TLSv1.3","protocol":"HTTP/1.1"}"#,
     );
     check(&Entry::new(Event::WsOpen, noon()), r#"{"time":"2026-11-24T12:06:01.123Z","event":"ws_open"}"#);
     check(

@@ -1,12 +1,13 @@
 //! The thread that writes access lines: the only one that waits for a disk or a pipe.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use super::queue::Queue;
 use crate::observe::owner;
@@ -39,18 +40,8 @@ impl Target {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).mode(0o640);
-    let file = match options.clone().create_new(true).open(path) {
-        Ok(made) => {
-            owner::follows_its_directory(&made, path);
-            return Ok(made);
-        }
-        // Also where a link leads to what is not there yet.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.create(true).open(path),
-        Err(error) => Err(error),
-    };
-    file.map_err(|error| io::Error::new(error.kind(), owner::explained(&error, path)))
+    let opened = owner::open_or_make(path, OFlags::WRONLY | OFlags::APPEND, 0o640);
+    opened.map_err(|error| io::Error::new(error.kind(), owner::explained(&error, path)))
 }
 
 /// Writes until the queue is closed.

@@ -37,6 +37,8 @@ pub enum Health {
     Up,
     /// Its checks fail while what runs there still speaks: no new clients, nothing ends.
     Degraded,
+    /// The same, and it does not answer: whoever starts a session goes elsewhere, also if it is bound.
+    Silent,
     /// It does not answer, or was tried in vain for this exchange.
     Down,
 }
@@ -82,8 +84,11 @@ impl Candidate {
             InstanceState::Drain => Opening::Held,
             // Who comes without starting a session opens no tunnel.
             _ if self.full && need == Need::Start => Opening::Held,
+            _ if self.health == Health::Silent && need == Need::Start => Opening::Held,
             InstanceState::Cordon => Opening::Bound,
-            InstanceState::Ready if self.health == Health::Degraded => Opening::Bound,
+            InstanceState::Ready if matches!(self.health, Health::Degraded | Health::Silent) => {
+                Opening::Bound
+            }
             InstanceState::Ready => Opening::New,
         }
     }
@@ -98,6 +103,7 @@ impl Candidate {
             (InstanceState::Maintain, _) => Passed::Maintenance,
             (_, Health::Down) => Passed::Down,
             (InstanceState::Drain, _) => Passed::Drain,
+            (_, Health::Silent) if !self.full => Passed::Down,
             _ => Passed::Full,
         })
     }

@@ -15,7 +15,7 @@ use crate::config::model::{Balance, InstanceState, IpHash, OnDown, StickyKey};
 
 const RENDEZVOUS: IpHash = IpHash::Rendezvous { ipv4_prefix: 32, ipv6_prefix: 64, bound: None };
 
-/// The instances `i0:3000`, `i1:3000` and so on. Of each: `ready`, `cordon`, `drain` or `maintain`; `degraded` or `down`; `full`,
+/// The instances `i0:3000`, `i1:3000` and so on. Of each: `ready`, `cordon`, `drain` or `maintain`; `degraded`, `silent` or `down`; `full`,
 /// `backup`, `away`; `x` and its weight; `%` and its share; `=` and its load; in any order, joined by `+`.
 fn instances(text: &str) -> Vec<Candidate> {
     let one = |(index, words): (usize, &str)| {
@@ -28,6 +28,7 @@ fn instances(text: &str) -> Vec<Candidate> {
                 "drain" => candidate.state = InstanceState::Drain,
                 "maintain" => candidate.state = InstanceState::Maintain,
                 "degraded" => candidate.health = Health::Degraded,
+                "silent" => candidate.health = Health::Silent,
                 "down" => candidate.health = Health::Down,
                 "full" => candidate.full = true,
                 "backup" => candidate.backup = true,
@@ -83,6 +84,8 @@ fn openings() {
         ("ready", Opening::New, Opening::New, Opening::New),
         ("cordon", Opening::Bound, Opening::Bound, Opening::Bound),
         ("degraded", Opening::Bound, Opening::Bound, Opening::Bound),
+        ("silent", Opening::Held, Opening::Bound, Opening::Bound),
+        ("cordon+silent", Opening::Held, Opening::Bound, Opening::Bound),
         ("full", Opening::Held, Opening::New, Opening::New),
         ("full+cordon", Opening::Held, Opening::Bound, Opening::Bound),
         ("full+degraded", Opening::Held, Opening::Bound, Opening::Bound),
@@ -141,6 +144,8 @@ fn bound_clients() {
         ("ready", "1 cookie", "1 cookie"),
         ("cordon", "1 cookie", "1 cookie"),
         ("degraded", "1 cookie", "1 cookie"),
+        ("silent", "0 balance after down", "1 cookie"),
+        ("silent+full", "0 balance after full", "1 cookie"),
         ("backup", "1 cookie", "1 cookie"),
         ("full", "0 balance after full", "1 cookie"),
         ("full+cordon", "0 balance after full", "1 cookie"),
@@ -172,6 +177,7 @@ fn known_sessions() {
         ("ready", "1 sid"),
         ("cordon", "1 sid"),
         ("degraded", "1 sid"),
+        ("silent", "1 sid"),
         ("full", "1 sid"),
         ("drain", "1 sid"),
         ("away", "1 sid"),

@@ -251,6 +251,31 @@ fn the_share_grows_once_it_is_back() {
     check(&play, 4000, 100, 4500);
 }
 
+/// Slow is not silent: whoever is answered late is answered.
+#[test]
+fn who_says_nothing_is_silent_until_it_says_something() {
+    let mut health = Health::new(&rules(), Duration::ZERO);
+    let mut check = |event: Event, state, silent| {
+        let number = health.begin(Duration::ZERO, 0);
+        health.hear(number, event.clone(), Duration::ZERO);
+        assert_eq!((health.state(), health.is_silent()), (state, silent), "{event:?}");
+    };
+    let unfit = || Event::Unfit("answered 500".to_owned());
+    check(Event::Passed, State::Up, false);
+    check(unfit(), State::Up, false);
+    check(unfit(), State::Up, false);
+    check(Event::Busy, State::Degraded, false);
+    check(Event::Busy, State::Degraded, false);
+    check(Event::Answered(ms(1200)), State::Degraded, false);
+    // The regression: one that was degraded before was never found silent.
+    check(Event::Busy, State::Degraded, false);
+    check(Event::Void, State::Degraded, false);
+    check(Event::Busy, State::Degraded, false);
+    check(Event::Busy, State::Degraded, true);
+    check(Event::Lost("reset".to_owned()), State::Degraded, true);
+    check(unfit(), State::Degraded, false);
+}
+
 #[test]
 fn the_jitter_is_a_tenth() {
     let check =

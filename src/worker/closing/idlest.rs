@@ -45,7 +45,7 @@ pub struct Offer {
 pub(in crate::worker) async fn close_idlest(ctx: Rc<Context>, idlest: Idlest) {
     let Idlest { instance, order, most, offers } = idlest;
     let tunnels = &ctx.tunnels;
-    let longest_first = ask_all(&ctx, instance).await;
+    let longest_first = ask_all(&ctx, instance, order).await;
     let (close, closes) = oneshot::channel();
     let offer = Offer {
         idle_since: longest_first.iter().map(|(since, _)| *since).take(most).collect(),
@@ -75,9 +75,9 @@ pub(in crate::worker) async fn close_idlest(ctx: Rc<Context>, idlest: Idlest) {
 }
 
 /// The instance's tunnels that may be moved, by their keys: since when they are idle, the longest first.
-async fn ask_all(ctx: &Context, instance: u32) -> Vec<(Moment, usize)> {
+async fn ask_all(ctx: &Context, instance: u32, order: Order) -> Vec<(Moment, usize)> {
     let tunnels = &ctx.tunnels;
-    let keys = tunnels.keys(|at, sort| at == instance && sort == Sort::Tunnel);
+    let keys = tunnels.keys(order.force, |at, sort| at == instance && sort == Sort::Tunnel);
     for some in keys.chunks(ASKED_AT_ONCE) {
         for key in some {
             tunnels.ask_idle(*key);

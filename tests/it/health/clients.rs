@@ -1,10 +1,12 @@
 //! What clients of an instance that is down get, and what they can do to one that is not.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Checked, DOWN, Does, FAST, NOT_STICKY, UP, before, checks, is, more_checks};
+use super::{Checked, DEGRADED, DOWN, Does, FAST, NOT_STICKY, UP, before, checks, is, more_checks};
 use crate::support::engine_io::{UNKNOWN, get, poll, start};
-use crate::support::{Proxy, eventually, ws};
+use crate::support::ws::{self, Frame, TEXT};
+use crate::support::{Proxy, eventually};
 
 /// Where a client was bound, the other one, and the cookie's line.
 fn bound<'c>(proxy: &Proxy, one: &'c Checked, other: &'c Checked) -> (&'c Checked, &'c Checked, String) {
@@ -46,6 +48,44 @@ fn or_they_are_refused_where_that_is_wanted() {
     bound.is_well();
     is(&proxy, bound, UP);
     assert_eq!(proxy.get("/", &cookie).status(), 200);
+}
+
+/// The regression: only what waited at the moment of a change went elsewhere, and an instance that was degraded before it fell silent
+/// did not change.
+#[test]
+fn session_starts_do_not_wait_for_an_instance_that_fell_silent_while_it_was_degraded() {
+    let (blue, green) = (Checked::start("blue"), Checked::start("green"));
+    let health = FAST.replace("\"2s\"", "\"150ms\"");
+    let proxy = before(&[&blue, &green], &health, "sticky.by = [\"cookie\"]\ndown.close = \"never\"");
+    let (bound, other, cookie) = bound(&proxy, &blue, &green);
+    let handshake = ws::handshake("/ws", &cookie);
+    let mut tunnel = proxy.connect();
+    tunnel.send(&handshake);
+    assert!(tunnel.head().starts_with("HTTP/1.1 101 "));
+    bound.checks(Does::Fails);
+    is(&proxy, bound, DEGRADED);
+    bound.clients(Does::Hangs);
+    let (asked, elsewhere) = (bound.requests(), other.requests());
+    let mut waits = proxy.connect();
+    waits.send(&handshake);
+    eventually("its clients stay", || (bound.requests() > asked).then_some(()));
+    bound.checks(Does::Hangs);
+    let speaking = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while speaking.load(Ordering::Relaxed) {
+                tunnel.send(Frame::masked(TEXT, "on").bytes());
+                assert_eq!(Frame::read(&mut tunnel).payload, b"on");
+            }
+        });
+        assert!(waits.head().starts_with("HTTP/1.1 101 "));
+        let mut comes_now = proxy.connect();
+        comes_now.send(&handshake);
+        assert!(comes_now.head().starts_with("HTTP/1.1 101 "));
+        is(&proxy, bound, DEGRADED);
+        speaking.store(false, Ordering::Relaxed);
+    });
+    assert_eq!((bound.requests(), other.requests()), (asked + 1, elsewhere + 2));
 }
 
 #[test]

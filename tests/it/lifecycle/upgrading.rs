@@ -15,7 +15,12 @@ use crate::support::{Instance, Proxy, Socket};
 const A_WHILE: Duration = Duration::from_millis(400);
 
 fn before(instance: &Instance) -> Proxy {
-    let text = upstream(&[instance], "drain = { spread = \"0s\" }");
+    before_and(instance, "drain = { spread = \"0s\" }")
+}
+
+/// `more`: keys of the upstream, then sections.
+fn before_and(instance: &Instance, more: &str) -> Proxy {
+    let text = upstream(&[instance], more);
     Proxy::start(&text.replace("by = []", "by = [\"sid\"]"))
 }
 
@@ -79,6 +84,26 @@ fn it_does_not_wait_for_ever() {
     ws::closed(&mut client, &mut far, 1012);
     let took = began.elapsed();
     assert!((2_500..5_000).contains(&took.as_millis()), "{took:?}");
+}
+
+/// The regression: it waited three seconds, and was cut without a word where there were fewer.
+#[test]
+fn it_does_not_wait_for_longer_than_there_is_time() {
+    let instance = Instance::start();
+    let proxy = before_and(&instance, "drain = { spread = \"0s\", deadline = \"1s\" }");
+    let (mut client, mut far) = probed(&proxy, &instance);
+    let began = Instant::now();
+    proxy.want(&instance, Drain);
+    ws::closed(&mut client, &mut far, 1012);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+
+    let instance = Instance::start();
+    let proxy = before_and(&instance, "[shutdown]\nspread = \"0s\"\ndeadline = \"2s\"");
+    let (mut client, mut far) = probed(&proxy, &instance);
+    std::thread::scope(|scope| {
+        scope.spawn(|| proxy.stop());
+        ws::closed(&mut client, &mut far, 1012);
+    });
 }
 
 #[test]

@@ -6,11 +6,19 @@ use crate::support::ws::{self, Frame, TEXT};
 use crate::support::{Answering, Instance, Proxy, Socket, engine_io, eventually};
 
 fn two(first: &impl std::fmt::Display, second: &impl std::fmt::Display) -> Proxy {
+    two_and(first, second, "")
+}
+
+/// `more`: sections.
+fn two_and(first: &impl std::fmt::Display, second: &impl std::fmt::Display, more: &str) -> Proxy {
     Proxy::start(&format!(
         "[upstream.app]\nbalance = \"round_robin\"\ninstances = [\"{first}\", \"{second}\"]\n\
-         [upstream.app.sticky]\nby = []\n"
+         [upstream.app.sticky]\nby = []\n{more}"
     ))
 }
+
+/// An Engine.IO session that starts without polling.
+const WEBSOCKET_FIRST: &str = "/socket.io/?EIO=4&transport=websocket";
 
 #[test]
 fn an_instance_that_refuses_is_passed_over() {
@@ -170,7 +178,7 @@ fn a_session_start_whose_instance_breaks_off_finds_another_one() {
         client.send(&start);
         left([&one, &other], &start, leave).send(ok("started"));
         assert_eq!(client.answer().text(), "started");
-        let handshake = ws::handshake("/ws", "");
+        let handshake = ws::handshake(WEBSOCKET_FIRST, "");
         let mut client = proxy.connect();
         client.send(&handshake);
         let mut far = left([&one, &other], &handshake, leave);
@@ -182,7 +190,7 @@ fn a_session_start_whose_instance_breaks_off_finds_another_one() {
     }
     assert_eq!(proxy.count("stickyd_requests_total", &[("origin", "proxy")]), 0);
     // Once is enough: one that kills whoever reads it must not kill them all.
-    let handshake = ws::handshake("/ws", "");
+    let handshake = ws::handshake(WEBSOCKET_FIRST, "");
     let mut client = proxy.connect();
     client.send(&handshake);
     left([&one, &other], &handshake, Socket::close).close();
@@ -198,6 +206,97 @@ fn a_session_start_whose_instance_breaks_off_finds_another_one() {
     }
     one.saw_nothing();
     other.saw_nothing();
+}
+
+/// The regression: a handshake that is not Engine.IO's was sent to a second instance too, where its ticket was used up.
+#[test]
+fn a_ticket_is_shown_once() {
+    for leave in [Socket::close, Socket::reset] {
+        let (one, other) = (Instance::start(), Instance::start());
+        let proxy = two(&one, &other);
+        let mut client = proxy.connect();
+        client.send(ws::handshake("/ws?ticket=once", ""));
+        let mut far = eventually("a request", || one.try_accept().or_else(|| other.try_accept()));
+        far.request();
+        leave(far);
+        assert_eq!(client.answer().status(), 502);
+        one.saw_nothing();
+        other.saw_nothing();
+    }
+}
+
+/// The regression: it came on a connection that had served before, on a fresh one, and to another instance.
+#[test]
+fn a_session_start_is_sent_twice_at_most() {
+    let (one, other) = (Instance::start(), Instance::start());
+    let proxy = two(&one, &other);
+    let mut client = proxy.connect();
+    let instances = [&one, &other];
+    // Both have a connection that has served.
+    let mut served = [None, None];
+    for _ in 0..2 {
+        client.send(get("/"));
+        let (mut far, at) = eventually("a request", || {
+            (0..2).find_map(|index| instances[index].try_accept().map(|far| (far, index)))
+        });
+        far.request();
+        far.send(ok("served"));
+        client.answer();
+        served[at] = Some(far);
+    }
+    client.send(engine_io::start(""));
+    let first = served[0].as_mut().unwrap();
+    first.request();
+    served[0].take().unwrap().close();
+    let mut fresh = eventually("the same again", || one.try_accept().or_else(|| other.try_accept()));
+    fresh.request();
+    fresh.close();
+    assert_eq!(client.answer().status(), 502);
+    one.saw_nothing();
+    other.saw_nothing();
+}
+
+/// The regression: what was decided of it was counted at each instance, and no line said that it had been at another one.
+#[test]
+fn a_session_start_that_went_elsewhere_is_one_decision_and_one_line() {
+    let (one, other) = (Instance::start(), Instance::start());
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let proxy = two_and(&one, &other, &format!("[log]\naccess = \"{}\"\n", log.display()));
+    let mut client = proxy.connect();
+    let start = engine_io::start("");
+    client.send(&start);
+    left([&one, &other], &start, Socket::close).send(ok("started"));
+    assert_eq!(client.answer().text(), "started");
+    proxy.counts("stickyd_sticky_decisions_total", &[], 1);
+    let line =
+        eventually("its line", || std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n')));
+    let (to, from) = (one.to_string(), other.to_string());
+    let says = |to: &str, from: &str| line.contains(&format!("\"instance\":\"{to}\",\"left\":\"{from}\""));
+    assert!(says(&to, &from) || says(&from, &to), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+}
+
+/// The regression: that the second one had no room was told as what the first one had done.
+#[test]
+fn the_second_failure_is_the_one_that_is_told() {
+    let (one, other) = (Instance::start(), Instance::start());
+    let proxy = Proxy::start(&format!(
+        "[upstream.app]\ninstances = [\"{one}\", {{ address = \"{other}\", max_tunnels = 1, backup = true }}]\n\
+         [upstream.app.sticky]\nby = []\n"
+    ));
+    let mut fills = proxy.connect();
+    fills.send(ws::handshake(WEBSOCKET_FIRST, ""));
+    one.accept().close();
+    let mut far = other.accept();
+    far.request();
+    far.send(ws::switch(""));
+    assert!(fills.head().starts_with("HTTP/1.1 101 "));
+    let mut client = proxy.connect();
+    client.send(ws::handshake(WEBSOCKET_FIRST, ""));
+    one.accept().close();
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.text()), (503, "every instance is full\n"));
 }
 
 /// Answers that are not clean HTTP.

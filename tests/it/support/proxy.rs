@@ -62,9 +62,8 @@ impl Proxy {
         let workers = if toml.contains("workers") { "" } else { "workers = 1\n" };
         let own = toml.contains("[shutdown]");
         let shutdown = if own { "" } else { "[shutdown]\nspread = \"0s\"\ndeadline = \"200ms\"\n" };
-        let text = format!(
-            "{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n{shutdown}[log]\naccess = \"off\"\n"
-        );
+        let log = if toml.contains("[log]") { "" } else { "[log]\naccess = \"off\"\n" };
+        let text = format!("{listen}{workers}{toml}\n[metrics]\naddress = \"127.0.0.1:0\"\n{shutdown}{log}");
         let mut loaded = config::parse(&text, "test.toml")
             .map_err(|report| format!("{}\n{text}", report.render(config::Style::Plain)))?;
         if !toml.contains("health.") && !toml.contains(".health]") && !toml.contains("health =") {

@@ -1,6 +1,10 @@
 //! Who is connected: what is asked, what is answered, and what is closed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::config;
 
 /// Lists tunnels. What is not said does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,9 @@ pub struct Tunnels {
     pub open: u64,
     /// Workers that did not answer: their tunnels are in neither.
     pub silent_workers: Vec<usize>,
+    /// Tunnels that did not say in time who they are: they are in neither.
+    #[serde(default)]
+    pub unheard: u64,
     /// The first of them.
     pub tunnels: Vec<Tunnel>,
 }
@@ -161,6 +168,22 @@ pub struct Close {
     /// Also when that is a lot.
     #[serde(default)]
     pub yes: bool,
+    /// Close nothing: say how much it would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub count: bool,
+}
+
+impl Close {
+    /// More than these are closed only for whoever says that he knows.
+    pub const LOT: u64 = 100;
+
+    /// What is said to whoever would close so much, over so many milliseconds.
+    pub fn is_a_lot(tunnels: u64, requests: u64, over: u64) -> Option<String> {
+        let takes = config::show_duration(Duration::from_millis(over));
+        (tunnels + requests > Self::LOT).then(|| {
+            format!("that is {tunnels} tunnels and {requests} polls and streams, closed over {takes}; with --yes it is done")
+        })
+    }
 }
 
 /// What is closed.
@@ -178,4 +201,7 @@ pub struct Closed {
     pub gone: Vec<String>,
     /// Workers that did not answer: nothing of theirs is closed.
     pub silent_workers: Vec<usize>,
+    /// Tunnels, polls and streams that did not say in time who they are: they are not closed.
+    #[serde(default)]
+    pub unheard: u64,
 }

@@ -46,7 +46,7 @@ fn candidate() -> impl Strategy<Value = Candidate> {
         1 => Just(InstanceState::Drain),
         1 => Just(InstanceState::Maintain),
     ];
-    let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Degraded), 1 => Just(Health::Down)];
+    let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Degraded), 1 => Just(Health::Silent), 1 => Just(Health::Down)];
     let one_in = |n: u32| (0..n).prop_map(|drawn| drawn == 0);
     let rest = (1..=1000_u32, prop_oneof![0..50_u64, any::<u64>()], one_in(5), one_in(4), one_in(4));
     (state, health, rest).prop_map(|(state, health, (weight, load, full, backup, away))| {
