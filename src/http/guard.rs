@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Context;
-use super::respond::Failure;
+use super::respond::{Failure, Wait};
 use crate::affinity::ClientKey;
 use crate::codec::request::RequestHead;
 use crate::config::model::{Config, Limits, RateLimit};
@@ -102,7 +102,7 @@ pub(super) fn exchange(
         && let Err(wait) = ctx.addresses.pass(key, Rate::new(events, per, burst), clock::now().since_boot())
         && hit(limits, counters, Limit::UpgradesPerIp, address)
     {
-        return Err(Failure::TooFast(seconds(wait)));
+        return Err(Failure::TooFast(Wait::of(wait)));
     }
     let wanted = Wanted {
         connection: limits.connections_per_ip.is_some() && !asks.is_counted,
@@ -140,11 +140,6 @@ fn key(limits: &Limits, address: IpAddr) -> ClientKey {
     ClientKey::of(address, limits.prefixes.ipv4, limits.prefixes.ipv6)
 }
 
-/// In whole seconds, so that it is not too early.
-fn seconds(wait: Duration) -> u32 {
-    u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
-}
-
 /// A limit was met: counts it and says so. `true`: it holds.
 fn hit(limits: &Limits, counters: &ListenerCounters, limit: Limit, address: IpAddr) -> bool {
     counters.limit_hit(limit);
@@ -166,18 +161,4 @@ fn hit(limits: &Limits, counters: &ListenerCounters, limit: Limit, address: IpAd
         }
     }
     limits.enforce
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_told_to_come_too_early() {
-        let check = |nanos, expected| assert_eq!(seconds(Duration::from_nanos(nanos)), expected, "{nanos}");
-        check(1, 1);
-        check(1_000_000_000, 1);
-        check(1_000_000_001, 2);
-        check(3_600_000_000_000, 3600);
-    }
 }

@@ -43,7 +43,7 @@ use crate::upstream::pool::Pool;
 use census::Census;
 use heir::Heir;
 
-pub use connection::{Arrival, serve};
+pub use connection::{Arrival, Remote, serve};
 
 /// What all workers share.
 #[derive(Clone, Debug)]

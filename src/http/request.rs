@@ -39,8 +39,8 @@ pub(super) struct Request {
     pub(super) framing: Framing,
     /// The client waits for 100 before it sends the body.
     pub(super) expects_continue: bool,
-    /// What the generation allows of a head, the answer's too.
-    pub(super) limits: HeadLimits,
+    /// What the generation allows of a head, the answer's too: bytes and fields, in less room than [`HeadLimits`] takes.
+    limits: (u32, u16),
     /// Bytes that the body may have; `None` = any number.
     pub(super) body_limit: Option<NonZeroU64>,
     /// May be sent once more, on another connection, when a reused one ended before any byte of the answer: idempotent,
@@ -61,6 +61,18 @@ pub(super) struct Request {
     pub(super) notes: Option<Box<Notes>>,
     /// What it takes of its address's share, where that is counted; then the tunnel that it becomes.
     pub(super) place: Option<Place>,
+}
+
+impl Request {
+    /// What the generation allows of a head, the answer's too.
+    pub(super) fn limits(&self) -> HeadLimits {
+        HeadLimits { bytes: self.limits.0 as usize, headers: self.limits.1.into() }
+    }
+}
+
+/// A limit of heads; their ranges are 64 KiB and 256 fields.
+fn narrow<T: TryFrom<usize>>(limit: usize) -> T {
+    T::try_from(limit).unwrap_or_else(|_| unreachable!("{limit} is out of its range"))
 }
 
 /// What only the access log wants to know of a request.
@@ -173,7 +185,7 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
         keep_alive: head.keep_alive,
         framing: head.framing,
         expects_continue: head.expects_continue,
-        limits: head_limits(config),
+        limits: (narrow(config.limits.header), narrow(config.limits.headers)),
         body_limit: route.body.and_then(NonZeroU64::new),
         retryable: !placing.in_session() && head.framing == Framing::None && is_idempotent(head.method),
         kind: if placing.is_poll(head.method) { Kind::Poll } else { Kind::Request },
@@ -216,7 +228,7 @@ fn is_idempotent(method: &str) -> bool {
 
 /// Who the client is and how it came; and whether anybody said so, or the peer is just taken for it.
 fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) -> (Origin<'a>, bool) {
-    let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip()));
+    let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip));
     let believed = config.client_ip_header;
     let values = |name: &'static str| {
         head.headers
@@ -232,7 +244,7 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
     let https = client_address::scheme(&resolved, believed, values(scheme)) == Some(Scheme::Https);
     let origin = Origin {
         client: resolved.address,
-        peer: arrival.peer.map(|peer| peer.ip()),
+        peer: arrival.peer.map(|peer| peer.ip),
         peer_trusted: resolved.peer_trusted,
         believed,
         https,
@@ -245,8 +257,8 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
 
 /// The port of a client that is the peer itself.
 fn port_of(arrival: &Arrival, client: IpAddr) -> u16 {
-    let peer = arrival.peer.filter(|peer| peer.ip().to_canonical() == client);
-    peer.map_or(0, |peer| peer.port())
+    let peer = arrival.peer.filter(|peer| peer.ip.to_canonical() == client);
+    peer.map_or(0, |peer| peer.port)
 }
 
 /// The client's own `X-Request-ID` when it is one, else a new one.

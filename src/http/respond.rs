@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::placing::Placing;
 use super::request::Request;
@@ -38,8 +39,8 @@ pub(super) enum Failure {
     TooManyConnections,
     /// `limits.tunnels_per_ip`
     TooManyTunnels,
-    /// `limits.upgrades_per_ip`; it would be in time after so many seconds.
-    TooFast(u32),
+    /// `limits.upgrades_per_ip`; when it would be in time.
+    TooFast(Wait),
     /// No instance can be reached.
     NoInstance,
     /// The instance that it is bound to is down (`on_down = "fail"`).
@@ -76,6 +77,25 @@ pub(super) enum Failure {
     ClientStalled,
     /// The answer's body made no progress in time.
     AnswerStalled,
+}
+
+/// How long to wait, rounded up, in a byte: a failure is part of what waits for long. Seconds up to two minutes, beyond that half
+/// minutes, up to an hour (the longest that a rate makes anybody wait).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait(u8);
+
+impl Wait {
+    /// Of this time, at least a second.
+    pub(super) fn of(time: Duration) -> Self {
+        let seconds = time.as_nanos().div_ceil(1_000_000_000).max(1);
+        let coded = if seconds <= 120 { seconds } else { 120 + (seconds - 120).div_ceil(30) };
+        Wait(u8::try_from(coded).unwrap_or(u8::MAX))
+    }
+
+    fn seconds(self) -> u16 {
+        let coded = u16::from(self.0);
+        if coded <= 120 { coded } else { 120 + (coded - 120) * 30 }
+    }
 }
 
 impl Failure {
@@ -170,9 +190,9 @@ impl Failure {
     }
 
     /// Seconds after which the client may try again, if that is known.
-    fn retry_after(self) -> Option<u32> {
+    fn retry_after(self) -> Option<u16> {
         match self {
-            Failure::TooFast(seconds) => Some(seconds),
+            Failure::TooFast(wait) => Some(wait.seconds()),
             // When one of what it has open ends; nobody knows.
             Failure::TooManyConnections | Failure::TooManyTunnels => Some(5),
             _ => None,
@@ -243,7 +263,7 @@ pub(super) struct Answer {
     content_type: &'static str,
     /// Fields that go with it, each with its line's end.
     fields: Option<Arc<[u8]>>,
-    retry_after: Option<u32>,
+    retry_after: Option<u16>,
     body: Cow<'static, str>,
 }
 
@@ -313,8 +333,21 @@ mod tests {
         check(Failure::BadRequest(BadRequest::MissingHost), Some(400));
         check(Failure::NoInstance, Some(503));
         check(Failure::Denied, Some(403));
-        check(Failure::TooFast(1), Some(429));
+        check(Failure::TooFast(Wait::of(Duration::ZERO)), Some(429));
         check(Failure::ClientGone, None);
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_too_early() {
+        let check =
+            |millis, expected| assert_eq!(Wait::of(Duration::from_millis(millis)).seconds(), expected);
+        check(1, 1);
+        check(1000, 1);
+        check(1001, 2);
+        check(120_000, 120);
+        check(120_001, 150);
+        check(150_000, 150);
+        check(3_600_000, 3600);
     }
 
     #[test]
@@ -325,7 +358,7 @@ mod tests {
             assert_eq!(line, expected, "{text}");
         };
         check(Failure::NoInstance, Some("1"));
-        check(Failure::TooFast(180), Some("180"));
+        check(Failure::TooFast(Wait::of(Duration::from_mins(3))), Some("180"));
         check(Failure::TooManyTunnels, Some("5"));
         check(Failure::Denied, None);
         check(Failure::NoRoute, None);

@@ -13,7 +13,7 @@ use super::bind::Listening;
 use super::introduction;
 use super::permit::Permits;
 use crate::config::model::ProxyProtocol;
-use crate::http::{self, Arrival, Context, Door, guard};
+use crate::http::{self, Arrival, Context, Door, Remote, guard};
 use crate::local::clock;
 use crate::local::stream::Stream;
 use crate::local::timer;
@@ -104,8 +104,10 @@ fn admit(
         return;
     };
     counters.connections_open.inc();
-    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit, place: None };
-    let is_trusted = || guard::trusts(&ctx.generation().config, peer.map(|peer| peer.ip()));
+    let worker = u32::try_from(ctx.worker).expect("at most 1024 workers");
+    let peer = peer.map(Remote::from);
+    let arrival = Arrival { peer, door: door.clone(), worker, permit, place: None };
+    let is_trusted = || guard::trusts(&ctx.generation().config, peer.map(|peer| peer.ip));
     match door.proxy_protocol {
         ProxyProtocol::Off => enter(ctx, arrival, stream),
         ProxyProtocol::Optional if !is_trusted() => enter(ctx, arrival, stream),
@@ -126,7 +128,7 @@ async fn introduce(ctx: Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
     let why = match timer::within(patience, introduction::take(&mut stream, required)).await {
         Some(Ok(source)) => {
             // None: the peer speaks for itself.
-            arrival.peer = source.or(arrival.peer);
+            arrival.peer = source.map(Remote::from).or(arrival.peer);
             return enter(&ctx, arrival, stream);
         }
         Some(Err(why)) => why,
@@ -137,19 +139,19 @@ async fn introduce(ctx: Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
 
 /// Without a word, for there may be anything at the other end.
 fn no_header(arrival: &Arrival, why: &str) {
-    arrival.door.counters[arrival.worker].refused(Refused::ProxyProtocol);
+    arrival.counters().refused(Refused::ProxyProtocol);
     if let Some(more) = NO_HEADER.pass(clock::instant()) {
-        let (listener, peer) = (&arrival.door.name, arrival.peer);
+        let (listener, peer) = (&arrival.door.name, arrival.peer.map(SocketAddr::from));
         tracing::warn!(listener, ?peer, more, "{why}: the connection is closed");
     }
 }
 
 /// Who the client is, is known as far as the connection can tell: it is let in, or not.
 fn enter(ctx: &Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
-    if let Some(peer) = arrival.peer.map(|peer| peer.ip())
+    if let Some(peer) = arrival.peer.map(|peer| peer.ip)
         && !guard::trusts(&ctx.generation().config, Some(peer))
     {
-        match guard::connection(ctx, &arrival.door.counters[ctx.worker], peer) {
+        match guard::connection(ctx, arrival.counters(), peer) {
             Ok(place) => arrival.place = place,
             Err(words) => return stream.try_write(words),
         }

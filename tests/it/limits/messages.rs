@@ -153,7 +153,8 @@ fn open_tunnels_keep_what_they_began_with() {
     before.send(&large);
     far_of_before.expect(&large);
     client.send(&large);
-    ends(&proxy, &mut client, &mut far);
+    ws::closed(&mut client, &mut far, 1009);
+    proxy.counts("stickyd_tunnels_closed_total", &[("reason", "message_too_big"), ("code", "1009")], 1);
     before.send(&large);
     far_of_before.expect(&large);
 }
