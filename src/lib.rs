@@ -28,6 +28,7 @@ pub mod config;
 pub mod control;
 pub mod generation;
 pub mod http;
+pub mod limits;
 pub mod listener;
 pub mod local;
 pub mod observe;

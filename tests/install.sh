@@ -33,6 +33,13 @@ need_systemd() {
   need systemd-analyze systemd
 }
 
+# What the tests of the PROXY protocol speak with.
+need_proxies() {
+  need haproxy haproxy
+  need nginx nginx-light
+  [[ -e /usr/lib/nginx/modules/ngx_stream_module.so ]] || missing+=(libnginx-mod-stream)
+}
+
 # The clients of the end-to-end tests: a browser, Python with venv, and what rust_socketio is built with.
 need_clients() {
   need chromium chromium

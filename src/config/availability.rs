@@ -27,21 +27,7 @@ const fn row(key: &'static str, until: Only, today: &'static str) -> Later {
     Later { key, until, today }
 }
 
-const NO_IP_LIMITS: &str = "clients are not limited by address";
-
-pub(super) const LATER: &[Later] = &[
-    row("listen.http2", Only("false"), "listeners speak HTTP/1.1"),
-    row("listen.proxy_protocol", Only("off"), "the PROXY protocol is not understood: use trusted_proxies"),
-    row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
-    row("limits.connections_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.tunnels_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.upgrades_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.exempt", Only("[]"), NO_IP_LIMITS),
-    row("limits.deny", Only("[]"), "every address is served"),
-    row("limits.mode", Only("enforce"), "limits are enforced"),
-    row("limits.message", Only("off"), "messages of any size pass"),
-    row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
-];
+pub(super) const LATER: &[Later] = &[row("listen.http2", Only("false"), "listeners speak HTTP/1.1")];
 
 /// What in `value`, rightly written under the key `schema`, is not available yet. `name` and `key`: the key as the
 /// document has it.

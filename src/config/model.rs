@@ -7,6 +7,7 @@ mod admin;
 mod closing;
 mod health;
 mod instance;
+mod limits;
 mod tls;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use admin::{Admin, AdminSocket, GROUP, Page};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
+pub use limits::{Limits, Prefixes, RateLimit};
 pub use tls::{Certificate, InstanceTls, ListenTls};
 
 /// A whole, valid configuration.
@@ -80,6 +82,30 @@ pub struct Listener {
     pub tls: Option<ListenTls>,
     /// Clients in the clear are sent to https.
     pub redirect: bool,
+    /// Whether connections of `trusted_proxies` begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None does.
+    Off,
+    /// Those of trusted peers may.
+    Optional,
+    /// Only trusted peers may connect, and all do.
+    Required,
+}
+
+/// Which header of the PROXY protocol instances get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendProxyProtocol {
+    /// None.
+    Off,
+    /// The one in text.
+    V1,
+    /// The binary one.
+    V2,
 }
 
 /// Where a listener listens.
@@ -120,6 +146,8 @@ pub struct Upstream {
     pub tls: Option<InstanceTls>,
     /// How the names of its instances are looked up.
     pub resolve: Resolve,
+    /// What connections to its instances begin with.
+    pub send_proxy_protocol: SendProxyProtocol,
     /// Each address of a name is an instance of its own.
     pub expand: bool,
     /// Local addresses to connect from; empty = the kernel chooses.
@@ -345,21 +373,6 @@ pub struct Timeouts {
     pub unacked: Duration,
     /// 1 s to 1 h; `None` = clients are not pinged.
     pub ping: Option<Duration>,
-}
-
-/// `[limits]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Learned Engine.IO sessions that are remembered, 1000 to 100 000 000.
-    pub sids: usize,
-    /// Client connections at a time; `None` = from the open-file limit.
-    pub max_connections: Option<usize>,
-    /// Bytes of a request's or answer's head.
-    pub header: usize,
-    /// Header fields in a head; 1 to 256.
-    pub headers: usize,
-    /// Bytes of a request body; `None` = no limit.
-    pub body: Option<u64>,
 }
 
 /// `[log]`

@@ -63,7 +63,8 @@ pub(super) fn listen(
             }
         })?;
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
-        let door = Arc::new(Door { name: name.clone(), counters, ways: ArcSwap::default() });
+        let (proxy_protocol, ways) = (listener.proxy_protocol, ArcSwap::default());
+        let door = Arc::new(Door { name: name.clone(), counters, proxy_protocol, ways });
         let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
         for (number, socket) in sockets.iter().enumerate() {
             listeners.of_workers[number % workers].push((socket.clone(), door.clone()));

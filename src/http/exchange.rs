@@ -34,8 +34,8 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
         Intake::Health { keep_alive, to_head } => Box::pin(health(connection, to_head, keep_alive)).await,
         Intake::ToHttps(redirect) => Box::pin(to_https(connection, redirect)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
-            let answer = failure.status().map(|status| respond::Answer::text(status, failure.reason()));
-            let then = Box::pin(tell(connection, answer, to_head, keep_alive)).await;
+            let then =
+                Box::pin(tell(connection, respond::Answer::refusal(failure), to_head, keep_alive)).await;
             record::refused(
                 &connection.ctx,
                 &connection.arrival,

@@ -260,7 +260,7 @@ fn entry<'a>(event: Event, arrival: &'a Arrival, notes: &'a Notes) -> Entry<'a> 
     let known = |text: &'a str| (!text.is_empty()).then_some(text.as_bytes());
     Entry {
         request_id: Some(&notes.request_id[..]).filter(|id| !id.is_empty()),
-        peer: arrival.peer,
+        peer: arrival.peer.map(Into::into),
         listener: Some(&arrival.door.name),
         method: known(&notes.method),
         host: known(&notes.host),

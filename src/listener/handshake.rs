@@ -11,6 +11,7 @@
 
 use std::cell::OnceCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ static CROWDED: Occasionally = Occasionally::new(Duration::from_mins(1));
 
 /// Gives turns to the handshakes of one worker, first come, first served.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Rc<Semaphore>);
+struct Turns(Rc<Semaphore>);
 
 thread_local! {
     static TURNS: OnceCell<Turns> = const { OnceCell::new() };
@@ -42,7 +43,7 @@ thread_local! {
 
 impl Turns {
     /// All listeners of a worker share its time.
-    pub(super) fn of_this_worker() -> Self {
+    fn of_this_worker() -> Self {
         TURNS.with(|turns| turns.get_or_init(|| Turns(Rc::new(Semaphore::new(AT_A_TIME)))).clone())
     }
 
@@ -70,14 +71,8 @@ struct Turn<'t> {
 }
 
 /// Shakes hands with a client that has just been accepted, and serves it then.
-pub(super) fn begin(
-    ctx: &Rc<Context>,
-    arrival: Arrival,
-    stream: Stream,
-    config: Arc<ServerConfig>,
-    turns: &Turns,
-) {
-    tokio::task::spawn_local(shake(ctx.clone(), arrival, stream, config, turns.clone()));
+pub(super) fn begin(ctx: &Rc<Context>, arrival: Arrival, stream: Stream, config: Arc<ServerConfig>) {
+    tokio::task::spawn_local(shake(ctx.clone(), arrival, stream, config, Turns::of_this_worker()));
 }
 
 async fn shake(
@@ -99,7 +94,8 @@ async fn shake(
             return counters.handshake(Handshake::Gone);
         }
         Some(Err(error)) => {
-            tracing::debug!(listener = door.name, peer = ?arrival.peer, %error, "TLS handshake");
+            let peer = arrival.peer.map(SocketAddr::from);
+            tracing::debug!(listener = door.name, ?peer, %error, "TLS handshake");
             counters.refused(Refused::Tls);
             return counters.handshake(Handshake::Failed);
         }

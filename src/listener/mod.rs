@@ -6,5 +6,7 @@ pub mod client_address;
 mod handshake;
 mod holder;
 pub mod inherited;
+mod introduction;
 pub mod permit;
+pub mod proxy_protocol;
 pub mod tls;

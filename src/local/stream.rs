@@ -93,6 +93,15 @@ impl Stream {
         }
     }
 
+    /// Our address; `None`: it has none.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(tcp) => tcp.local_addr().ok(),
+            Stream::Unix(_) => None,
+            Stream::Tls(tls) => tls.io().local_address(),
+        }
+    }
+
     /// What is said over TLS; `None`: in the clear.
     pub fn tls(&self) -> Option<&Tls> {
         match self {

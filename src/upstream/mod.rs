@@ -253,6 +253,11 @@ impl Upstream {
         self.instances.iter().position(|known| known.id == instance.id)
     }
 
+    /// A connection to an instance may serve another client: it does not begin with the header of one.
+    pub fn keeps_connections(&self) -> bool {
+        self.config.send_proxy_protocol == model::SendProxyProtocol::Off
+    }
+
     /// The part of an address by which its clients are told apart.
     pub fn client_key(&self, address: IpAddr) -> ClientKey {
         match self.config.sticky.ip_hash {

@@ -95,7 +95,7 @@ mod tests {
     use tokio::runtime::{Builder, LocalOptions};
 
     use super::*;
-    use crate::config;
+    use crate::config::{self, model::ProxyProtocol};
     use crate::generation::Generation;
     use crate::http::Shared;
     use crate::observe::access_log::AccessLog;
@@ -113,6 +113,7 @@ mod tests {
         let door = Door {
             name: "web".to_owned(),
             counters: [ListenerCounters::default()].into(),
+            proxy_protocol: ProxyProtocol::Off,
             ways: ArcSwap::default(),
         };
         let door = Arc::new(door);

@@ -3,14 +3,16 @@
 //! Each struct is taken apart whole, without `..`: a new field does not compile until it has a row here, so no change of one
 //! is ever overlooked.
 
-use std::path::PathBuf;
+mod limits;
+mod tls;
+
 use std::time::Duration;
 
 use super::super::model::{
-    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Certificate, Check, ClientIpHeader, Config,
-    Cookie, Down, Drain, Health, HostPattern, Instance, InstanceTls, IpHash, Limits, ListenTls, Listener,
-    Log, LogFormat, OnDown, PathPattern, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource,
-    Secure, Shutdown, Sticky, StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
+    AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
+    Drain, Health, HostPattern, Instance, IpHash, Listener, Log, LogFormat, OnDown, PathPattern,
+    ProxyProtocol, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure,
+    SendProxyProtocol, Shutdown, Sticky, StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -42,7 +44,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         listeners: _,
         upstreams: _,
         routes: _,
-        limits: Limits { sids, max_connections, header, headers, body },
+        limits,
         admin: Admin { socket, mode, group, page },
         metrics,
         log: Log { level, format, access, access_format },
@@ -65,12 +67,8 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("upgrade_protocols", list(upgrade_protocols)),
     ];
     keys.extend(timeouts(base));
+    keys.extend(limits::keys(limits));
     keys.extend([
-        ("limits.sids", sids.to_string()),
-        ("limits.max_connections", max_connections.map_or_else(|| quoted("auto"), |limit| limit.to_string())),
-        ("limits.header", bytes(*header as u64)),
-        ("limits.headers", headers.to_string()),
-        ("limits.body", or_off(body.map(bytes))),
         (
             "admin.socket",
             quoted(&match socket {
@@ -164,42 +162,18 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
 
 /// A listener's, but for its address.
 pub(super) fn listener(listener: &Listener) -> Keys {
-    let Listener { address: _, backlog, tls, redirect } = listener;
+    let Listener { address: _, backlog, tls, redirect, proxy_protocol } = listener;
+    let proxy_protocol = match proxy_protocol {
+        ProxyProtocol::Off => "off",
+        ProxyProtocol::Optional => "optional",
+        ProxyProtocol::Required => "required",
+    };
     vec![
-        ("tls", or_off(tls.as_ref().map(listen_tls))),
+        ("tls", or_off(tls.as_ref().map(tls::listen_tls))),
         ("redirect", quoted(if *redirect { "https" } else { "off" })),
         ("backlog", backlog.to_string()),
+        ("proxy_protocol", quoted(proxy_protocol)),
     ]
-}
-
-fn listen_tls(tls: &ListenTls) -> String {
-    let ListenTls { certificates, client_ca } = tls;
-    let certificate = |Certificate { cert, key }: &Certificate| {
-        let mut keys = vec![("cert", Some(cert)), ("key", Some(key).filter(|key| *key != cert))];
-        keys.push(("client_ca", client_ca.as_ref()));
-        let keys: Vec<String> = keys
-            .into_iter()
-            .filter_map(|(key, path)| Some(format!("{key} = {}", quoted(&path?.display().to_string()))))
-            .collect();
-        format!("{{ {} }}", keys.join(", "))
-    };
-    let all: Vec<String> = certificates.iter().map(certificate).collect();
-    if let [only] = all.as_slice() { only.clone() } else { format!("[{}]", all.join(", ")) }
-}
-
-fn instance_tls(tls: &InstanceTls) -> String {
-    let InstanceTls { ca, sni, client } = tls;
-    let path = |path: &PathBuf| path.display().to_string();
-    let client = client.as_ref();
-    let keys = [
-        ("ca", ca.as_ref().map(path)),
-        ("sni", sni.clone()),
-        ("client_cert", client.map(|Certificate { cert, key: _ }| path(cert))),
-        ("client_key", client.filter(|client| client.key != client.cert).map(|client| path(&client.key))),
-    ];
-    let keys: Vec<String> =
-        keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", quoted(&value?)))).collect();
-    if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
 }
 
 /// An upstream's own. Of its time-outs those that are not as `base`, the document's, has them.
@@ -210,6 +184,7 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
         balance,
         tls,
         resolve: Resolve { every, forget },
+        send_proxy_protocol,
         expand,
         source,
         engine_io_paths,
@@ -230,7 +205,15 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
                 Balance::Random => "random",
             }),
         ),
-        ("tls", or_off(tls.as_ref().map(instance_tls))),
+        ("tls", or_off(tls.as_ref().map(tls::instance_tls))),
+        (
+            "send_proxy_protocol",
+            quoted(match send_proxy_protocol {
+                SendProxyProtocol::Off => "off",
+                SendProxyProtocol::V1 => "v1",
+                SendProxyProtocol::V2 => "v2",
+            }),
+        ),
         ("resolve", time(*every)),
         ("resolve_forget", time(*forget)),
         ("expand", expand.to_string()),

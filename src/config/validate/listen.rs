@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use super::super::model::{Certificate, ListenTls, Listener};
+use super::super::model::{Certificate, ListenTls, Listener, ProxyProtocol};
 use super::super::raw::Wrong;
 use super::super::raw::{Spanned, Table, Value, boolean, choice, count, off_or, spanned, text};
 use super::super::report::Problem;
@@ -67,7 +67,9 @@ fn one(value: &Value<'_>) -> Option<Spanned<Listener>> {
 fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
     let value = value.short_for("address");
     let address = text(address::listen)(&value)?;
-    Some(Spanned::new(value.span(), Listener { address, backlog: BACKLOG, tls: None, redirect: false }))
+    let proxy_protocol = ProxyProtocol::Off;
+    let listener = Listener { address, backlog: BACKLOG, proxy_protocol, tls: None, redirect: false };
+    Some(Spanned::new(value.span(), listener))
 }
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
@@ -75,10 +77,14 @@ fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     let backlog = table.get("backlog", BACKLOG, count::<u32>(1..=65_535));
     let tls = table.get("tls", None, off_or(tls));
     table.get("http2", true, boolean);
-    table.get(
+    let proxy_protocol = table.get(
         "proxy_protocol",
-        "off",
-        choice(&[("off", "off"), ("optional", "optional"), ("required", "required")]),
+        ProxyProtocol::Off,
+        choice(&[
+            ("off", ProxyProtocol::Off),
+            ("optional", ProxyProtocol::Optional),
+            ("required", ProxyProtocol::Required),
+        ]),
     );
     let redirect = table.get("redirect", false, choice(&[("off", false), ("https", true)]));
     if let (true, Some(_), Some(span)) = (redirect, &tls, table.value_span("redirect")) {
@@ -87,7 +93,11 @@ fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     }
     table.finish();
     let address = address?;
-    Some(Spanned::new(address.span(), Listener { address: address.into_inner(), backlog, tls, redirect }))
+    let span = address.span();
+    Some(Spanned::new(
+        span,
+        Listener { address: address.into_inner(), backlog, proxy_protocol, tls, redirect },
+    ))
 }
 
 /// One certificate, or several of which SNI chooses.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::super::model::{
-    Balance, Certificate, Instance, InstanceState, InstanceTls, Resolve, Timeouts, Upstream,
+    Balance, Certificate, Instance, InstanceState, InstanceTls, Resolve, SendProxyProtocol, Timeouts,
+    Upstream,
 };
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
@@ -84,7 +85,15 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         ]),
     );
     let tls = table.get("tls", None, off_or(tls));
-    table.get("send_proxy_protocol", "off", choice(&[("off", "off"), ("v1", "v1"), ("v2", "v2")]));
+    let send_proxy_protocol = table.get(
+        "send_proxy_protocol",
+        SendProxyProtocol::Off,
+        choice(&[
+            ("off", SendProxyProtocol::Off),
+            ("v1", SendProxyProtocol::V1),
+            ("v2", SendProxyProtocol::V2),
+        ]),
+    );
     let resolve = Resolve {
         every: table.get("resolve", 30 * SECOND, duration(SECOND..=24 * 3600 * SECOND)),
         forget: table.get("resolve_forget", 600 * SECOND, duration(SECOND..=7 * 24 * 3600 * SECOND)),
@@ -106,6 +115,7 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         balance,
         tls,
         resolve,
+        send_proxy_protocol,
         expand,
         source,
         engine_io_paths,

@@ -49,7 +49,7 @@ async fn reach(
 async fn stream(endpoint: &Arc<Endpoint>, patience: Duration, rules: Resolve) -> Result<Stream, Failed> {
     let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\ninstances = [\"127.0.0.1:81\"]\n";
     let defaults = config::parse(text, "test.toml").unwrap().config.timeouts;
-    connect(endpoint, &[], 0, &Timeouts { connect: patience, ..defaults }, rules).await
+    connect(endpoint, &[], 0, &Timeouts { connect: patience, ..defaults }, rules, &[]).await
 }
 
 /// Runs `test` on a runtime like a worker's.

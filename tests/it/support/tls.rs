@@ -1,6 +1,7 @@
 //! Certificates, made when a test runs, and clients that speak TLS.
 
 use std::fs;
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,12 +134,25 @@ pub(crate) fn try_connect(
     config: &Arc<ClientConfig>,
     name: &str,
 ) -> std::io::Result<Socket> {
+    try_connect_behind(&[], address, config, name)
+}
+
+/// The same, with `first` in one segment with the begin of the handshake, and before it.
+pub(crate) fn try_connect_behind(
+    first: &[u8],
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<Socket> {
     let mut tcp = TcpStream::connect_timeout(&address, DEADLINE)?;
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(DEADLINE))?;
     tcp.set_write_timeout(Some(DEADLINE))?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut tls = ClientConnection::new(config.clone(), name).unwrap();
+    let mut flight = first.to_vec();
+    tls.write_tls(&mut flight)?;
+    tcp.write_all(&flight)?;
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp)?;
     }

@@ -79,8 +79,9 @@ fn beginnings_that_are_almost_one() {
         let _ = client.try_send([21, 3, 3, 0, 2, 2, 10]);
         seen += 1;
     }
+    // First of all: those that wait in the kernel are not open yet.
+    edge.proxy.counts("stickyd_tls_handshakes_total", &[], seen);
     edge.proxy.counts("stickyd_connections_open", &[], 0);
-    assert_eq!(edge.proxy.count("stickyd_tls_handshakes_total", &[]), seen);
     edge.tunnel();
 }
 
