@@ -8,6 +8,7 @@ mod closing;
 mod health;
 mod instance;
 mod limits;
+mod proxy_protocol;
 mod tls;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
 pub use limits::{Limits, Prefixes, RateLimit};
+pub use proxy_protocol::{ProxyProtocol, SendProxyProtocol};
 pub use tls::{Certificate, InstanceTls, ListenTls};
 
 /// A whole, valid configuration.
@@ -84,28 +86,6 @@ pub struct Listener {
     pub redirect: bool,
     /// Whether connections of `trusted_proxies` begin with a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
-}
-
-/// Whether connections begin with a header of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyProtocol {
-    /// None does.
-    Off,
-    /// Those of trusted peers may.
-    Optional,
-    /// Only trusted peers may connect, and all do.
-    Required,
-}
-
-/// Which header of the PROXY protocol instances get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendProxyProtocol {
-    /// None.
-    Off,
-    /// The one in text.
-    V1,
-    /// The binary one.
-    V2,
 }
 
 /// Where a listener listens.

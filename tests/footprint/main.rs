@@ -178,7 +178,7 @@ fn footprint() {
     gate("bytes of an idle tunnel whose client is pinged", pinging.held(tunnel), 1_280);
     // Of which some 105 are its session's in the table. What the tunnels before it give back meanwhile, as they end, counts in its
     // favour, some 30 bytes more or less by what else changes.
-    gate("bytes of a pending long-poll", setup.held(poll), 2_100);
+    gate("bytes of a pending long-poll", setup.held(poll), 2_050);
     gate("bytes of an idle keep-alive connection", setup.held(kept), 800);
 
     let secure = tls::setup();
