@@ -16,6 +16,7 @@
 //! | [`affinity`] | keys that bind a client to an instance; pure |
 //! | [`routing`] | which upstream, which instance; pure |
 //! | [`upstream`] | instances: identity, connect, pool |
+//! | [`certificates`] | certificates and keys as files have them |
 //! | [`observe`] | metrics, access log, logging |
 //! | [`local`] | what the tasks of one worker share: clock, timers, buffers, streams |
 //! | `app` | stickyd-app, the bundled Socket.IO server (feature `app`): neither uses the other |
@@ -23,12 +24,14 @@
 pub mod affinity;
 #[cfg(feature = "app")]
 pub mod app;
+pub mod certificates;
 pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod control;
 pub mod generation;
 pub mod http;
+pub mod limits;
 pub mod listener;
 pub mod local;
 pub mod observe;

@@ -16,6 +16,12 @@ need_rust_build() {
   need make make
 }
 
+# What the tests of TLS ask the proxy with, besides their own client.
+need_tls_clients() {
+  need openssl openssl
+  need curl curl
+}
+
 need_instances() {
   need redis-server redis-server
   need node nodejs
@@ -25,6 +31,13 @@ need_instances() {
 # What judges the units.
 need_systemd() {
   need systemd-analyze systemd
+}
+
+# What the tests of the PROXY protocol speak with.
+need_proxies() {
+  need haproxy haproxy
+  need nginx nginx-light
+  [[ -e /usr/lib/nginx/modules/ngx_stream_module.so ]] || missing+=(libnginx-mod-stream)
 }
 
 # The clients of the end-to-end tests: a browser, Python with venv, and what rust_socketio is built with.

@@ -10,6 +10,7 @@ use super::family::{self, All};
 use super::reach::{Reach, count, exit, print, print_json, time};
 use super::state::left;
 use crate::control::admin::api;
+use crate::control::certificates;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,6 +111,7 @@ fn screen(status: &api::Status, lingering: &[api::Status]) -> String {
         let _ = writeln!(text, "         what was loaded before runs on; `stickyd reload` says all");
     }
     let _ = writeln!(text, "listen   {}", status.listeners.join(", "));
+    tls(&mut text, status);
     if let Some(metrics) = &status.metrics {
         let _ = writeln!(text, "metrics  http://{metrics}/metrics");
     }
@@ -123,6 +125,20 @@ fn screen(status: &api::Status, lingering: &[api::Status]) -> String {
     }
     status.upstreams.iter().for_each(|one| upstream(&mut text, one));
     text
+}
+
+fn tls(text: &mut String, status: &api::Status) {
+    let mut refused = None;
+    for one in &status.certificates {
+        let names = if one.names.is_empty() { &one.file } else { &one.names.join(", ") };
+        let how = certificates::validity((one.begins, one.expires), status.now);
+        let _ = writeln!(text, "tls      {}: {names}; {how}", one.listener);
+        if let Some(why) =
+            one.refused.as_ref().filter(|why| refused.replace((*why).clone()).as_ref() != Some(why))
+        {
+            let _ = writeln!(text, "         CHANGED FILE REFUSED, the old one stays: {}", first(why));
+        }
+    }
 }
 
 /// The first problem of a report, on one line: `error: unknown key, line 7`.

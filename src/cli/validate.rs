@@ -8,6 +8,7 @@ use super::{BAD_CONFIGURATION, ValidateArgs, print};
 use crate::config::model::{SecretSource, StickyKey};
 use crate::config::{self, Config};
 use crate::control;
+use crate::control::certificates::Inspected;
 
 pub(super) fn run(args: &ValidateArgs) -> ExitCode {
     let file = args.config.as_ref().unwrap_or(&args.file);
@@ -19,19 +20,28 @@ pub(super) fn run(args: &ValidateArgs) -> ExitCode {
         }
     };
     print(&loaded.warnings);
-    let secrets = match secrets(&loaded.config) {
-        Ok(secrets) => secrets,
+    let files = secrets(&loaded.config)
+        .and_then(|secrets| Ok((secrets, control::certificates::inspect(&loaded.config)?)));
+    let (secrets, Inspected { lines: certificates, warnings }) = match files {
+        Ok(files) => files,
         Err(problem) => {
-            let _ = writeln!(std::io::stderr(), "error: {problem}");
+            let text = config::read_any(file).unwrap_or_default();
+            let file = file.display().to_string();
+            let shown = config::blame(&file, &String::from_utf8_lossy(&text), &problem);
+            // A report says so itself.
+            let error = if shown == problem { "error: " } else { "" };
+            let _ = writeln!(std::io::stderr(), "{error}{}", shown.trim_end());
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let lines = format!("ok: {}: {}\n{secrets}", file.display(), summary(&loaded.config));
+    for warning in warnings {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    let lines = format!("ok: {}: {}\n{secrets}{certificates}", file.display(), summary(&loaded.config));
     exit(reach::print(&lines))
 }
 
-/// What the files that the configuration names have to say: secrets (and, later, certificates), read as a start reads
-/// them. Nothing is made here. A line for each file, whose fingerprint must be the same on every proxy.
+/// What the files that the configuration names have to say: secrets, read as a start reads them. Nothing is made here. A line for each file, whose fingerprint must be the same on every proxy.
 fn secrets(config: &Config) -> Result<String, String> {
     let mut lines: Vec<String> = Vec::new();
     for upstream in &config.upstreams {

@@ -15,46 +15,19 @@ use super::report::Problem;
 pub(super) struct Later {
     /// Its path in the schema.
     pub(super) key: &'static str,
-    until: Until,
+    until: Only,
     /// What happens today; goes on after "today ".
     today: &'static str,
 }
 
-/// Which values may be written already.
-enum Until {
-    /// None: the key says nothing that is true today.
-    Nothing,
-    /// This one, as it is written in TOML.
-    Only(&'static str),
-}
+/// The one value that may be written already, as it is written in TOML.
+struct Only(&'static str);
 
-use Until::{Nothing, Only};
-
-const fn row(key: &'static str, until: Until, today: &'static str) -> Later {
+const fn row(key: &'static str, until: Only, today: &'static str) -> Later {
     Later { key, until, today }
 }
 
-const NO_TLS: &str = "listeners speak plain HTTP/1.1: end TLS in front of stickyd";
-const NO_TLS_OUT: &str = "instances are spoken to in plain HTTP/1.1";
-const NO_IP_LIMITS: &str = "clients are not limited by address";
-
-pub(super) const LATER: &[Later] = &[
-    row("listen.tls", Only("off"), NO_TLS),
-    row("listen.http2", Only("false"), NO_TLS),
-    row("listen.proxy_protocol", Only("off"), "the PROXY protocol is not understood: use trusted_proxies"),
-    row("listen.redirect", Only("off"), "a listener does not redirect"),
-    row("upstream.NAME.tls", Only("off"), NO_TLS_OUT),
-    row("upstream.NAME.send_proxy_protocol", Only("off"), "instances learn the client from X-Forwarded-For"),
-    row("timeouts.tls_handshake", Nothing, NO_TLS),
-    row("limits.connections_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.tunnels_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.upgrades_per_ip", Only("off"), NO_IP_LIMITS),
-    row("limits.exempt", Only("[]"), NO_IP_LIMITS),
-    row("limits.deny", Only("[]"), "every address is served"),
-    row("limits.mode", Only("enforce"), "limits are enforced"),
-    row("limits.message", Only("off"), "messages of any size pass"),
-    row("limits.origins", Only("[]"), "every Origin is passed on; the instance decides"),
-];
+pub(super) const LATER: &[Later] = &[row("listen.http2", Only("false"), "listeners speak HTTP/1.1")];
 
 /// What in `value`, rightly written under the key `schema`, is not available yet. `name` and `key`: the key as the
 /// document has it.
@@ -74,18 +47,16 @@ impl Later {
             Problem::error(span, format!("{what} is not available yet"), label)
                 .help(format!("today {}", self.today))
         };
-        match self.until {
-            Nothing => vec![refuse(key.clone(), format!("`{name}`"), "delete this line".to_owned())],
-            Only(literal) if is(value.get_ref(), literal) => vec![],
-            Only(literal) => {
-                let literal = match value.get_ref() {
-                    _ if matches!(literal, "true" | "false" | "[]") => literal.to_owned(),
-                    _ => format!("\"{literal}\""),
-                };
-                let label = format!("delete this line, or write {literal}");
-                vec![refuse(key.clone(), format!("this value of `{name}`"), label)]
-            }
+        let Only(literal) = self.until;
+        if is(value.get_ref(), literal) {
+            return vec![];
         }
+        let literal = match literal {
+            "true" | "false" | "[]" => literal.to_owned(),
+            _ => format!("\"{literal}\""),
+        };
+        let label = format!("delete this line, or write {literal}");
+        vec![refuse(key.clone(), format!("this value of `{name}`"), label)]
     }
 }
 

@@ -90,7 +90,7 @@ struct Removed {
     of: usize,
 }
 
-/// Keys of the whole that are looked at when the process starts, and not again. Listeners are so too.
+/// Keys of the whole that are looked at when the process starts, and not again. Listeners are so too, but for [`LIVE`].
 const AT_START: &[&str] = &[
     "workers",
     // Set on the listening sockets; connections to instances follow a change.
@@ -108,10 +108,14 @@ const AT_START: &[&str] = &[
     "log.access_format",
 ];
 
+/// Keys of a listener that stays, of which a change is in force for whoever connects next.
+const LIVE: &[&str] = &["tls", "redirect"];
+
 impl Change {
     /// It takes effect at the next start only.
     pub fn needs_restart(&self) -> bool {
         match (&self.subject, &self.what) {
+            (Subject::Listener(_), What::Key { key, .. }) => !LIVE.contains(key),
             (Subject::Listener(_), _) => true,
             (Subject::Whole, What::Key { key, .. }) => AT_START.contains(key),
             _ => false,

@@ -88,7 +88,7 @@ fn what_is_marked_is_what_is_not_available() {
         keys().into_iter().filter(|(_, comment)| comment.contains(MARK)).map(|(key, _)| key).collect();
     let later: BTreeSet<String> = LATER.iter().map(|row| row.key.to_owned()).collect();
     assert_eq!(marked, later);
-    assert!(later.len() > 10);
+    assert!(!later.is_empty());
 }
 
 #[test]
@@ -103,21 +103,7 @@ fn what_is_marked_is_refused_unless_it_is_what_happens_today() {
     // Rows of which the default is what happens today, so that writing it down changes nothing.
     let today: BTreeSet<String> =
         LATER.iter().map(|row| row.key.to_owned()).filter(|key| !refused.contains(key)).collect();
-    let expected = [
-        "limits.connections_per_ip",
-        "limits.deny",
-        "limits.exempt",
-        "limits.message",
-        "limits.mode",
-        "limits.origins",
-        "limits.tunnels_per_ip",
-        "limits.upgrades_per_ip",
-        "listen.proxy_protocol",
-        "listen.redirect",
-        "listen.tls",
-        "upstream.NAME.send_proxy_protocol",
-        "upstream.NAME.tls",
-    ];
+    let expected: [&str; 0] = [];
     assert_eq!(today, expected.map(str::to_owned).into());
 }
 

@@ -16,7 +16,7 @@ const SEEDS: &[&str] = &[
     include_str!("../../tests/configs/valid/warnings-of-placement.toml"),
     include_str!("../../tests/configs/valid/sticky-every-key.toml"),
     include_str!("../../tests/configs/valid/instances.toml"),
-    include_str!("../../tests/configs/invalid/limits-later.toml"),
+    include_str!("../../tests/configs/invalid/limits-by-address.toml"),
     include_str!("../../tests/configs/invalid/listen-later.toml"),
     include_str!("../../tests/configs/invalid/instances-tables.toml"),
     include_str!("../../tests/configs/invalid/syntax-nginx-file.toml"),

@@ -1,5 +1,7 @@
 //! Where a document says something: for those who must tell a person to change it there.
 
+use std::ops::Range;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -26,6 +28,25 @@ pub fn admin_socket(text: &str) -> Option<&str> {
     Some(text.get(span)?.trim_matches(['"', '\'']))
 }
 
+/// Where a listener or an upstream of `text` names the file that `why` complains of, in the words `PATH: what is wrong`.
+pub(super) fn file_named_in(text: &str, why: &str) -> Option<Range<usize>> {
+    let (tree, _) = raw::parse(text);
+    let mut named = Vec::new();
+    ["listen", "upstream"].iter().filter_map(|part| tree.get(*part)).for_each(|part| files(part, &mut named));
+    let blamed = named.into_iter().filter(|(path, _)| why.contains(&format!("{path}: ")));
+    blamed.max_by_key(|(path, _)| path.len()).map(|(_, span)| span)
+}
+
+/// Every path in `value`, and where it is.
+fn files<'t>(value: &'t Spanned<DeValue<'_>>, found: &mut Vec<(&'t str, Range<usize>)>) {
+    match value.get_ref() {
+        DeValue::String(text) if text.starts_with('/') => found.push((text, value.span())),
+        DeValue::Array(list) => list.iter().for_each(|value| files(value, found)),
+        DeValue::Table(table) => table.iter().for_each(|(_, value)| files(value, found)),
+        _ => {}
+    }
+}
+
 fn table<'t, 'd>(value: &'t Spanned<DeValue<'d>>) -> Option<&'t DeTable<'d>> {
     match value.get_ref() {
         DeValue::Table(table) => Some(table),
@@ -50,6 +71,21 @@ mod tests {
         check("x", "a", None);
         check("none", "a", None);
         assert_eq!(state_of("][", "app", "b:2"), None);
+    }
+
+    #[test]
+    fn the_file_that_is_complained_of() {
+        let text = "[[listen]]\ntls = [{ cert = \"/a\" }, { cert = \"/a/b\", key = \"/c\" }]\n[upstream.x.tls]\nca = \"/d\"\n";
+        let check = |why, expected: Option<&str>| {
+            let span = file_named_in(text, why);
+            assert_eq!(span.as_ref().map(|span| &text[span.clone()]), expected, "{why}");
+        };
+        check("/a/b: no such file", Some("\"/a/b\""));
+        check("/a: no such file", Some("\"/a\""));
+        check("upstream x: tls: /d: no such file", Some("\"/d\""));
+        check("/e: no such file", None);
+        check("the disk is full", None);
+        assert_eq!(file_named_in("][", "/a: x"), None);
     }
 
     #[test]

@@ -117,6 +117,18 @@ fn conclude(
     if report.errors() > 0 { Err(report) } else { Ok(Loaded { config, warnings: report }) }
 }
 
+/// What is wrong with a file that `text` names, where it names it. `why`: in the words `PATH: what is wrong`. As it is if there is no
+/// such place.
+pub fn blame(file_name: &str, text: &str, why: &str) -> String {
+    match locate::file_named_in(text, why) {
+        None => why.to_owned(),
+        Some(span) => {
+            let problem = Problem::error(span, why, "this file cannot be used");
+            Report::new(file_name, text, vec![problem]).to_string()
+        }
+    }
+}
+
 /// Every key that there is: those that a document with one table of each kind is asked for.
 fn schema() -> BTreeSet<String> {
     let text = "[[listen]]\ntls = {}\n[upstream.x]\ninstances = [{}]\ntls = {}\n[[route]]\n";

@@ -7,6 +7,9 @@ mod admin;
 mod closing;
 mod health;
 mod instance;
+mod limits;
+mod proxy_protocol;
+mod tls;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +23,9 @@ pub use admin::{Admin, AdminSocket, GROUP, Page};
 pub use closing::{Down, Drain, Rate, Rebalance, WhenDown};
 pub use health::{Check, Health};
 pub use instance::{Instance, InstanceState};
+pub use limits::{Limits, Prefixes, RateLimit};
+pub use proxy_protocol::{ProxyProtocol, SendProxyProtocol};
+pub use tls::{Certificate, InstanceTls, ListenTls};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +80,12 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Length of the accept queue; the kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,
+    /// `None`: clients speak in the clear.
+    pub tls: Option<ListenTls>,
+    /// Clients in the clear are sent to https.
+    pub redirect: bool,
+    /// Whether connections of `trusted_proxies` begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// Where a listener listens.
@@ -110,8 +122,12 @@ pub struct Upstream {
     pub instances: Vec<Instance>,
     /// How a client is placed when no key places it.
     pub balance: Balance,
+    /// `None`: instances are spoken to in the clear.
+    pub tls: Option<InstanceTls>,
     /// How the names of its instances are looked up.
     pub resolve: Resolve,
+    /// What connections to its instances begin with.
+    pub send_proxy_protocol: SendProxyProtocol,
     /// Each address of a name is an instance of its own.
     pub expand: bool,
     /// Local addresses to connect from; empty = the kernel chooses.
@@ -323,6 +339,7 @@ pub struct Timeouts {
     pub first_byte: Duration,
     pub request_head: Duration,
     pub request_body: Duration,
+    pub tls_handshake: Duration,
     pub connect: Duration,
     pub upgrade: Duration,
     pub response_head: Duration,
@@ -336,21 +353,6 @@ pub struct Timeouts {
     pub unacked: Duration,
     /// 1 s to 1 h; `None` = clients are not pinged.
     pub ping: Option<Duration>,
-}
-
-/// `[limits]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Learned Engine.IO sessions that are remembered, 1000 to 100 000 000.
-    pub sids: usize,
-    /// Client connections at a time; `None` = from the open-file limit.
-    pub max_connections: Option<usize>,
-    /// Bytes of a request's or answer's head.
-    pub header: usize,
-    /// Header fields in a head; 1 to 256.
-    pub headers: usize,
-    /// Bytes of a request body; `None` = no limit.
-    pub body: Option<u64>,
 }
 
 /// `[log]`

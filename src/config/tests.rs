@@ -33,6 +33,7 @@ fn the_defaults_are_those_of_the_schema() {
         first_byte: s(10),
         request_head: s(10),
         request_body: s(30),
+        tls_handshake: s(10),
         connect: s(3),
         upgrade: s(10),
         response_head: s(60),
@@ -59,7 +60,9 @@ fn the_defaults_are_those_of_the_schema() {
         name: "socketio".into(),
         instances: vec![instance("instance-1:3000", "instance-1", 3000), instance("[::1]:3001", "::1", 3001)],
         balance: Balance::LeastTunnels,
+        tls: None,
         resolve: Resolve { every: s(30), forget: s(600) },
+        send_proxy_protocol: SendProxyProtocol::Off,
         expand: false,
         source: vec![],
         engine_io_paths: vec!["/socket.io/".into()],
@@ -93,21 +96,10 @@ fn the_defaults_are_those_of_the_schema() {
         client_ip_header: ClientIpHeader::XForwardedFor,
         health_path: None,
         upgrade_protocols: vec![],
-        listeners: vec![Listener { address: ListenAddress::Any(80), backlog: 4096 }],
+        listeners: vec![default_listener()],
         upstreams: vec![upstream],
-        routes: vec![Route {
-            host: HostPattern::Any,
-            path: PathPattern::Any,
-            upstream: 0,
-            body: Some(10 << 20),
-        }],
-        limits: Limits {
-            sids: 1_000_000,
-            max_connections: None,
-            header: 32 << 10,
-            headers: 128,
-            body: Some(10 << 20),
-        },
+        routes: vec![default_route()],
+        limits: default_limits(),
         admin,
         metrics: usual(Page::METRICS),
         log: Log {
@@ -122,6 +114,39 @@ fn the_defaults_are_those_of_the_schema() {
         timeouts,
     };
     assert_eq!(config.config, expected);
+}
+
+fn default_route() -> Route {
+    Route { host: HostPattern::Any, path: PathPattern::Any, upstream: 0, body: Some(10 << 20) }
+}
+
+fn default_listener() -> Listener {
+    Listener {
+        address: ListenAddress::Any(80),
+        backlog: 4096,
+        proxy_protocol: ProxyProtocol::Off,
+        tls: None,
+        redirect: false,
+    }
+}
+
+fn default_limits() -> Limits {
+    Limits {
+        sids: 1_000_000,
+        max_connections: None,
+        header: 32 << 10,
+        headers: 128,
+        body: Some(10 << 20),
+        connections_per_ip: None,
+        tunnels_per_ip: None,
+        upgrades_per_ip: None,
+        exempt: vec![],
+        deny: vec![],
+        enforce: true,
+        message: None,
+        origins: vec![],
+        prefixes: Prefixes { ipv4: 32, ipv6: 64 },
+    }
 }
 
 fn default_health() -> Health {
@@ -153,6 +178,8 @@ fn what_is_written_is_what_runs() {
          [upstream.socketio.timeouts]\nconnect = \"500ms\"\n\
          [timeouts]\nconnect = \"1s\"\nupgrade = \"7s\"\nkeep_alive = \"2m\"\ntunnel_idle = \"2d\"\n\
          [limits]\nsids = 5000\nmax_connections = 500\nheader = \"64k\"\nheaders = 64\nbody = \"off\"\n\
+         connections_per_ip = 9\ntunnels_per_ip = 8\nupgrades_per_ip = \"20/m\"\nexempt = [\"10.0.0.1\"]\n\
+         deny = [\"192.0.2.0/24\"]\nmode = \"observe\"\nmessage = \"1m\"\norigins = [\"HTTPS://A.example\"]\n\
          [admin]\nsocket = \"/run/s/a.sock\"\nmode = \"0600\"\ngroup = \"ops\"\naddress = \"[::1]:7000\"\n[metrics]\naddress = \"[::1]:9000\"\n\
          [log]\nlevel = \"info,stickyd::tunnel=debug\"\nformat = \"json\"\naccess = \"/var/log/a.log\"\n\
          access_format = \"combined\"\n\
@@ -201,7 +228,22 @@ fn what_is_written_is_what_runs() {
     assert_eq!((upstream.timeouts.upgrade, upstream.timeouts.keep_alive), (s(7), s(120)));
     assert_eq!((config.timeouts.connect, config.timeouts.tunnel_idle), (s(1), s(172_800)));
     assert_eq!(upstream.timeouts.send, s(60));
-    let limits = Limits { sids: 5000, max_connections: Some(500), header: 64 << 10, headers: 64, body: None };
+    let limits = Limits {
+        sids: 5000,
+        max_connections: Some(500),
+        header: 64 << 10,
+        headers: 64,
+        body: None,
+        connections_per_ip: Some(9),
+        tunnels_per_ip: Some(8),
+        upgrades_per_ip: Some(RateLimit { events: 20, per: s(60), burst: 20 }),
+        exempt: vec!["10.0.0.1/32".parse().unwrap()],
+        deny: vec!["192.0.2.0/24".parse().unwrap()],
+        enforce: false,
+        message: Some(1 << 20),
+        origins: vec!["https://a.example".into()],
+        prefixes: Prefixes { ipv4: 32, ipv6: 64 },
+    };
     assert_eq!(config.limits, limits);
     assert_eq!(config.routes[0].body, None);
     let named = |address: &str| Some(Page { address: address.parse().unwrap(), named: true });

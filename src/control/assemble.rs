@@ -4,10 +4,16 @@ use std::sync::Arc;
 
 use super::secrets;
 use super::surroundings::Surroundings;
+use crate::certificates::Unusable;
 use crate::config::Config;
 use crate::config::model::StickyKey;
 use crate::generation::Generation;
-use crate::upstream::Upstream;
+use crate::upstream::connect::Secured;
+use crate::upstream::{Means, Upstream};
+
+fn in_upstream(name: &str, unusable: &Unusable) -> String {
+    format!("upstream {name}: tls: {}", unusable.why)
+}
 
 /// Whether what `config` names can be used. Makes nothing.
 ///
@@ -18,6 +24,9 @@ pub(super) fn check(config: &Config, surroundings: &Surroundings) -> Result<(), 
         if upstream.sticky.by.contains(&StickyKey::Cookie) {
             let keys = secrets::existing(&upstream.sticky.secret, surroundings.state.as_deref());
             keys.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
+        }
+        if let Some(tls) = &upstream.tls {
+            Secured::load(tls, None).map_err(|unusable| in_upstream(&upstream.name, &unusable))?;
         }
     }
     Ok(())
@@ -42,9 +51,14 @@ pub(super) fn generation(
         if let Some(keys) = &keys {
             tracing::info!(upstream = upstream.name, secret = keys.fingerprint(), "cookie secret");
         }
-        let upstream = match before.and_then(|before| before.upstream(&upstream.name)) {
-            None => Upstream::new(upstream.clone(), keys, workers),
-            Some(before) => Upstream::following(upstream.clone(), keys, workers, before),
+        let known = before.and_then(|before| before.upstream(&upstream.name));
+        let were = known.and_then(|known| known.secured.as_ref());
+        let secured = upstream.tls.as_ref().map(|tls| Secured::load(tls, were)).transpose();
+        let secured = secured.map_err(|unusable| in_upstream(&upstream.name, &unusable))?;
+        let means = Means { keys: keys.map(Arc::new), secured };
+        let upstream = match known {
+            None => Upstream::beginning(upstream.clone(), means, workers),
+            Some(before) => Upstream::following(upstream.clone(), means, workers, before),
         };
         upstreams.push(Arc::new(upstream));
     }

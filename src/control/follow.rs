@@ -69,9 +69,11 @@ impl Followed {
             Some((name, content)) => (Ok(content), name.to_owned()),
             None => (config::read(&self.file.path), self.name()),
         };
+        let text = text_of(&content);
         let loaded = content.and_then(|content| config::parse_bytes(content, &name));
         let loaded = loaded.map_err(|report| report.to_string())?;
-        let plan = self.reloader.rehearse(&loaded.config, caution)?;
+        let plan = self.reloader.rehearse(&loaded.config, caution);
+        let plan = plan.map_err(|why| config::blame(&name, &text, &why))?;
         Ok(Understood { plan, warnings: loaded.warnings.to_string() })
     }
 
@@ -109,6 +111,7 @@ impl Followed {
         let _reloading = self.reloader.manager().reloading();
         let file = self.file.path.display();
         let digest = content.as_deref().ok().map(Digest::of);
+        let text = text_of(&content);
         let parsed = content.and_then(|content| config::parse_bytes(content, &file.to_string()));
         let loaded = match parsed {
             Ok(loaded) => loaded,
@@ -121,7 +124,8 @@ impl Followed {
         if !loaded.warnings.is_empty() {
             tracing::warn!("{}", loaded.warnings);
         }
-        let plan = self.reloader.reload(loaded.config, caution);
+        let explain = |why: String| config::blame(&file.to_string(), &text, &why);
+        let plan = self.reloader.reload_explained(loaded.config, caution, explain);
         if let (Ok(_), Some(digest)) = (&plan, digest) {
             self.reloader.came_from(digest);
         }
@@ -138,4 +142,9 @@ impl Followed {
         }
         Ok(Understood { plan: plan?, warnings: loaded.warnings.to_string() })
     }
+}
+
+/// To show a place of it.
+fn text_of(content: &Result<Vec<u8>, Report>) -> String {
+    content.as_deref().map(|content| String::from_utf8_lossy(content).into_owned()).unwrap_or_default()
 }

@@ -6,6 +6,7 @@
 pub mod admin;
 mod assemble;
 mod by;
+pub(crate) mod certificates;
 mod expand;
 pub mod explain;
 pub mod files;

@@ -1,6 +1,9 @@
 //! A changed file comes into force: one generation follows another, and what is the same in both goes on untouched.
 
+use std::sync::Arc;
+
 use super::by::By;
+use super::certificates::Certificates;
 use super::lifecycle::Administrator;
 use super::notify::Manager;
 use super::plan::Plan;
@@ -8,7 +11,7 @@ use super::surroundings::Surroundings;
 use super::watch::Digest;
 use super::{assemble, lifecycle};
 use crate::config::Config;
-use crate::config::model::InstanceState;
+use crate::config::model::{InstanceState, Listener};
 use crate::generation::Generation;
 use crate::tunnel::Reason;
 use crate::upstream::{Instance, Upstream};
@@ -19,6 +22,7 @@ use crate::worker::Command;
 pub struct Reloader {
     administrator: Administrator,
     surroundings: Surroundings,
+    certificates: Arc<Certificates>,
 }
 
 /// What a reload does about a change that removes a lot.
@@ -31,8 +35,12 @@ pub enum Caution {
 }
 
 impl Reloader {
-    pub(super) fn new(administrator: Administrator, surroundings: Surroundings) -> Self {
-        Reloader { administrator, surroundings }
+    pub(super) fn new(
+        administrator: Administrator,
+        surroundings: Surroundings,
+        certificates: Arc<Certificates>,
+    ) -> Self {
+        Reloader { administrator, surroundings, certificates }
     }
 
     /// What a reload with `config` would do.
@@ -43,6 +51,7 @@ impl Reloader {
         let before = self.administrator.publisher.current();
         let plan = cautious(Plan::of(&before, config), &before.config, caution)?;
         assemble::check(config, &self.surroundings)?;
+        self.certificates.prepare(config).map_err(|unusable| unusable.why)?;
         Ok(plan)
     }
 
@@ -51,13 +60,29 @@ impl Reloader {
     /// # Errors
     /// When something that it names cannot be used, or it removes too much: everything stays as it was then.
     pub fn reload(&self, config: Config, caution: Caution) -> Result<Plan, String> {
+        self.reload_explained(config, caution, |why| why)
+    }
+
+    /// The same; `explain` knows where the file is that is complained of.
+    pub(super) fn reload_explained(
+        &self,
+        config: Config,
+        caution: Caution,
+        explain: impl Fn(String) -> String,
+    ) -> Result<Plan, String> {
         let publisher = &self.administrator.publisher;
         let _one = publisher.alone();
         let mut plan = Plan::default();
         let done = put_in_force(&self.administrator, |before| {
             plan = cautious(Plan::of(before, &config), &before.config, caution)?;
-            assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))
+            let certificates = self.certificates.prepare(&config).map_err(|unusable| unusable.why)?;
+            let next =
+                assemble::generation(lasting(config, &before.config), &self.surroundings, Some(before))?;
+            // From here on nothing can fail.
+            self.certificates.serve(certificates);
+            Ok(next)
         });
+        let done = done.map_err(explain);
         publisher.reloads.note(done.clone());
         done.map(|()| plan)
     }
@@ -117,12 +142,19 @@ fn cautious(plan: Plan, before: &Config, caution: Caution) -> Result<Plan, Strin
 fn lasting(config: Config, before: &Config) -> Config {
     Config {
         workers: before.workers,
-        listeners: before.listeners.clone(),
+        listeners: before.listeners.iter().map(|listener| lasting_listener(listener, &config)).collect(),
         admin: before.admin.clone(),
         metrics: before.metrics,
         log: before.log.clone(),
         ..config
     }
+}
+
+/// A listener as it was, but for what whoever connects next may find changed.
+fn lasting_listener(before: &Listener, config: &Config) -> Listener {
+    let next = config.listeners.iter().find(|next| next.address == before.address);
+    let Listener { tls, redirect, .. } = next.unwrap_or(before).clone();
+    Listener { tls, redirect, ..before.clone() }
 }
 
 /// What the workers have to do when one generation has followed another.

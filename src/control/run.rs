@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use super::start::{Origin, start_with};
-use super::{Adoption, Running, StartError, Surroundings, inherit, terminal};
-use crate::config::Config;
+use super::{Adoption, File, Running, StartError, Surroundings, inherit, terminal};
+use crate::config::{self, Config};
 use crate::local::clock;
 use crate::observe::{events, logging, panics};
 
@@ -55,13 +55,25 @@ fn begin(
     // Before anything is served: from then on a signal must not end the process unheard, and descriptors may run out.
     let mut signals = Signals::listen().map_err(|error| (1, format!("cannot wait for signals: {error}")))?;
     let surroundings = Surroundings::from_environment();
+    let file = origin.file.clone();
     let mut told_to_end = || signals.tell_to_end();
     let running = start_with(config, &surroundings, Some(origin), inherited, adoption, &mut told_to_end);
     let running = running.map_err(|error| match error {
-        StartError::Config(why) => (78, why),
+        StartError::Config(why) => (78, explained(file.as_ref(), why)),
         StartError::Unavailable(why) => (1, why),
     })?;
     Ok((running, signals))
+}
+
+/// Shows where the file names what cannot be used.
+fn explained(file: Option<&File>, why: String) -> String {
+    let text = file.and_then(|file| Some((&file.path, config::read_any(&file.path).ok()?)));
+    match text {
+        Some((path, text)) => {
+            config::blame(&path.display().to_string(), &String::from_utf8_lossy(&text), &why)
+        }
+        None => why,
+    }
 }
 
 fn announce(running: &Running) {

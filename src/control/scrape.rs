@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use super::certificates::Certificates;
 use super::gate::Gate;
 use super::handover::Elders;
 use super::local_http::{Bounds, Serving};
@@ -27,6 +28,7 @@ use crate::upstream::health::State as Health;
 pub(super) struct Scrape {
     pub(super) publisher: Arc<Publisher>,
     pub(super) doors: Vec<Arc<Door>>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) access_log: Arc<AccessLog>,
     pub(super) connections_limit: usize,
     pub(super) started: SystemTime,
@@ -45,7 +47,7 @@ impl Scrape {
     }
 
     fn alone(&self) -> String {
-        expose(&self.publisher, &self.doors, &self.access_log, self.connections_limit, self.started)
+        expose(self)
     }
 }
 
@@ -63,13 +65,8 @@ pub(super) fn serve(
 }
 
 /// The text of a scrape.
-fn expose(
-    publisher: &Publisher,
-    doors: &[Arc<Door>],
-    access_log: &AccessLog,
-    limit: usize,
-    started: SystemTime,
-) -> String {
+fn expose(scrape: &Scrape) -> String {
+    let Scrape { publisher, doors, certificates, access_log, connections_limit, started, elders: _ } = scrape;
     let generation = publisher.current();
     let upstreams = generation.all().map(|upstream| UpstreamView {
         name: upstream.config.name.clone(),
@@ -80,14 +77,15 @@ fn expose(
     });
     metrics::render(&Exposition {
         listeners: doors.iter().map(|door| (door.name.clone(), door.counters.iter().collect())).collect(),
+        certificates: certificates.view(),
         upstreams: upstreams.collect(),
         process: ProcessView {
-            connections_limit: limit as u64,
+            connections_limit: *connections_limit as u64,
             log_lines_dropped: access_log.dropped(),
             panics: panics::count(),
             processes: 1,
             reloads: publisher.reloads.view(),
-            started,
+            started: *started,
             stats: ProcessStats::read(),
         },
     })

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::handover::{Adoption, Listens};
 use super::pages::Page;
 use super::start::{StartError, unavailable};
@@ -61,7 +63,8 @@ pub(super) fn listen(
             }
         })?;
         let counters = (0..workers).map(|_| ListenerCounters::default()).collect();
-        let door = Arc::new(Door { name: name.clone(), counters });
+        let (proxy_protocol, ways) = (listener.proxy_protocol, ArcSwap::default());
+        let door = Arc::new(Door { name: name.clone(), counters, proxy_protocol, ways });
         let sockets: Vec<Arc<Listening>> = sockets.into_iter().map(Arc::new).collect();
         for (number, socket) in sockets.iter().enumerate() {
             listeners.of_workers[number % workers].push((socket.clone(), door.clone()));

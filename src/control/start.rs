@@ -1,6 +1,7 @@
 //! From a configuration to a running proxy: what is bound and made. How it begins to serve, and its end, have files of their own.
 
 mod begin;
+mod desk;
 mod stop;
 
 use std::fmt;
@@ -10,17 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
-
-use super::admin::{self, Admin, Desk, View};
+use super::admin::{self, Admin};
 use super::by::By;
+use super::certificates::{Certificates, Prepared, Renewal};
 use super::follow::{File, Followed};
 use super::gate::Gate;
-use super::handover::{Adoption, Elders, Estate, Goods, Lingering, Started};
+use super::handover::{Adoption, Elders, Estate, Goods, Lingering};
 use super::health::{self, Supervisor};
 use super::kept::Kept;
 use super::lifecycle::{Administrator, Refusal};
-use super::lists::Lists;
 use super::notify::herald::{self, Herald};
 use super::pages::{Page, Pages};
 use super::publisher::Publisher;
@@ -84,6 +83,8 @@ pub struct Running {
     pub(super) shared: Shared,
     listeners: sockets::Named,
     doors: Vec<Arc<Door>>,
+    certificates: Arc<Certificates>,
+    renewal: Option<Renewal>,
     /// Files of unix sockets.
     leaves: Vec<PathBuf>,
     pub(super) connections_limit: usize,
@@ -143,6 +144,7 @@ pub(super) fn start_with(
         _ => None,
     };
     let workers = config.workers.get();
+    let certificates = Prepared::load(&config).map_err(|unusable| StartError::Config(unusable.why))?;
     let generation = assemble::generation(config, surroundings, None).map_err(StartError::Config)?;
     let generation = match &adoption {
         Some(adoption) => adoption.with_members(generation),
@@ -159,6 +161,7 @@ pub(super) fn start_with(
     tracing::info!(open_files, connections = limit, "open-file limit");
 
     let listeners = sockets::listen(&config, inherited, adoption.as_mut())?;
+    let certificates = certificates.serve(&listeners.doors);
     let metrics_socket = sockets::page(Page::Metrics, &config, adoption.as_mut())?;
     let page_socket = sockets::page(Page::Status, &config, adoption.as_mut())?;
     let pages_for_later = sockets::for_later([metrics_socket.as_ref(), page_socket.as_ref()])?;
@@ -189,6 +192,8 @@ pub(super) fn start_with(
         followed: None,
         watcher: None,
         herald: None,
+        certificates,
+        renewal: None,
         pulses: (0..=workers).map(|_| Arc::default()).collect(),
         shared,
         listeners: listeners.names,
@@ -250,6 +255,7 @@ impl Running {
         Scrape {
             publisher: self.publisher.clone(),
             doors: self.doors.clone(),
+            certificates: self.certificates.clone(),
             access_log: self.shared.access_log.clone(),
             connections_limit: self.connections_limit,
             started: self.started,
@@ -308,41 +314,6 @@ impl Running {
         Administrator { publisher, orders: self.orders(), kept }
     }
 
-    fn view(&self) -> View {
-        View {
-            publisher: self.publisher.clone(),
-            doors: self.doors.clone(),
-            metrics: self.metrics().map(|address| address.to_string()),
-            page: self.page().map(|address| address.to_string()),
-            connections_limit: self.connections_limit,
-            ready: self.ready.clone(),
-            rotation: self.rotation.clone(),
-            started: clock::epoch_seconds(),
-            file: self.followed.as_ref().map(Followed::name),
-            lingering: self.lingering.clone(),
-            elders: self.elders.clone(),
-        }
-    }
-
-    fn desk(&self) -> Desk {
-        let (sids, rest) = (self.shared.sids.clone(), self.shared.rest.clone());
-        let (publisher, turn) = (self.publisher.clone(), Arc::new(Semaphore::new(1)));
-        let lists = Lists { publisher, orders: self.orders(), sids: sids.clone(), turn };
-        Desk {
-            view: self.view(),
-            administrator: self.administrator(),
-            followed: self.followed.clone(),
-            lists,
-            sids,
-            rest,
-            estate: self.estate.clone(),
-            how: Started::as_it_was(),
-            scrape: self.scrape(),
-            pages: self.pages.clone(),
-            manager: self.surroundings.manager.clone(),
-        }
-    }
-
     /// Loads the file anew, because somebody asked for it.
     pub(super) fn load_again(&self) {
         if let Some(followed) = &self.followed {
@@ -354,7 +325,7 @@ impl Running {
 
     /// Whoever may put another configuration in force.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.administrator(), self.surroundings.clone())
+        Reloader::new(self.administrator(), self.surroundings.clone(), self.certificates.clone())
     }
 
     /// The way of orders to all workers.

@@ -95,7 +95,7 @@ pub(super) fn prepare(
         switched,
         stream: event_stream,
         framing: head.framing,
-        instance_keeps: head.keep_alive,
+        instance_keeps: head.keep_alive && request.upstream.keeps_connections(),
         client_keeps,
         stamped,
         learning: Learning::of(ctx, request, &lease.placed, head, handshake),

@@ -123,7 +123,7 @@ impl Pump {
                 continue;
             }
             match ready!(from.poll_fill(cx)) {
-                Ok(0) => self.source_ended(cx, to)?,
+                Ok(0) => self.source_ended(cx, from, to)?,
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(Err(Stop::Source)),
             }
@@ -198,8 +198,8 @@ impl Pump {
     }
 
     /// The source ended its connection: that may be the body's end.
-    fn source_ended(&mut self, cx: &mut Context<'_>, to: &mut Wire) -> Result<(), Stop> {
-        if self.doubtful {
+    fn source_ended(&mut self, cx: &mut Context<'_>, from: &Wire, to: &mut Wire) -> Result<(), Stop> {
+        if self.doubtful || from.stream().is_cut() {
             return Err(Stop::Source);
         }
         self.decoder.eof().map_err(|_| Stop::Source)?;

@@ -3,7 +3,7 @@
 //! The connection's own task is small: what an exchange needs lives in a box for as long as the exchange runs.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
@@ -12,11 +12,13 @@ use std::time::Duration;
 use super::request::{self, Intake};
 use super::respond::Failure;
 use super::wire::Wire;
-use super::{Context, Door, exchange, idle, join};
+use super::{Context, Door, Entrance, exchange, idle, join};
 use crate::codec;
+use crate::limits::Place;
 use crate::listener::permit::Permit;
 use crate::local::stream::Stream;
 use crate::local::timer::{self, Timer};
+use crate::observe::metrics::ListenerCounters;
 
 /// After our last word a client may still be sending; its bytes are read and dropped for so long, because closing on
 /// unread bytes resets the connection and takes the answer with it.
@@ -27,19 +29,51 @@ const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// How a client came.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The other end; none on a unix socket.
-    pub peer: Option<SocketAddr>,
+    /// The other end, or what the PROXY protocol said of it; none on a unix socket.
+    pub peer: Option<Remote>,
     /// The listener.
     pub door: Arc<Door>,
     /// The worker that accepted it.
-    pub worker: usize,
+    pub worker: u32,
     /// Its place among `limits.max_connections`.
     pub permit: Permit,
+    /// Its way in.
+    pub entrance: Entrance,
+    /// Its place among the connections of its address, where those are counted.
+    pub place: Option<Place>,
 }
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.door.counters[self.worker].connections_open.dec();
+        self.counters().connections_open.dec();
+    }
+}
+
+impl Arrival {
+    /// What its worker counts of its listener.
+    pub fn counters(&self) -> &ListenerCounters {
+        &self.door.counters[self.worker as usize]
+    }
+}
+
+/// An address in less room than a `SocketAddr` takes, which knows scopes of IPv6 too: every connection holds one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// The address, as the socket has it.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for Remote {
+    fn from(address: SocketAddr) -> Self {
+        Remote { ip: address.ip(), port: address.port() }
+    }
+}
+
+impl From<Remote> for SocketAddr {
+    fn from(Remote { ip, port }: Remote) -> Self {
+        SocketAddr::new(ip, port)
     }
 }
 

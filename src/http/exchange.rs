@@ -19,7 +19,7 @@ use super::forward::{Broken, Transfer};
 use super::join::Joined;
 use super::lease::{self, Before, Lease, Placed};
 use super::record::{self, Open, Outcome};
-use super::request::{Intake, Request};
+use super::request::{Intake, Request, ToHttps};
 use super::respond::{self, Failure};
 use crate::codec::Version;
 use crate::codec::body::Framing;
@@ -32,9 +32,10 @@ pub(super) async fn run(connection: &mut Connection, intake: Intake) -> Then {
     match intake {
         Intake::Request(request) => serve(connection, request).await,
         Intake::Health { keep_alive, to_head } => Box::pin(health(connection, to_head, keep_alive)).await,
+        Intake::ToHttps(redirect) => Box::pin(to_https(connection, redirect)).await,
         Intake::Refused { failure, to_head, keep_alive, notes, upstream } => {
-            let answer = failure.status().map(|status| respond::Answer::text(status, failure.reason()));
-            let then = Box::pin(tell(connection, answer, to_head, keep_alive)).await;
+            let then =
+                Box::pin(tell(connection, respond::Answer::refusal(failure), to_head, keep_alive)).await;
             record::refused(
                 &connection.ctx,
                 &connection.arrival,
@@ -193,6 +194,14 @@ async fn tell(
     let keep_alive = keep_alive && !connection.ctx.stopping.get() && !connection.ctx.lingering.get();
     let answer = answer.render(keep_alive, to_head);
     if connection.say(&answer).await && keep_alive { Then::Next } else { Then::Close }
+}
+
+/// `redirect`: the same is at https.
+async fn to_https(connection: &mut Connection, to: Box<ToHttps>) -> Then {
+    let answer = Some(respond::Answer::redirect(&to.location));
+    let then = tell(connection, answer, to.to_head, to.keep_alive).await;
+    record::redirected(&connection.ctx, &connection.arrival, to.notes.as_deref());
+    then
 }
 
 /// `health_path`: 200 while new work is welcome.

@@ -1,6 +1,7 @@
 //! One request to one instance and its answer back: both bodies stream, both ends are watched, every wait has an end.
 
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context as Poller, Poll, ready};
 
@@ -68,7 +69,8 @@ impl<'x> Transfer<'x> {
         head: Vec<u8>,
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
-        let up = Pump::new(head, request.framing, chunked, request.body_limit, request.limits.bytes);
+        let body_limit = request.body_limit.map(NonZeroU64::get);
+        let up = Pump::new(head, request.framing, chunked, body_limit, request.limits().bytes);
         let sort = match (request.kind, request.placing.need) {
             (Kind::Poll, _) => Sort::Poll,
             (_, Need::Start) => Sort::Start,
@@ -131,7 +133,7 @@ impl<'x> Transfer<'x> {
         }
         let client_chunked = self.request.version == Version::Http11
             && matches!(answer.framing, Framing::Chunked | Framing::UntilClose);
-        let mut down = Pump::new(head, answer.framing, client_chunked, None, self.request.limits.bytes);
+        let mut down = Pump::new(head, answer.framing, client_chunked, None, self.request.limits().bytes);
         down.learn(answer.learning.take());
         let delivered = poll_fn(|cx| self.poll_deliver(cx, &mut down)).await;
         let reusable =
@@ -158,7 +160,7 @@ impl<'x> Transfer<'x> {
         while self.client.poll_flush(cx).map_err(|_| Failure::ClientGone)?.is_ready() {
             let unread = self.lease.wire.unread();
             if !unread.is_empty()
-                && (self.seen == 0 || codec::worth_parsing(unread, self.seen, self.request.limits))
+                && (self.seen == 0 || codec::worth_parsing(unread, self.seen, self.request.limits()))
             {
                 self.answered = true;
                 if let Some(answer) = self.take_answer(cx)? {
@@ -278,7 +280,7 @@ impl<'x> Transfer<'x> {
 
     /// Notices a client that leaves; what it sends meanwhile waits. `true`: so much waits that its end would not be seen.
     fn watch_client(&mut self, cx: &mut Poller<'_>) -> Result<bool, Failure> {
-        while self.client.unread().len() < self.request.limits.bytes {
+        while self.client.unread().len() < self.request.limits().bytes {
             match self.client.poll_fill(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(1..)) => {}
@@ -296,7 +298,7 @@ impl<'x> Transfer<'x> {
             let parsed = response::parse(
                 self.lease.wire.unread(),
                 &mut slots,
-                self.request.limits,
+                self.request.limits(),
                 self.request.to_head,
             );
             let Parsed::Complete { head, len } = parsed.map_err(Failure::BadAnswer)? else { return Ok(None) };

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use super::Context;
 use super::connection::{Arrival, Connection};
+use super::guard;
 use super::lease::{self, Lease, Placed};
 use super::record;
 use super::request::{Notes, Request};
 use super::upgrade;
+use crate::limits::Place as Counted;
 use crate::local::clock::{self, Moment};
 use crate::local::random;
 use crate::local::stream::Stream;
 use crate::routing::pick::By;
-use crate::tunnel::{Limits, Owner, Place, Reason, Sort, Told, Tunnel, Way};
+use crate::tunnel::{Limits, MessageLimit, Owner, Place, Reason, Sort, Told, Tunnel, Way};
 use crate::upstream::load::{Handshake, OpenTunnel};
 use crate::upstream::{Instance, Upstream};
 
@@ -116,6 +118,17 @@ impl Owner for Life {
         random::up_to(self.upstream.config.down.span(broken - 1))
     }
 
+    /// As the file has it now; open tunnels keep what they began with.
+    fn message_limit(&self) -> Option<MessageLimit> {
+        let limits = &self.ctx.generation().config.limits;
+        limits.message.map(|bytes| MessageLimit { bytes, enforce: limits.enforce })
+    }
+
+    fn message_too_big(&self) {
+        let counters = &self.arrival.door.counters[self.ctx.worker];
+        guard::message(&self.ctx.generation().config.limits, counters, self.known_as.address);
+    }
+
     fn broken_code(&self) -> u16 {
         self.upstream.config.down.close_code
     }
@@ -142,8 +155,9 @@ impl Owner for Life {
 
 /// Hands both sockets to a task of their own; the connection's task and its buffers are gone then.
 pub(super) fn join(connection: Connection, joined: Joined) {
-    let Connection { ctx, arrival, wire, .. } = connection;
-    let Joined { instance, early, opaque, request, leased, by, known_as, handshake } = joined;
+    let Connection { ctx, mut arrival, wire, .. } = connection;
+    let Joined { instance, early, opaque, mut request, leased, by, known_as, handshake } = joined;
+    arrival.place = Counted::both(arrival.place.take(), request.place.take());
     let (client, sent) = wire.into_parts();
     leased.counters(ctx.worker).tunnels_opened.one();
     let moved = lease::rests(&ctx, &request);
@@ -198,9 +212,12 @@ impl Drop for Live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Door, Shared};
+    use arc_swap::ArcSwap;
+
+    use super::super::{Door, Entrance, Shared};
     use super::*;
     use crate::config;
+    use crate::config::model::ProxyProtocol;
     use crate::generation::Generation;
     use crate::listener::permit::Permits;
     use crate::observe::access_log::AccessLog;
@@ -224,9 +241,16 @@ mod tests {
         let counters = [ListenerCounters::default()].into();
         let arrival = Arrival {
             peer: None,
-            door: Arc::new(Door { name: "test".to_owned(), counters }),
+            door: Arc::new(Door {
+                name: "test".to_owned(),
+                counters,
+                proxy_protocol: ProxyProtocol::Off,
+                ways: ArcSwap::default(),
+            }),
+            entrance: Entrance::Plain,
             worker: 0,
             permit: Permits::new(1).take().unwrap(),
+            place: None,
         };
         let life = Life {
             ctx: ctx.clone(),

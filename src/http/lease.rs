@@ -1,5 +1,6 @@
 //! A connected instance: pick, wait for a turn, connect, and re-pick when that fails. The one place that fails over.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use crate::local::random;
 use crate::local::stream::Stream;
 use crate::observe::metrics::{ConnectError, DecisionBy, RebindReason};
 use crate::routing::pick::{self, By, Choice, Cookie, Health, Need, Outcome, Passed, Policy};
+use crate::upstream::Instance;
 use crate::upstream::connect::{self, Failed};
 use crate::upstream::load::{Handshake, Shed};
-use crate::upstream::{Instance, Upstream};
 
 /// A client waits for at most this many times `timeouts.connect` while instances that say nothing are tried in turn.
 const PATIENCE: u32 = 3;
@@ -121,7 +122,7 @@ pub(super) async fn lease(
             tried.push((choice.instance, Tried::Unreachable));
             continue;
         }
-        match reach(ctx, upstream, instance, fresh).await {
+        match reach(ctx, request, instance, client, fresh).await {
             Ok((wire, reused)) => {
                 let instance = instance.clone();
                 let Choice { instance: index, by, rebind } = choice;
@@ -171,17 +172,23 @@ async fn begin(
 /// A connection that waits in the pool, or a new one.
 async fn reach(
     ctx: &Context,
-    upstream: &Upstream,
+    request: &Request,
     instance: &Instance,
+    client: &Stream,
     fresh: bool,
 ) -> Result<(Wire, bool), Failed> {
+    let upstream = &request.upstream;
     let config = &upstream.config;
-    if !fresh && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle) {
+    let first = introduction(request, client);
+    if !fresh
+        && upstream.keeps_connections()
+        && let Some(stream) = ctx.pool.take(instance, config.timeouts.upstream_idle)
+    {
         return Ok((Wire::new(stream), true));
     }
     let began = clock::now();
     let (source, timeouts, resolve) = (&config.source, &config.timeouts, config.resolve);
-    let connect = || connect::connect(&instance.endpoint, source, ctx.next_turn(), timeouts, resolve);
+    let connect = || connect::connect(&instance.endpoint, source, ctx.next_turn(), timeouts, resolve, &first);
     // Boxed: an exchange lives long, a connect does not, and a future keeps the size of its largest wait.
     let stream = match Box::pin(connect()).await {
         Err(failed) if failed.kind == ConnectError::Files && !ctx.pool.is_empty() => {
@@ -194,6 +201,17 @@ async fn reach(
     let took: Duration = clock::now().since(began);
     upstream.counters(ctx.worker).connect_seconds.observe(took.as_secs_f64());
     Ok((Wire::new(stream), false))
+}
+
+/// What a connection for this request begins with: who the client is, where the instances are told so by the PROXY protocol.
+fn introduction(request: &Request, client: &Stream) -> Vec<u8> {
+    if request.upstream.keeps_connections() {
+        return Vec::new();
+    }
+    let version = request.upstream.config.send_proxy_protocol;
+    // At a unix socket nobody knows where it came to; it is this machine.
+    let target = client.local_address().unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+    connect::proxy_header(version, Some((SocketAddr::new(request.client, request.client_port), target)))
 }
 
 fn choose(ctx: &Context, request: &Request, tried: &[(usize, Tried)]) -> Outcome {

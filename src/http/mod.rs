@@ -7,6 +7,7 @@ pub mod census;
 mod connection;
 mod exchange;
 mod forward;
+pub mod guard;
 mod headers;
 pub mod heir;
 mod idle;
@@ -27,10 +28,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
+use rustls::ServerConfig;
 
 use crate::affinity::rest::{self, Rest};
 use crate::affinity::sid::table::{Secret, Table};
+use crate::config::model::ProxyProtocol;
 use crate::generation::Generation;
+use crate::limits::Addresses;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::ListenerCounters;
 use crate::routing::pick::Candidate;
@@ -40,7 +44,7 @@ use crate::upstream::pool::Pool;
 use census::Census;
 use heir::Heir;
 
-pub use connection::{Arrival, serve};
+pub use connection::{Arrival, Remote, serve};
 
 /// What all workers share.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub struct Shared {
     pub rest: Arc<Rest>,
     /// Who takes over from this process.
     pub heir: Arc<Heir>,
+    /// What each address has open, and how fast it comes.
+    pub addresses: Arc<Addresses>,
 }
 
 impl Shared {
@@ -67,6 +73,7 @@ impl Shared {
                 None => Table::new(sids),
             }),
             heir: Arc::default(),
+            addresses: Arc::default(),
             rest: Arc::new(Rest::new(rest::CAPACITY)),
             published: Arc::new(ArcSwap::from_pointee(generation)),
             access_log: Arc::new(access_log),
@@ -95,6 +102,8 @@ pub struct Context {
     pub rest: Arc<Rest>,
     /// Who takes over from this process.
     pub heir: Arc<Heir>,
+    /// The process's clients by their addresses, as far as they are limited by them.
+    pub addresses: Arc<Addresses>,
     /// Kept connections between two requests.
     pub(crate) idle: Rc<idle::Idle>,
     /// `health_path` says 503, everything else goes on.
@@ -122,7 +131,7 @@ struct Published {
 impl Context {
     /// For worker number `worker`.
     pub fn new(worker: usize, shared: Shared) -> Self {
-        let Shared { published, access_log, sids, rest, heir } = shared;
+        let Shared { published, access_log, sids, rest, heir, addresses } = shared;
         let current = Rc::new(published.load_full());
         Context {
             worker,
@@ -134,6 +143,7 @@ impl Context {
             sids,
             rest,
             heir,
+            addresses,
             idle: Rc::default(),
             retiring: Cell::new(false),
             lingering: Cell::new(false),
@@ -177,4 +187,47 @@ pub struct Door {
     pub name: String,
     /// One for each worker.
     pub counters: Box<[ListenerCounters]>,
+    /// Whether connections of trusted peers begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// How those are met who come next. Not in the generation: a listener outlives those, only its handshakes ask, and a
+    /// certificate that was renewed is no other configuration.
+    pub ways: ArcSwap<Ways>,
+}
+
+/// How a listener meets its clients.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// `None`: in the clear.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// They are sent to https.
+    pub redirect: bool,
+}
+
+/// How a client came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// In the clear.
+    Plain,
+    /// In the clear, where clients are sent to https.
+    Redirected,
+    /// By TLS 1.2.
+    Tls12,
+    /// By TLS 1.3.
+    Tls13,
+}
+
+impl Entrance {
+    /// By https.
+    pub fn is_tls(self) -> bool {
+        self.tls().is_some()
+    }
+
+    /// The version of TLS.
+    pub fn tls(self) -> Option<&'static str> {
+        match self {
+            Entrance::Plain | Entrance::Redirected => None,
+            Entrance::Tls12 => Some("TLSv1.2"),
+            Entrance::Tls13 => Some("TLSv1.3"),
+        }
+    }
 }

@@ -68,6 +68,14 @@ impl Drop for Session {
     }
 }
 
+/// A new Engine.IO session by polling. Costs no more than a look at the target.
+pub(super) fn starts_by_polling(upstream: &Upstream, head: &RequestHead<'_, '_>) -> bool {
+    head.method == "GET"
+        && matches!(head.framing, Framing::None | Framing::Length(0))
+        && engine_io::Query::of(head.target, &upstream.config.engine_io_paths)
+            .is_some_and(|query| query.polling && query.sid.is_none())
+}
+
 impl Placing {
     /// Of a request of `upstream`. `upgrades`: it is a handshake that may become a tunnel. `notes` hears of its sid.
     pub(super) fn of(

@@ -135,18 +135,33 @@ pub(super) fn refused(
     notes: Option<&Notes>,
 ) {
     let status = failure.status().map_or(CLIENT_LEFT, |(status, _)| status);
+    count_refused(ctx, arrival, Some(failure));
+    unplaced(ctx, arrival, (status, failure.reason()), upstream, notes);
+}
+
+/// A request that was sent to https.
+pub(super) fn redirected(ctx: &Context, arrival: &Arrival, notes: Option<&Notes>) {
+    unplaced(ctx, arrival, (308, "to https"), None, notes);
+}
+
+fn unplaced(
+    ctx: &Context,
+    arrival: &Arrival,
+    (status, reason): (u16, &str),
+    upstream: Option<&Upstream>,
+    notes: Option<&Notes>,
+) {
     match upstream {
         Some(upstream) => upstream.counters(ctx.worker).request_unplaced(status),
         None => arrival.door.counters[ctx.worker].request_unrouted(status),
     }
-    count_refused(ctx, arrival, Some(failure));
     if ctx.access_log.is_on() {
         let unknown = Notes::default();
         ctx.access_log.line(&Entry {
             status: Some(status),
             upstream: upstream.map(|upstream| upstream.config.name.as_str()),
             origin: Some(Origin::Proxy.as_str()),
-            reason: Some(failure.reason()),
+            reason: Some(reason),
             ..entry(Event::Http, arrival, notes.unwrap_or(&unknown))
         });
     }
@@ -245,12 +260,13 @@ fn entry<'a>(event: Event, arrival: &'a Arrival, notes: &'a Notes) -> Entry<'a> 
     let known = |text: &'a str| (!text.is_empty()).then_some(text.as_bytes());
     Entry {
         request_id: Some(&notes.request_id[..]).filter(|id| !id.is_empty()),
-        peer: arrival.peer,
+        peer: arrival.peer.map(Into::into),
         listener: Some(&arrival.door.name),
         method: known(&notes.method),
         host: known(&notes.host),
         target: known(&notes.target),
         protocol: Some("HTTP/1.1"),
+        tls: arrival.entrance.tls(),
         referer: notes.referer.as_deref(),
         user_agent: notes.user_agent.as_deref(),
         sid_hash: notes.sid_hash,

@@ -2,19 +2,22 @@
 //! buffer is given back.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::Context;
 use super::connection::Arrival;
+use super::guard::{self, Asks};
 use super::headers::{self, Origin};
-use super::placing::Placing;
+use super::placing::{self, Placing};
 use super::respond::Failure;
 use super::upgrade::Handshake;
+use super::{Context, Entrance};
 use crate::codec::body::Framing;
-use crate::codec::request::{self as head, RequestHead};
+use crate::codec::request::{self as head, BadRequest, RequestHead};
 use crate::codec::{HeadLimits, Parsed, Version, header_slots};
 use crate::config::model::{ClientIpHeader, Config};
 use crate::generation::Generation;
+use crate::limits::Place;
 use crate::listener::client_address::{self, Peer, Scheme};
 use crate::local::clock::{self, Moment};
 use crate::local::random;
@@ -36,10 +39,10 @@ pub(super) struct Request {
     pub(super) framing: Framing,
     /// The client waits for 100 before it sends the body.
     pub(super) expects_continue: bool,
-    /// What the generation allows of a head, the answer's too.
-    pub(super) limits: HeadLimits,
-    /// Bytes that the body may have.
-    pub(super) body_limit: Option<u64>,
+    /// What the generation allows of a head, the answer's too: bytes and fields, in less room than [`HeadLimits`] takes.
+    limits: (u32, u16),
+    /// Bytes that the body may have; `None` = any number.
+    pub(super) body_limit: Option<NonZeroU64>,
     /// May be sent once more, on another connection, when a reused one ended before any byte of the answer: idempotent,
     /// without body, and no Engine.IO session's (a poll is a destructive read).
     pub(super) retryable: bool,
@@ -49,11 +52,27 @@ pub(super) struct Request {
     /// The head as the instance gets it.
     pub(super) head: Vec<u8>,
     pub(super) client: IpAddr,
+    /// The port of its address; 0 when only a header names the client.
+    pub(super) client_port: u16,
     pub(super) https: bool,
     /// What it says of where the client belongs.
     pub(super) placing: Placing,
     /// What only the access log wants; `None`: it is off.
     pub(super) notes: Option<Box<Notes>>,
+    /// What it takes of its address's share, where that is counted; then the tunnel that it becomes.
+    pub(super) place: Option<Place>,
+}
+
+impl Request {
+    /// What the generation allows of a head, the answer's too.
+    pub(super) fn limits(&self) -> HeadLimits {
+        HeadLimits { bytes: self.limits.0 as usize, headers: self.limits.1.into() }
+    }
+}
+
+/// A limit of heads; their ranges are 64 KiB and 256 fields.
+fn narrow<T: TryFrom<usize>>(limit: usize) -> T {
+    T::try_from(limit).unwrap_or_else(|_| unreachable!("{limit} is out of its range"))
 }
 
 /// What only the access log wants to know of a request.
@@ -77,6 +96,8 @@ pub(super) enum Intake {
     Request(Box<Request>),
     /// `health_path`: the proxy's own answer.
     Health { keep_alive: bool, to_head: bool },
+    /// To be asked over https.
+    ToHttps(Box<ToHttps>),
     /// Not to be served.
     Refused {
         failure: Failure,
@@ -85,6 +106,16 @@ pub(super) enum Intake {
         notes: Option<Box<Notes>>,
         upstream: Option<Arc<Upstream>>,
     },
+}
+
+/// A request in the clear where https is wanted. In a box, because an exchange has room for what is usual.
+#[derive(Debug)]
+pub(super) struct ToHttps {
+    /// The same place there.
+    pub(super) location: String,
+    pub(super) keep_alive: bool,
+    pub(super) to_head: bool,
+    pub(super) notes: Option<Box<Notes>>,
 }
 
 impl Intake {
@@ -112,7 +143,34 @@ pub(super) fn take_in(
         let keep_alive = keeps_alive(&head);
         return Some((Intake::Health { keep_alive, to_head: head.method == "HEAD" }, len));
     }
+    if arrival.entrance == Entrance::Redirected
+        && !head.path().starts_with(ACME)
+        // Who ends TLS in front of us has done so here.
+        && !origin(arrival, config, &head).0.https
+    {
+        return Some((to_https(ctx, &head), len));
+    }
     Some((accept(ctx, arrival, generation, &head), len))
+}
+
+/// Whoever signs certificates asks here for what proves that a name is ours (RFC 8555 section 8.3), and always in the clear.
+const ACME: &str = "/.well-known/acme-challenge/";
+
+fn to_https(ctx: &Context, head: &RequestHead<'_, '_>) -> Intake {
+    let request_id = request_id(head);
+    let notes = ctx.access_log.is_on().then(|| Box::new(notes(head, &request_id)));
+    if head.host.is_empty() {
+        return refuse(head, Failure::BadRequest(BadRequest::MissingHost), None, notes);
+    }
+    // The port of the clear is not that of https.
+    let host = match head.host.rfind(':') {
+        Some(at) if !head.host[at..].contains(']') => &head.host[..at],
+        _ => head.host,
+    };
+    let target = if head.target.starts_with('/') { head.target } else { "/" };
+    let location = format!("https://{host}{target}");
+    let (keep_alive, to_head) = (keeps_alive(head), head.method == "HEAD");
+    Intake::ToHttps(Box::new(ToHttps { location, keep_alive, to_head, notes }))
 }
 
 /// The limits of a head.
@@ -134,13 +192,29 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
     }
     let began = clock::now();
     let handshake = Handshake::of(head, &config.upgrade_protocols).map(Box::new);
+    let (origin, is_known) = origin(arrival, config, head);
+    let asks = Asks {
+        client: origin.client,
+        is_known,
+        is_counted: arrival.place.is_some() || !origin.peer_trusted,
+        upgrades: handshake.is_some(),
+        starts: handshake.is_none()
+            && config.limits.looks_at_starts()
+            && placing::starts_by_polling(upstream, head),
+    };
+    // Before anything that costs more.
+    let counters = &arrival.door.counters[ctx.worker];
+    let place = match guard::exchange(ctx, counters, &config.limits, head, asks) {
+        Ok(place) => place,
+        Err(failure) => return refuse(head, failure, Some(upstream), notes),
+    };
     let placing = Placing::of(ctx, upstream, head, handshake.is_some(), notes.as_deref_mut());
     let origin = Origin {
         request_id: &request_id,
         // A sid must be read from the answer before it is passed on.
         identity: placing.is_learned(upstream),
         cookie: upstream.keys.is_some().then_some(upstream.config.sticky.cookie.name.as_str()),
-        ..origin(arrival, config, head)
+        ..origin
     };
     let mut out = Vec::with_capacity(1024);
     headers::write_request(head, origin, handshake.as_deref().map(Handshake::protocol), &mut out);
@@ -152,16 +226,18 @@ fn accept(ctx: &Context, arrival: &Arrival, generation: &Generation, head: &Requ
         keep_alive: head.keep_alive,
         framing: head.framing,
         expects_continue: head.expects_continue,
-        limits: head_limits(config),
-        body_limit: route.body,
+        limits: (narrow(config.limits.header), narrow(config.limits.headers)),
+        body_limit: route.body.and_then(NonZeroU64::new),
         retryable: !placing.in_session() && head.framing == Framing::None && is_idempotent(head.method),
         kind: if placing.is_poll(head.method) { Kind::Poll } else { Kind::Request },
         handshake,
         head: out,
         client: origin.client,
+        client_port: port_of(arrival, origin.client),
         https: origin.https,
         placing,
         notes,
+        place,
     }))
 }
 
@@ -191,9 +267,9 @@ fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
 }
 
-/// Who the client is and how it came.
-fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) -> Origin<'a> {
-    let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip()));
+/// Who the client is and how it came; and whether anybody said so, or the peer is just taken for it.
+fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) -> (Origin<'a>, bool) {
+    let peer = arrival.peer.map_or(Peer::Unix, |peer| Peer::Ip(peer.ip));
     let believed = config.client_ip_header;
     let values = |name: &'static str| {
         head.headers
@@ -206,17 +282,25 @@ fn origin<'a>(arrival: &Arrival, config: &Config, head: &RequestHead<'_, 'a>) ->
         ClientIpHeader::Forwarded => ("forwarded", "forwarded"),
     };
     let resolved = client_address::resolve(peer, believed, values(chain), &config.trusted_proxies);
-    let https = client_address::scheme(&resolved, believed, values(scheme)) == Some(Scheme::Https);
-    Origin {
+    let named = client_address::scheme(&resolved, believed, values(scheme));
+    let https = named.map_or(arrival.entrance.is_tls(), |scheme| scheme == Scheme::Https);
+    let origin = Origin {
         client: resolved.address,
-        peer: arrival.peer.map(|peer| peer.ip()),
+        peer: arrival.peer.map(|peer| peer.ip),
         peer_trusted: resolved.peer_trusted,
         believed,
         https,
         request_id: b"",
         identity: false,
         cookie: None,
-    }
+    };
+    (origin, resolved.hops > 0 || !resolved.peer_trusted)
+}
+
+/// The port of a client that is the peer itself.
+fn port_of(arrival: &Arrival, client: IpAddr) -> u16 {
+    let peer = arrival.peer.filter(|peer| peer.ip.to_canonical() == client);
+    peer.map_or(0, |peer| peer.port)
 }
 
 /// The client's own `X-Request-ID` when it is one, else a new one.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::placing::Placing;
 use super::request::Request;
@@ -30,6 +31,16 @@ pub(super) enum Failure {
     BodyTimeout,
     /// No `[[route]]` takes it.
     NoRoute,
+    /// `limits.deny`
+    Denied,
+    /// `limits.origins`
+    ForeignOrigin,
+    /// `limits.connections_per_ip`, of a client behind a trusted proxy.
+    TooManyConnections,
+    /// `limits.tunnels_per_ip`
+    TooManyTunnels,
+    /// `limits.upgrades_per_ip`; when it would be in time.
+    TooFast(Wait),
     /// No instance can be reached.
     NoInstance,
     /// The instance that it is bound to is down (`on_down = "fail"`).
@@ -68,6 +79,25 @@ pub(super) enum Failure {
     AnswerStalled,
 }
 
+/// How long to wait, rounded up, in a byte: a failure is part of what waits for long. Seconds up to two minutes, beyond that half
+/// minutes, up to an hour (the longest that a rate makes anybody wait).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait(u8);
+
+impl Wait {
+    /// Of this time, at least a second.
+    pub(super) fn of(time: Duration) -> Self {
+        let seconds = time.as_nanos().div_ceil(1_000_000_000).max(1);
+        let coded = if seconds <= 120 { seconds } else { 120 + (seconds - 120).div_ceil(30) };
+        Wait(u8::try_from(coded).unwrap_or(u8::MAX))
+    }
+
+    fn seconds(self) -> u16 {
+        let coded = u16::from(self.0);
+        if coded <= 120 { coded } else { 120 + (coded - 120) * 30 }
+    }
+}
+
 impl Failure {
     /// The status and what the client is told; `None`: there is nobody to tell.
     pub(super) fn status(self) -> Option<(u16, &'static str)> {
@@ -78,6 +108,10 @@ impl Failure {
             Failure::BodyTooLarge => (413, "Content Too Large"),
             Failure::HeadTimeout | Failure::BodyTimeout => (408, "Request Timeout"),
             Failure::NoRoute => (404, "Not Found"),
+            Failure::Denied | Failure::ForeignOrigin => (403, "Forbidden"),
+            Failure::TooManyConnections | Failure::TooManyTunnels | Failure::TooFast(_) => {
+                (429, "Too Many Requests")
+            }
             Failure::NoInstance
             | Failure::NoLocalPort
             | Failure::NoFiles
@@ -106,6 +140,11 @@ impl Failure {
             Failure::HeadTimeout => "the request's head did not come in time",
             Failure::BodyTimeout => "the request's body did not come in time",
             Failure::NoRoute => "no route",
+            Failure::Denied => "denied",
+            Failure::ForeignOrigin => "this origin may not open sessions",
+            Failure::TooManyConnections => "too many requests of this address at a time",
+            Failure::TooManyTunnels => "too many tunnels of this address",
+            Failure::TooFast(_) => "too many session starts of this address",
             Failure::NoInstance => "no instance can be reached",
             Failure::BoundDown => "the instance of this client is down",
             Failure::Full => "every instance is full",
@@ -131,17 +170,31 @@ impl Failure {
         match self {
             Failure::BadRequest(_) | Failure::BadBody(_) => Some(Refused::BadRequest),
             Failure::QueueFull => Some(Refused::QueueFull),
+            Failure::TooManyConnections | Failure::TooManyTunnels => Some(Refused::PerIp),
+            Failure::TooFast(_) => Some(Refused::Rate),
+            Failure::Denied => Some(Refused::Denied),
+            Failure::ForeignOrigin => Some(Refused::Origin),
             _ => None,
         }
     }
 
-    /// The limit that it hit, if it did.
+    /// The limit that it hit, if it did. Those that may be only observed are counted where they are looked at (`guard`).
     pub(super) fn limit(self) -> Option<Limit> {
         match self {
             Failure::BadRequest(BadRequest::HeadTooLarge) => Some(Limit::Header),
             Failure::BodyTooLarge => Some(Limit::Body),
             Failure::QueueFull => Some(Limit::MaxHandshakes),
             Failure::Full => Some(Limit::MaxTunnels),
+            _ => None,
+        }
+    }
+
+    /// Seconds after which the client may try again, if that is known.
+    fn retry_after(self) -> Option<u16> {
+        match self {
+            Failure::TooFast(wait) => Some(wait.seconds()),
+            // When one of what it has open ends; nobody knows.
+            Failure::TooManyConnections | Failure::TooManyTunnels => Some(5),
             _ => None,
         }
     }
@@ -210,6 +263,7 @@ pub(super) struct Answer {
     content_type: &'static str,
     /// Fields that go with it, each with its line's end.
     fields: Option<Arc<[u8]>>,
+    retry_after: Option<u16>,
     body: Cow<'static, str>,
 }
 
@@ -221,32 +275,48 @@ impl Answer {
             phrase,
             content_type: "text/plain; charset=utf-8",
             fields: None,
+            // Clients of a dead upstream come back on their own; the hint keeps machines from hammering.
+            retry_after: (status == 503).then_some(1),
             body: format!("{line}\n").into(),
         }
     }
 
+    /// To be asked elsewhere, by the same method, for good. `location`: a URL without control characters.
+    pub(super) fn redirect(location: &str) -> Self {
+        let fields = format!("Location: {location}\r\n");
+        Answer {
+            fields: Some(fields.into_bytes().into()),
+            ..Answer::text((308, "Permanent Redirect"), "this is at https")
+        }
+    }
+
+    /// Why a request is not served; `None`: there is nobody to tell.
+    pub(super) fn refusal(failure: Failure) -> Option<Self> {
+        let answer = Answer::text(failure.status()?, failure.reason());
+        Some(Answer { retry_after: failure.retry_after().or(answer.retry_after), ..answer })
+    }
+
     /// What the client of a failed request is told, in words that it understands; `None`: there is nobody to tell.
     pub(super) fn to(request: &Request, failure: Failure) -> Option<Self> {
-        let (status, phrase) = failure.status()?;
-        Some(if failure.ends_session(request.kind) {
-            Answer {
+        if failure.ends_session(request.kind) {
+            Some(Answer {
                 status: 400,
                 phrase: "Bad Request",
                 content_type: "application/json",
                 fields: request.placing.held().and_then(Held::cors),
+                retry_after: None,
                 body: engine_io::SESSION_UNKNOWN.into(),
-            }
+            })
         } else {
-            Answer::text((status, phrase), failure.reason())
-        })
+            Answer::refusal(failure)
+        }
     }
 
     /// Its bytes. The body is left out for HEAD.
     pub(super) fn render(&self, keep_alive: bool, to_head: bool) -> Vec<u8> {
-        let Answer { status, phrase, content_type, fields, body } = self;
+        let Answer { status, phrase, content_type, fields, retry_after, body } = self;
         let connection = if keep_alive { "" } else { "Connection: close\r\n" };
-        // Clients of a dead upstream come back on their own; the hint keeps machines from hammering.
-        let retry = if *status == 503 { "Retry-After: 1\r\n" } else { "" };
+        let retry = retry_after.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));
         let allow =
             if *status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
         let head = format!(
@@ -271,7 +341,36 @@ mod tests {
         check(Failure::BadRequest(BadRequest::Connect), Some(405));
         check(Failure::BadRequest(BadRequest::MissingHost), Some(400));
         check(Failure::NoInstance, Some(503));
+        check(Failure::Denied, Some(403));
+        check(Failure::TooFast(Wait::of(Duration::ZERO)), Some(429));
         check(Failure::ClientGone, None);
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_too_early() {
+        let check =
+            |millis, expected| assert_eq!(Wait::of(Duration::from_millis(millis)).seconds(), expected);
+        check(1, 1);
+        check(1000, 1);
+        check(1001, 2);
+        check(120_000, 120);
+        check(120_001, 150);
+        check(150_000, 150);
+        check(3_600_000, 3600);
+    }
+
+    #[test]
+    fn when_to_come_again() {
+        let check = |failure, expected: Option<&str>| {
+            let text = String::from_utf8(Answer::refusal(failure).unwrap().render(true, false)).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("Retry-After: "));
+            assert_eq!(line, expected, "{text}");
+        };
+        check(Failure::NoInstance, Some("1"));
+        check(Failure::TooFast(Wait::of(Duration::from_mins(3))), Some("180"));
+        check(Failure::TooManyTunnels, Some("5"));
+        check(Failure::Denied, None);
+        check(Failure::NoRoute, None);
     }
 
     #[test]

@@ -10,8 +10,11 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::bind::Listening;
+use super::handshake;
+use super::introduction;
 use super::permit::Permits;
-use crate::http::{self, Arrival, Context, Door};
+use crate::config::model::ProxyProtocol;
+use crate::http::{self, Arrival, Context, Door, Entrance, Remote, guard};
 use crate::local::clock;
 use crate::local::stream::Stream;
 use crate::local::timer;
@@ -33,6 +36,7 @@ const FULL: &[u8] =
 /// Each is said once a minute, whichever worker meets it: nobody is served meanwhile who could wait for the lock.
 static NO_FILES: Occasionally = Occasionally::new(Duration::from_mins(1));
 static AT_LIMIT: Occasionally = Occasionally::new(Duration::from_mins(1));
+static NO_HEADER: Occasionally = Occasionally::new(Duration::from_mins(1));
 
 /// A listening socket in the hands of this worker's runtime.
 #[derive(Debug)]
@@ -120,12 +124,78 @@ fn admit(
                 "connection limit reached: clients are turned away"
             );
         }
-        stream.try_write(FULL);
-        return;
+        return last_words(door, &mut stream, FULL);
     };
     counters.connections_open.inc();
-    let arrival = Arrival { peer, door: door.clone(), worker: ctx.worker, permit };
+    let worker = u32::try_from(ctx.worker).expect("at most 1024 workers");
+    let peer = peer.map(Remote::from);
+    let arrival =
+        Arrival { peer, door: door.clone(), worker, permit, place: None, entrance: Entrance::Plain };
+    let is_trusted = || guard::trusts(&ctx.generation().config, peer.map(|peer| peer.ip));
+    match door.proxy_protocol {
+        ProxyProtocol::Off => enter(ctx, arrival, stream),
+        ProxyProtocol::Optional if !is_trusted() => enter(ctx, arrival, stream),
+        ProxyProtocol::Required if !is_trusted() => {
+            no_header(&arrival, "only trusted_proxies may connect here");
+        }
+        // A task of its own, which is gone when the header is there: a task keeps the size of its largest wait.
+        ProxyProtocol::Optional | ProxyProtocol::Required => {
+            tokio::task::spawn_local(introduce(ctx.clone(), arrival, stream));
+        }
+    }
+}
+
+/// Takes the header of the PROXY protocol from a trusted peer.
+async fn introduce(ctx: Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
+    let patience = ctx.generation().config.timeouts.first_byte;
+    let required = arrival.door.proxy_protocol == ProxyProtocol::Required;
+    let why = match timer::within(patience, introduction::take(&mut stream, required)).await {
+        Some(Ok(source)) => {
+            // None: the peer speaks for itself.
+            arrival.peer = source.map(Remote::from).or(arrival.peer);
+            return enter(&ctx, arrival, stream);
+        }
+        Some(Err(why)) => why,
+        None => "the header of the PROXY protocol did not come in time",
+    };
+    no_header(&arrival, why);
+}
+
+/// Without a word, for there may be anything at the other end.
+fn no_header(arrival: &Arrival, why: &str) {
+    arrival.counters().refused(Refused::ProxyProtocol);
+    if let Some(more) = NO_HEADER.pass(clock::instant()) {
+        let (listener, peer) = (&arrival.door.name, arrival.peer.map(SocketAddr::from));
+        tracing::warn!(listener, ?peer, more, "{why}: the connection is closed");
+    }
+}
+
+/// Who the client is, is known as far as the connection can tell: it is let in, or not.
+fn enter(ctx: &Rc<Context>, mut arrival: Arrival, mut stream: Stream) {
+    if let Some(peer) = arrival.peer.map(|peer| peer.ip)
+        && !guard::trusts(&ctx.generation().config, Some(peer))
+    {
+        match guard::connection(ctx, arrival.counters(), peer) {
+            Ok(place) => arrival.place = place,
+            Err(words) => return last_words(&arrival.door, &mut stream, words),
+        }
+    }
+    let ways = arrival.door.ways.load_full();
+    if let Some(tls) = &ways.tls {
+        return handshake::begin(ctx, arrival, stream, tls.clone());
+    }
+    if ways.redirect {
+        arrival.entrance = Entrance::Redirected;
+    }
     tokio::task::spawn_local(http::serve(ctx.clone(), arrival, stream));
+}
+
+/// Whoever is not let in hears why, if that is cheap.
+fn last_words(door: &Door, stream: &mut Stream, words: &[u8]) {
+    // Over TLS the words would cost more than the client.
+    if door.ways.load().tls.is_none() {
+        stream.try_write(words);
+    }
 }
 
 /// What accept(2) failed with decides whether to rest.

@@ -44,6 +44,11 @@ impl Buffer {
         &self.bytes[self.start as usize..self.end as usize]
     }
 
+    /// The same, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start as usize..self.end as usize]
+    }
+
     /// Where the next read goes.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.bytes[self.end as usize..]

@@ -9,3 +9,4 @@ pub mod outbox;
 pub mod random;
 pub mod stream;
 pub mod timer;
+pub mod tls;

@@ -21,11 +21,13 @@ mod text;
 
 pub use counters::{HealthCounters, InstanceCounters, ListenerCounters, UpstreamCounters};
 pub use labels::{
-    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit,
-    Origin, RebindReason, Refused, State,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake,
+    Kind, Limit, Origin, RebindReason, Refused, State,
 };
 pub use process::ProcessStats;
-pub use render::{Exposition, InstanceView, ProcessView, ReloadsView, UpstreamView, render};
+pub use render::{
+    CertificatesView, Exposition, InstanceView, ProcessView, ReloadsView, UpstreamView, render,
+};
 pub use text::CONTENT_TYPE;
 
 #[cfg(test)]

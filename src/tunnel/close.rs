@@ -144,7 +144,7 @@ impl Reason {
 #[derive(Clone, Copy, Debug)]
 pub struct CloseFrame {
     bytes: [u8; 8],
-    len: usize,
+    len: u8,
 }
 
 impl CloseFrame {
@@ -163,7 +163,7 @@ impl CloseFrame {
 
     /// On the wire.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..usize::from(self.len)]
     }
 }
 

@@ -5,11 +5,13 @@ use std::task::{Context, Poll};
 
 use super::close::CloseFrame;
 use super::frame::{HEADER_MAX, Scanner};
+use super::message::Messages;
 use super::ping::{Own, PONG_LEN, Pings};
-use super::{Owner, Total, Way};
+use super::{Owner, Reason, Total, Way};
 use crate::local::buffer::Buffer;
 use crate::local::clock::{self, Moment};
 use crate::local::outbox::Outbox;
+use crate::local::random;
 use crate::local::stream::Stream;
 
 /// Bytes that one direction moves before its neighbours on the worker have their turn.
@@ -64,6 +66,13 @@ pub(super) struct Moved {
     pub(super) passed: bool,
 }
 
+/// Who looks on while frames pass, in tunnels that have such.
+#[derive(Debug, Default)]
+pub(super) struct Lookouts<'t> {
+    pub(super) pings: Option<&'t mut Pings>,
+    pub(super) messages: Option<&'t mut Messages>,
+}
+
 /// What one scan found.
 struct Found {
     /// Bytes that may pass.
@@ -72,6 +81,8 @@ struct Found {
     ours: usize,
     /// The rest is bad.
     bad: bool,
+    /// The rest begins with a frame that makes its message too large.
+    too_big: bool,
 }
 
 #[derive(Debug)]
@@ -169,18 +180,18 @@ impl Direction {
             && !self.close_seen()
     }
 
-    /// Moves what can be moved. `closing`: our Close frame, to be queued at the next boundary; so is a ping that `pings` wants.
-    /// `Err`: a frame that cannot be followed.
+    /// Moves what can be moved. `closing`: our Close frame, to be queued at the next boundary; so is a ping that is wanted.
+    /// `Err`: a frame that cannot be followed, or is not to pass.
     pub(super) fn pump(
         &mut self,
         cx: &mut Context<'_>,
         (from, to): (&mut Stream, &mut Stream),
         closing: Option<&CloseFrame>,
-        mut pings: Option<&mut Pings>,
+        look: &mut Lookouts<'_>,
         other: Other,
         owner: &impl Owner,
-    ) -> Result<Moved, ()> {
-        self.speak_at_boundary(closing, pings.as_deref_mut());
+    ) -> Result<Moved, Reason> {
+        self.speak_at_boundary(closing, look);
         let mut moved = 0;
         let mut passed = false;
         while self.flush(cx, to) || self.sink == Sink::Closed {
@@ -199,7 +210,7 @@ impl Direction {
                 Poll::Ready(Ok(count)) => {
                     buffer.advance(count);
                     moved += count;
-                    passed |= self.take(cx, buffer, to, closing, pings.as_deref_mut(), owner)?;
+                    passed |= self.take(cx, buffer, to, closing, look, owner)?;
                 }
                 Poll::Ready(Err(error)) => {
                     self.source = Source::Lost;
@@ -214,13 +225,13 @@ impl Direction {
     pub(super) fn begin_with(
         &mut self,
         bytes: &[u8],
-        pings: Option<&mut Pings>,
+        look: &mut Lookouts<'_>,
         owner: &impl Owner,
-    ) -> Result<(), ()> {
+    ) -> Result<(), Reason> {
         // Nobody has been asked yet, so nothing here is for us.
-        let found = self.scan(bytes, pings, owner);
+        let found = self.scan(bytes, look, owner);
         self.output.append(&bytes[..found.whole]);
-        if found.bad { Err(()) } else { Ok(()) }
+        self.judge(&found, &bytes[found.whole..], look, owner)
     }
 
     /// Passes on what was read; `true`: something of it was not for us.
@@ -230,34 +241,32 @@ impl Direction {
         mut buffer: Buffer,
         to: &mut Stream,
         closing: Option<&CloseFrame>,
-        mut pings: Option<&mut Pings>,
+        look: &mut Lookouts<'_>,
         owner: &impl Owner,
-    ) -> Result<bool, ()> {
+    ) -> Result<bool, Reason> {
         if self.held_len > 0 {
             buffer.prepend(&self.held[..usize::from(self.held_len)]);
             self.held_len = 0;
         }
         let mut bytes = buffer.filled();
         let mut passed = false;
-        if self.sink == Sink::Open && (closing.is_some() || self.is_to_ping(pings.as_deref())) {
+        if self.sink == Sink::Open && (closing.is_some() || self.is_to_ping(look)) {
             // Inside a frame, or what we say would have been queued: the rest of that frame, then ours.
             let left = usize::try_from(self.scanner.left()).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (rest, behind) = bytes.split_at(left);
-            self.scan(rest, pings.as_deref_mut(), owner);
+            self.scan(rest, look, owner);
             self.write(cx, rest, to);
-            self.speak_at_boundary(closing, pings.as_deref_mut());
+            self.speak_at_boundary(closing, look);
             bytes = behind;
             passed = left > 0;
         }
         loop {
-            let found = self.scan(bytes, pings.as_deref_mut(), owner);
+            let found = self.scan(bytes, look, owner);
             passed |= found.whole > 0;
             if self.sink == Sink::Open {
                 self.write(cx, &bytes[..found.whole], to);
             }
-            if found.bad {
-                return Err(());
-            }
+            self.judge(&found, &bytes[found.whole..], look, owner)?;
             if found.ours == 0 {
                 return Ok(passed);
             }
@@ -265,27 +274,70 @@ impl Direction {
         }
     }
 
-    /// Follows the frames in `bytes` up to a pong that is for us, and holds back what is incomplete: a header, or what may be such
-    /// a pong.
-    fn scan(&mut self, bytes: &[u8], pings: Option<&mut Pings>, owner: &impl Owner) -> Found {
-        let mut ours = 0;
+    /// Whether it may go on with `rest`, before which a scan has ended. A frame that is not to pass is read and dropped like
+    /// everything behind a Close of ours, which goes in its place.
+    fn judge(
+        &mut self,
+        found: &Found,
+        mut rest: &[u8],
+        look: &mut Lookouts<'_>,
+        owner: &impl Owner,
+    ) -> Result<(), Reason> {
+        if found.bad {
+            return Err(Reason::ProtocolError);
+        }
+        if !found.too_big {
+            return Ok(());
+        }
+        if let Some(code) = Reason::MessageTooBig.code().filter(|_| !self.close_seen()) {
+            let close = match self.way {
+                Way::Up => CloseFrame::masked(code, random::secret()),
+                Way::Down => CloseFrame::unmasked(code),
+            };
+            self.output.append(close.as_bytes());
+        }
+        self.sink = Sink::Closed;
+        while let Found { whole, ours: ours @ 1.., .. } = self.scan(rest, look, owner) {
+            rest = &rest[whole + ours..];
+        }
+        Err(Reason::MessageTooBig)
+    }
+
+    /// Follows the frames in `bytes` up to a pong that is for us, or a frame that is not to pass, and holds back what is incomplete:
+    /// a header, or what may be such a pong.
+    fn scan(&mut self, bytes: &[u8], look: &mut Lookouts<'_>, owner: &impl Owner) -> Found {
+        let (mut ours, mut too_big) = (0, false);
+        let messages = look.messages.as_deref_mut().filter(|_| self.sink == Sink::Open);
         let (whole, frames, bad) = if self.manner == Manner::Opaque {
             (bytes.len(), 0, false)
+        } else if look.pings.is_none() && messages.is_none() {
+            let scanned = self.scanner.scan(bytes);
+            (scanned.whole, scanned.frames, scanned.bad)
         } else {
-            let scanned = match (pings, self.way) {
-                (None, _) => self.scanner.scan(bytes),
-                (Some(pings), Way::Down) => self.scanner.scan_with(bytes, &mut pings.watch_down()),
+            let (way, mut messages) = (self.way, messages);
+            let sizes = messages.as_mut().map(|messages| messages.watch(way));
+            let pings = look.pings.as_deref_mut();
+            // Pings first: a pong to us is no frame of the tunnel.
+            let scanned = match (pings, way) {
+                (None, _) => self.scanner.scan_with(bytes, &mut { sizes }),
+                (Some(pings), Way::Down) => self.scanner.scan_with(bytes, &mut (pings.watch_down(), sizes)),
                 (Some(pings), Way::Up) => {
-                    let scanned = self.scanner.scan_with(bytes, &mut pings.watch_up());
+                    let scanned = self.scanner.scan_with(bytes, &mut (pings.watch_up(), sizes));
                     if pings.own_pong(&bytes[scanned.whole..]) == Own::Yes {
                         ours = PONG_LEN;
                     }
                     scanned
                 }
             };
+            if let Some(messages) = messages
+                && let found @ 1.. = messages.take_found()
+            {
+                (0..found).for_each(|_| owner.message_too_big());
+                too_big = messages.enforces();
+            }
             (scanned.whole, scanned.frames, scanned.bad)
         };
-        if !bad && ours == 0 {
+        if !bad && !too_big && ours == 0 {
             let held = &bytes[whole..];
             self.held[..held.len()].copy_from_slice(held);
             self.held_len = u8::try_from(held.len()).expect("a header is at most 14 bytes");
@@ -295,11 +347,11 @@ impl Direction {
             self.total.frames += frames;
             owner.passed(self.way, whole as u64, frames);
         }
-        Found { whole, ours, bad }
+        Found { whole, ours, bad, too_big }
     }
 
     /// Says what we have to say, when the direction stands between two frames; never behind a Close frame.
-    fn speak_at_boundary(&mut self, closing: Option<&CloseFrame>, pings: Option<&mut Pings>) {
+    fn speak_at_boundary(&mut self, closing: Option<&CloseFrame>, look: &mut Lookouts<'_>) {
         let may = self.sink == Sink::Open
             && self.manner != Manner::Opaque
             && self.scanner.left() == 0
@@ -310,16 +362,18 @@ impl Direction {
                 self.sink = Sink::Closed;
             }
         } else if may
-            && self.is_to_ping(pings.as_deref())
-            && let Some(pings) = pings
+            && self.is_to_ping(look)
+            && let Some(pings) = &mut look.pings
         {
             self.output.append(&pings.ask(clock::coarse()));
         }
     }
 
     /// A ping of ours is to go here.
-    fn is_to_ping(&self, pings: Option<&Pings>) -> bool {
-        self.way == Way::Down && self.source == Source::Open && pings.is_some_and(|pings| pings.wanted)
+    fn is_to_ping(&self, look: &Lookouts<'_>) -> bool {
+        self.way == Way::Down
+            && self.source == Source::Open
+            && look.pings.as_ref().is_some_and(|pings| pings.wanted)
     }
 
     /// The source has ended: so does what we say to the sink.

@@ -93,6 +93,31 @@ impl Watch for () {
     fn passes(&mut self, _payload: &[u8]) {}
 }
 
+/// Two look; the first that stops a frame does so before the second sees it.
+impl<A: Watch, B: Watch> Watch for (A, B) {
+    fn begins(&mut self, header: FrameHeader, frame: &[u8]) -> bool {
+        self.0.begins(header, frame) || self.1.begins(header, frame)
+    }
+
+    fn passes(&mut self, payload: &[u8]) {
+        self.0.passes(payload);
+        self.1.passes(payload);
+    }
+}
+
+/// Nobody looks, or somebody does.
+impl<W: Watch> Watch for Option<W> {
+    fn begins(&mut self, header: FrameHeader, frame: &[u8]) -> bool {
+        self.as_mut().is_some_and(|watch| watch.begins(header, frame))
+    }
+
+    fn passes(&mut self, payload: &[u8]) {
+        if let Some(watch) = self {
+            watch.passes(payload);
+        }
+    }
+}
+
 /// What [`Scanner::scan`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {

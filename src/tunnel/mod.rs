@@ -8,6 +8,7 @@
 pub mod close;
 mod direction;
 pub mod frame;
+mod message;
 mod ping;
 mod registry;
 mod relay;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::local::clock::Moment;
 
 pub use close::{ClosedBy, Reason};
+pub use message::MessageLimit;
 pub use registry::{Force, Order, Place, Registry, SERIALS, Seat, Sort, Wish};
 pub use relay::Tunnel;
 
@@ -54,6 +56,14 @@ pub trait Owner {
 
     /// The proxy closes it for this reason, and neither end has heard of that yet.
     fn closes(&self, _reason: Reason) {}
+
+    /// How large its messages may be; asked once, when it begins. `None`: as large as they are.
+    fn message_limit(&self) -> Option<MessageLimit> {
+        None
+    }
+
+    /// A message has become larger than that.
+    fn message_too_big(&self) {}
 
     /// It was asked who it is. Called between two of its turns.
     fn tells(&self, _place: Place, _told: &Told) {}

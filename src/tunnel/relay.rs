@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::close::CloseFrame;
-use super::direction::{Direction, Moved, Sink, Source};
+use super::direction::{Direction, Lookouts, Moved, Sink, Source};
+use super::message::Messages;
 use super::ping::Pings;
 use super::{Ended, Force, Order, Owner, Reason, Seat, Told, Way, Wish};
 use crate::local::clock::{self, Moment};
@@ -52,6 +53,14 @@ struct Rare {
     ending: Option<Ending>,
     /// `None`: this tunnel's client is not pinged.
     pings: Option<Pings>,
+    /// `None`: its messages may have any size. In a box, as those that are pinged need not have it.
+    messages: Option<Box<Messages>>,
+}
+
+impl Rare {
+    fn lookouts(&mut self) -> Lookouts<'_> {
+        Lookouts { pings: self.pings.as_mut(), messages: self.messages.as_deref_mut() }
+    }
 }
 
 /// Its end is on the way.
@@ -80,7 +89,9 @@ impl<O: Owner> Tunnel<O> {
         seat: Seat,
     ) -> Self {
         let active = clock::coarse();
-        let pinged = !opaque && owner.limits().ping.is_some();
+        let pings = owner.limits().ping.filter(|_| !opaque).map(|_| Pings::new(active, random::next()));
+        let messages = owner.message_limit().filter(|_| !opaque).map(Messages::new).map(Box::new);
+        let is_watched = pings.is_some() || messages.is_some();
         let mut tunnel = Tunnel {
             client,
             instance,
@@ -94,15 +105,13 @@ impl<O: Owner> Tunnel<O> {
             heard: coarser(active),
             half: Moment::default(),
             first: None,
-            rare: pinged.then(|| {
-                Box::new(Rare { pings: Some(Pings::new(active, random::next())), ..Rare::default() })
-            }),
+            rare: is_watched.then(|| Box::new(Rare { ending: None, pings, messages })),
         };
-        let mut pings = tunnel.rare.as_deref_mut().and_then(|rare| rare.pings.as_mut());
-        let up = tunnel.up.begin_with(early.0, pings.as_deref_mut(), &tunnel.owner);
-        let down = tunnel.down.begin_with(early.1, pings, &tunnel.owner);
-        if up.and(down).is_err() {
-            tunnel.close(Reason::ProtocolError, None);
+        let mut look = tunnel.rare.as_deref_mut().map(Rare::lookouts).unwrap_or_default();
+        let up = tunnel.up.begin_with(early.0, &mut look, &tunnel.owner);
+        let down = tunnel.down.begin_with(early.1, &mut look, &tunnel.owner);
+        if let Err(reason) = up.and(down) {
+            tunnel.close(reason, None);
         }
         tunnel.arm();
         tunnel
@@ -214,21 +223,23 @@ impl<O: Owner> Tunnel<O> {
     }
 
     fn pump(&mut self, cx: &mut Context<'_>) {
-        let (closing, mut pings) = match self.rare.as_deref_mut() {
-            Some(Rare { ending: Some(Ending::Now(closing)), pings }) => (Some(&*closing), pings.as_mut()),
-            Some(Rare { pings, .. }) => (None, pings.as_mut()),
-            None => (None, None),
+        let (closing, mut look) = match self.rare.as_deref_mut() {
+            Some(Rare { ending, pings, messages }) => (
+                if let Some(Ending::Now(closing)) = ending { Some(&*closing) } else { None },
+                Lookouts { pings: pings.as_mut(), messages: messages.as_deref_mut() },
+            ),
+            None => (None, Lookouts::default()),
         };
         let (deaf, clogged) = (self.up.waiting_since().is_some(), self.down.waiting_since().is_some());
         let up = self.up.pump(
             cx,
             (&mut self.client, &mut self.instance),
             closing.map(|closing| &closing.to_instance),
-            pings.as_deref_mut(),
+            &mut look,
             self.down.as_other(),
             &self.owner,
         );
-        if let Some(pings) = pings.as_deref_mut()
+        if let Some(pings) = &mut look.pings
             // While the instance takes nothing we do not read what the client says: that is not the client's silence.
             && (deaf || up.is_ok_and(|up| up.heard) || self.up.source != Source::Open)
         {
@@ -238,7 +249,7 @@ impl<O: Owner> Tunnel<O> {
             cx,
             (&mut self.instance, &mut self.client),
             closing.map(|closing| &closing.to_client),
-            pings.as_deref_mut(),
+            &mut look,
             self.up.as_other(),
             &self.owner,
         );
@@ -248,11 +259,11 @@ impl<O: Owner> Tunnel<O> {
         if down.is_ok_and(|Moved { heard, .. }| heard) {
             self.heard = coarser(clock::coarse());
         }
-        if clogged && let Some(pings) = pings {
+        if clogged && let Some(pings) = look.pings {
             pings.still_queued(clock::coarse());
         }
-        if up.is_err() || down.is_err() {
-            self.close(Reason::ProtocolError, None);
+        if let Err(reason) = up.and(down) {
+            self.close(reason, None);
             cx.waker().wake_by_ref();
         }
         if let Some((order, _)) = self.put_off()

@@ -2,6 +2,8 @@
 
 mod endpoint;
 mod name;
+mod proxy_header;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,9 +13,12 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use endpoint::Endpoint;
+pub use proxy_header::header as proxy_header;
+pub use tls::Secured;
 
 use crate::config::model::{Resolve, Timeouts};
 use crate::local::stream::Stream;
@@ -50,7 +55,8 @@ impl Failed {
 }
 
 /// Connects to `endpoint` within `timeouts.connect`, from one of `sources` (in turn, by `turn`) when there are any. Of a name's
-/// addresses the next is tried when one refuses; `resolve` says how often the name is looked up.
+/// addresses the next is tried when one refuses; `resolve` says how often the name is looked up. `first`: the very first bytes of the
+/// connection.
 ///
 /// # Errors
 /// Why not. "No local port" and "files" say nothing of the instance.
@@ -60,6 +66,7 @@ pub async fn connect(
     turn: u64,
     timeouts: &Timeouts,
     resolve: Resolve,
+    first: &[u8],
 ) -> Result<Stream, Failed> {
     let Some(addresses) = timer::within(timeouts.connect, endpoint.addresses(resolve)).await else {
         return Err(Failed::new(ConnectError::Dns, "the resolver does not answer in time"));
@@ -69,11 +76,18 @@ pub async fn connect(
         for address in addresses {
             let dialled = dial(address, sources, turn).await;
             let watched = dialled.and_then(|stream| keep_watch(&stream, timeouts.unacked).map(|()| stream));
-            match watched {
-                Ok(stream) => {
-                    endpoint.works(address);
-                    return Ok(Stream::Tcp(stream));
-                }
+            let introduced = match watched {
+                Ok(mut stream) if !first.is_empty() => stream.write_all(first).await.map(|()| stream),
+                other => other,
+            };
+            match introduced {
+                Ok(stream) => match endpoint.secure(Stream::Tcp(stream)).await {
+                    Ok(stream) => {
+                        endpoint.works(address);
+                        return Ok(stream);
+                    }
+                    Err(error) => result = Err(Failed { kind: ConnectError::Tls, error }),
+                },
                 Err(error) => result = Err(Failed::of(error)),
             }
         }

@@ -24,7 +24,7 @@ use crate::config::model::{self, InstanceState};
 use crate::local::clock;
 use crate::observe::metrics::{InstanceCounters, UpstreamCounters};
 use crate::tunnel;
-use connect::Endpoint;
+use connect::{Endpoint, Secured};
 use expand::Members;
 use health::{Belief, Standing};
 use lifecycle::Lifecycle;
@@ -40,6 +40,8 @@ pub struct Upstream {
     pub instances: Vec<Arc<Instance>>,
     /// The secrets that seal and open its cookie; `None`: its clients are not bound by cookie.
     pub keys: Option<Arc<Keys>>,
+    /// How its instances are spoken to; `None`: in the clear.
+    pub secured: Option<Arc<Secured>>,
     /// How long its tunnels wait for what.
     pub tunnel_limits: tunnel::Limits,
     /// Of the names that it expands.
@@ -47,6 +49,15 @@ pub struct Upstream {
     /// One for each worker.
     counters: Arc<[UpstreamCounters]>,
     common: Arc<Common>,
+}
+
+/// What the files hold that the configuration names for an upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Means {
+    /// See [`Upstream::keys`].
+    pub keys: Option<Arc<Keys>>,
+    /// See [`Upstream::secured`].
+    pub secured: Option<Arc<Secured>>,
 }
 
 /// What belongs to an upstream, whatever generations say of it.
@@ -58,24 +69,28 @@ struct Common {
 }
 
 impl Upstream {
-    /// Of a configuration; `workers` is how many threads will count.
+    /// Of a configuration that names no files; `workers` is how many threads will count.
+    #[cfg(test)]
     pub fn new(file: model::Upstream, keys: Option<Keys>, workers: usize) -> Self {
-        let keys = keys.map(Arc::new);
+        Self::beginning(file, Means { keys: keys.map(Arc::new), secured: None }, workers)
+    }
+
+    /// Of a configuration; `workers` is how many threads will count.
+    pub fn beginning(file: model::Upstream, means: Means, workers: usize) -> Self {
         let members = Members::default();
         let (config, missing) = expanded(file, &members);
-        let instance = |(instance, missing)| {
-            Arc::new(Instance::new(&config, instance, missing, keys.as_deref(), workers, None))
-        };
+        let instance =
+            |(instance, missing)| Arc::new(Instance::new(&config, instance, missing, &means, workers, None));
         let instances = config.instances.iter().zip(missing).map(instance).collect();
         let counters = (0..workers).map(|_| UpstreamCounters::default()).collect();
-        Self::with(config, keys, members, instances, (counters, Arc::default()))
+        Self::with(config, means, members, instances, (counters, Arc::default()))
     }
 
     /// The same upstream after a change of the file: instances that are the same ones keep what belongs to them, and those that it no
     /// longer names stay, as ones that are emptied, while something is open at them.
-    pub fn following(file: model::Upstream, keys: Option<Keys>, workers: usize, before: &Upstream) -> Self {
+    pub fn following(file: model::Upstream, means: Means, workers: usize, before: &Upstream) -> Self {
         let members = before.members.kept_by(&file);
-        Self::after(file, keys.map(Arc::new), members, workers, before)
+        Self::after(file, means, members, workers, before)
     }
 
     /// What the upstream would be by another file, as far as that is known: of names that are new in it there is no instance yet.
@@ -86,12 +101,13 @@ impl Upstream {
     /// The same upstream once its names have these members; `file`: what the file says of it.
     #[must_use]
     pub fn with_members(&self, file: model::Upstream, members: Members) -> Self {
-        Self::after(file, self.keys.clone(), members, self.counters.len(), self)
+        let means = Means { keys: self.keys.clone(), secured: self.secured.clone() };
+        Self::after(file, means, members, self.counters.len(), self)
     }
 
     fn after(
         file: model::Upstream,
-        keys: Option<Arc<Keys>>,
+        means: Means,
         members: Members,
         workers: usize,
         before: &Upstream,
@@ -100,18 +116,18 @@ impl Upstream {
         let pairs = diff::pairs(&before.as_it_is(), &config);
         let instance = |((instance, missing), pair): (_, &Option<usize>)| {
             let before = pair.map(|index| &*before.instances[index]);
-            Arc::new(Instance::new(&config, instance, missing, keys.as_deref(), workers, before))
+            Arc::new(Instance::new(&config, instance, missing, &means, workers, before))
         };
         let mut instances: Vec<_> = config.instances.iter().zip(missing).zip(&pairs).map(instance).collect();
         let left = |(index, _): &(usize, &Arc<Instance>)| !pairs.contains(&Some(*index));
         let leaving = before.instances.iter().enumerate().filter(left).map(|(_, instance)| instance);
         instances.extend(leaving.filter(|instance| !instance.is_empty()).map(|instance| instance.leaving()));
-        Self::with(config, keys, members, instances, (before.counters.clone(), before.common.clone()))
+        Self::with(config, means, members, instances, (before.counters.clone(), before.common.clone()))
     }
 
     fn with(
         config: model::Upstream,
-        keys: Option<Arc<Keys>>,
+        Means { keys, secured }: Means,
         members: Members,
         instances: Vec<Arc<Instance>>,
         (counters, common): (Arc<[UpstreamCounters]>, Arc<Common>),
@@ -120,6 +136,7 @@ impl Upstream {
         Upstream {
             instances,
             keys,
+            secured,
             members,
             tunnel_limits: tunnel::Limits {
                 idle: timeouts.tunnel_idle,
@@ -158,6 +175,7 @@ impl Upstream {
             config: self.config.clone(),
             instances,
             keys: self.keys.clone(),
+            secured: self.secured.clone(),
             tunnel_limits: self.tunnel_limits,
             members: self.members.clone(),
             counters: self.counters.clone(),
@@ -233,6 +251,11 @@ impl Upstream {
     /// The place of an instance; `None`: it is not of this upstream, or was removed.
     pub fn index(&self, instance: &Instance) -> Option<usize> {
         self.instances.iter().position(|known| known.id == instance.id)
+    }
+
+    /// A connection to an instance may serve another client: it does not begin with the header of one.
+    pub fn keeps_connections(&self) -> bool {
+        self.config.send_proxy_protocol == model::SendProxyProtocol::Off
     }
 
     /// The part of an address by which its clients are told apart.
@@ -355,22 +378,30 @@ impl Instance {
         upstream: &model::Upstream,
         config: &model::Instance,
         missing: bool,
-        keys: Option<&Keys>,
+        Means { keys, secured }: &Means,
         workers: usize,
         before: Option<&Instance>,
     ) -> Self {
         let same_place =
             |before: &&Instance| (&before.config.host, before.config.port) == (&config.host, config.port);
+        let same_way = |before: &&Instance| match (&before.endpoint.secured, secured) {
+            (None, None) => true,
+            (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+            _ => false,
+        };
         Instance {
             name: config.name.clone(),
             config: config.clone(),
             hash: InstanceHash::of(&upstream.name, &config.name),
-            endpoint: match before.filter(same_place) {
+            endpoint: match before.filter(same_place).filter(same_way) {
                 Some(before) => before.endpoint.clone(),
-                None => Arc::new(Endpoint::new(&config.host, config.port)),
+                None => Arc::new(Endpoint::new(&config.host, config.port, secured.clone())),
             },
             missing,
-            tokens: keys.map(|keys| keys.instance_tokens(&upstream.name, &config.name)).unwrap_or_default(),
+            tokens: keys
+                .as_ref()
+                .map(|keys| keys.instance_tokens(&upstream.name, &config.name))
+                .unwrap_or_default(),
             identity: match before {
                 Some(before) => before.identity.clone(),
                 None => Arc::new(Identity::new(upstream, config, workers)),

@@ -32,7 +32,7 @@ impl Pool {
     pub fn take(&self, instance: &Instance, upstream_idle: Duration) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&instance.id)?;
-        while let Some(Idle { stream, since, endpoint }) = list.pop() {
+        while let Some(Idle { mut stream, since, endpoint }) = list.pop() {
             if clock::coarse().since(since) >= upstream_idle {
                 // Those below are older still.
                 list.clear();

@@ -26,7 +26,7 @@ use crate::affinity::sid::open_packet::{Found, Learner};
 use crate::codec::body::{Decoder, Framing, Piece};
 use crate::codec::response;
 use crate::codec::{HeadLimits, Parsed, header_slots};
-use crate::config::model::{Check, Resolve, Timeouts};
+use crate::config::model::{Check, Resolve, SendProxyProtocol, Timeouts};
 use crate::local::clock;
 use crate::local::random;
 use crate::local::stream::Stream;
@@ -57,6 +57,7 @@ pub struct Target {
     sources: Vec<IpAddr>,
     timeouts: Timeouts,
     resolve: Resolve,
+    proxy_protocol: SendProxyProtocol,
     timeout: Duration,
 }
 
@@ -72,16 +73,19 @@ impl Target {
             // How long a connect may take is the check's own matter.
             timeouts: Timeouts { connect: health.timeout * LATEST, ..upstream.config.timeouts },
             resolve: upstream.config.resolve,
+            proxy_protocol: upstream.config.send_proxy_protocol,
             timeout: health.timeout,
         }
     }
 
     /// Both ask the same, in the same way, at the same place.
     pub fn is_as(&self, other: &Target) -> bool {
-        let Target { endpoint: _, check, host, sources, timeouts, resolve, timeout } = self;
+        let Target { endpoint: _, check, host, sources, timeouts, resolve, proxy_protocol, timeout } = self;
         let others =
             (&other.check, &other.host, &other.sources, &other.timeouts, &other.resolve, &other.timeout);
-        self.is_at_the_place_of(other) && (check, host, sources, timeouts, resolve, timeout) == others
+        self.is_at_the_place_of(other)
+            && *proxy_protocol == other.proxy_protocol
+            && (check, host, sources, timeouts, resolve, timeout) == others
     }
 
     /// Both ask at the same place.
@@ -91,7 +95,11 @@ impl Target {
 
     async fn connect(&self) -> Result<Wire, Event> {
         let turn = random::next();
-        match connect::connect(&self.endpoint, &self.sources, turn, &self.timeouts, self.resolve).await {
+        // On our own behalf.
+        let first = connect::proxy_header(self.proxy_protocol, None);
+        let connecting =
+            connect::connect(&self.endpoint, &self.sources, turn, &self.timeouts, self.resolve, &first);
+        match connecting.await {
             Ok(stream) => Ok(Wire { stream, unread: Vec::new() }),
             Err(Failed { kind, error }) if kind.blames_the_instance() => Err(lost(&error)),
             Err(_) => Err(Event::Void),

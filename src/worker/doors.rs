@@ -91,10 +91,11 @@ mod tests {
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::time::Duration;
 
+    use arc_swap::ArcSwap;
     use tokio::runtime::{Builder, LocalOptions};
 
     use super::*;
-    use crate::config;
+    use crate::config::{self, model::ProxyProtocol};
     use crate::generation::Generation;
     use crate::http::Shared;
     use crate::observe::access_log::AccessLog;
@@ -109,7 +110,12 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
-        let door = Door { name: "web".to_owned(), counters: [ListenerCounters::default()].into() };
+        let door = Door {
+            name: "web".to_owned(),
+            counters: [ListenerCounters::default()].into(),
+            proxy_protocol: ProxyProtocol::Off,
+            ways: ArcSwap::default(),
+        };
         let door = Arc::new(door);
         let all = vec![(Arc::new(Listening::Tcp(socket)), door.clone())];
         (Doors::new(all, ctx, Permits::new(10)), door, address)

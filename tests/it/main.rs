@@ -4,11 +4,14 @@
 //! | --- | --- |
 //! | `support` | what the tests are written with: read its `mod.rs` first |
 //! | `requests` | requests and answers through the proxy, as raw bytes |
+//! | `smuggling` | what can be read in two ways, and what the next one sees of it; beside nginx and HAProxy |
 //! | `tunnel` | upgrade, frames, ends, pressure, Close injection |
 //! | `chaos` | everything wrong at once |
 //! | `affinity` | which instance a client gets, and what binds it |
 //! | `sessions` | Engine.IO sessions: learned, kept, moved, limited |
 //! | `lifecycle` | instances that die, are emptied, come and go with the file |
+//! | `tls` | TLS at both ends, certificates, and the way to https |
+//! | `limits` | limits by address, sizes of messages, the PROXY protocol |
 //! | `life` | the process: limits, locks, signals |
 //! | `upgrade` | another process takes over |
 //! | `commands` | a running process, asked and told by its commands |
@@ -44,6 +47,7 @@ mod explain;
 mod health;
 mod life;
 mod lifecycle;
+mod limits;
 mod lists;
 mod manager;
 mod names;
@@ -54,7 +58,9 @@ mod requests;
 #[cfg(feature = "app")]
 mod services;
 mod sessions;
+mod smuggling;
 mod support;
 mod systemd;
+mod tls;
 mod tunnel;
 mod upgrade;

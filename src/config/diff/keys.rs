@@ -3,13 +3,16 @@
 //! Each struct is taken apart whole, without `..`: a new field does not compile until it has a row here, so no change of one
 //! is ever overlooked.
 
+mod limits;
+mod tls;
+
 use std::time::Duration;
 
 use super::super::model::{
     AccessFormat, AccessTarget, Admin, AdminSocket, Balance, Check, ClientIpHeader, Config, Cookie, Down,
-    Drain, Health, HostPattern, Instance, IpHash, Limits, Listener, Log, LogFormat, OnDown, PathPattern,
-    Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure, Shutdown, Sticky, StickyKey,
-    Timeouts, Upgrade, Upstream, WhenDown,
+    Drain, Health, HostPattern, Instance, IpHash, Listener, Log, LogFormat, OnDown, PathPattern,
+    ProxyProtocol, Rate, Rebalance, Reload, Resolve, Route, SameSite, SecretSource, Secure,
+    SendProxyProtocol, Shutdown, Sticky, StickyKey, Timeouts, Upgrade, Upstream, WhenDown,
 };
 use super::super::raw::{show_duration, show_size};
 use super::What;
@@ -41,7 +44,7 @@ pub(super) fn whole(config: &Config) -> Keys {
         listeners: _,
         upstreams: _,
         routes: _,
-        limits: Limits { sids, max_connections, header, headers, body },
+        limits,
         admin: Admin { socket, mode, group, page },
         metrics,
         log: Log { level, format, access, access_format },
@@ -64,12 +67,8 @@ pub(super) fn whole(config: &Config) -> Keys {
         ("upgrade_protocols", list(upgrade_protocols)),
     ];
     keys.extend(timeouts(base));
+    keys.extend(limits::keys(limits));
     keys.extend([
-        ("limits.sids", sids.to_string()),
-        ("limits.max_connections", max_connections.map_or_else(|| quoted("auto"), |limit| limit.to_string())),
-        ("limits.header", bytes(*header as u64)),
-        ("limits.headers", headers.to_string()),
-        ("limits.body", or_off(body.map(bytes))),
         (
             "admin.socket",
             quoted(&match socket {
@@ -125,6 +124,7 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         first_byte,
         request_head,
         request_body,
+        tls_handshake,
         connect,
         upgrade,
         response_head,
@@ -142,6 +142,7 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         ("timeouts.first_byte", first_byte),
         ("timeouts.request_head", request_head),
         ("timeouts.request_body", request_body),
+        ("timeouts.tls_handshake", tls_handshake),
         ("timeouts.connect", connect),
         ("timeouts.upgrade", upgrade),
         ("timeouts.response_head", response_head),
@@ -161,8 +162,18 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
 
 /// A listener's, but for its address.
 pub(super) fn listener(listener: &Listener) -> Keys {
-    let Listener { address: _, backlog } = listener;
-    vec![("backlog", backlog.to_string())]
+    let Listener { address: _, backlog, tls, redirect, proxy_protocol } = listener;
+    let proxy_protocol = match proxy_protocol {
+        ProxyProtocol::Off => "off",
+        ProxyProtocol::Optional => "optional",
+        ProxyProtocol::Required => "required",
+    };
+    vec![
+        ("tls", or_off(tls.as_ref().map(tls::listen_tls))),
+        ("redirect", quoted(if *redirect { "https" } else { "off" })),
+        ("backlog", backlog.to_string()),
+        ("proxy_protocol", quoted(proxy_protocol)),
+    ]
 }
 
 /// An upstream's own. Of its time-outs those that are not as `base`, the document's, has them.
@@ -171,7 +182,9 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
         name: _,
         instances: _,
         balance,
+        tls,
         resolve: Resolve { every, forget },
+        send_proxy_protocol,
         expand,
         source,
         engine_io_paths,
@@ -190,6 +203,15 @@ pub(super) fn upstream(upstream: &Upstream, base: &Timeouts) -> Keys {
                 Balance::LeastTunnels => "least_tunnels",
                 Balance::RoundRobin => "round_robin",
                 Balance::Random => "random",
+            }),
+        ),
+        ("tls", or_off(tls.as_ref().map(tls::instance_tls))),
+        (
+            "send_proxy_protocol",
+            quoted(match send_proxy_protocol {
+                SendProxyProtocol::Off => "off",
+                SendProxyProtocol::V1 => "v1",
+                SendProxyProtocol::V2 => "v2",
             }),
         ),
         ("resolve", time(*every)),

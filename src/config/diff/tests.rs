@@ -180,6 +180,42 @@ fn what_a_person_reads() {
     );
 }
 
+#[test]
+fn how_clients_and_instances_are_met_changes_at_once() {
+    let check = |old: &str, new: &str, expected: &[&str]| {
+        let listen = |keys: &str| {
+            config(&format!("[[listen]]\naddress = \":443\"\n{keys}\n[upstream.x]\ninstances = [\"a:1\"]\n"))
+        };
+        let changed = diff(&listen(old), &listen(new));
+        assert_eq!(changed.to_string().lines().collect::<Vec<_>>(), expected);
+        assert_eq!(changed.restarts().count(), 0);
+    };
+    let one = r#"tls = { cert = "/c", key = "/k" }"#;
+    check(one, one, &[]);
+    check("", one, &[r#"listener :443: tls "off" -> { cert = "/c", key = "/k" }"#]);
+    check(
+        one,
+        r#"tls = [{ cert = "/c", key = "/c", client_ca = "/a" }, { cert = "/d", client_ca = "/a" }]"#,
+        &[
+            r#"listener :443: tls { cert = "/c", key = "/k" } -> [{ cert = "/c", client_ca = "/a" }, { cert = "/d", client_ca = "/a" }]"#,
+        ],
+    );
+    check(
+        one,
+        r#"redirect = "https""#,
+        &[
+            r#"listener :443: tls { cert = "/c", key = "/k" } -> "off""#,
+            r#"listener :443: redirect "off" -> "https""#,
+        ],
+    );
+    let tls = r#"tls = { ca = "/a", sni = "b", client_cert = "/c", client_key = "/k" }"#;
+    let shown = diff(&file("", ""), &file("", tls)).to_string();
+    assert_eq!(
+        shown,
+        r#"upstream x: tls "off" -> { ca = "/a", sni = "b", client_cert = "/c", client_key = "/k" }"#
+    );
+}
+
 /// A value of each key that is not its default: what comes of it, and whether at once.
 const KEYS: &[(&str, &str, &str)] = &[
     ("workers = 77", "workers", "later"),
@@ -192,6 +228,14 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("limits.header = \"8k\"", "limits.header", "now"),
     ("limits.headers = 64", "limits.headers", "now"),
     ("limits.body = \"off\"", "limits.body", "now"),
+    ("limits.connections_per_ip = 9", "limits.connections_per_ip", "now"),
+    ("limits.tunnels_per_ip = 9", "limits.tunnels_per_ip", "now"),
+    ("limits.upgrades_per_ip = \"5/m\"", "limits.upgrades_per_ip", "now"),
+    ("limits.exempt = [\"10.0.0.0/8\"]", "limits.exempt", "now"),
+    ("limits.deny = [\"10.0.0.0/8\"]", "limits.deny", "now"),
+    ("limits.mode = \"observe\"", "limits.mode", "now"),
+    ("limits.message = \"1m\"", "limits.message", "now"),
+    ("limits.origins = [\"https://a.example\"]", "limits.origins", "now"),
     ("admin.address = \"off\"", "admin.address", "later"),
     ("metrics.address = \"off\"", "metrics.address", "later"),
     ("log.level = \"warn\"", "log.level", "later"),
@@ -206,6 +250,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("upgrade.linger = \"1h\"", "upgrade.linger", "now"),
     ("upgrade.spread = \"1h\"", "upgrade.spread", "now"),
     ("timeouts.first_byte = \"9s\"", "timeouts.first_byte", "now"),
+    ("timeouts.tls_handshake = \"9s\"", "timeouts.tls_handshake", "now"),
     ("timeouts.unacked = \"9s\"", "timeouts.unacked", "later"),
     ("timeouts.half_close = \"9s\"", "timeouts.half_close", "now"),
 ];
@@ -213,6 +258,8 @@ const KEYS: &[(&str, &str, &str)] = &[
 /// The same of an upstream.
 const KEYS_OF_UPSTREAM: &[(&str, &str)] = &[
     ("balance = \"random\"", "balance"),
+    ("tls = {}", "tls"),
+    ("send_proxy_protocol = \"v2\"", "send_proxy_protocol"),
     ("resolve = \"5s\"", "resolve"),
     ("resolve_forget = \"1h\"", "resolve_forget"),
     ("expand = true", "expand"),

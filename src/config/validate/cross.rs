@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::super::model::{
-    ClientIpHeader, Cookie, HostPattern, ListenAddress, Listener, PathPattern, Route, StickyKey,
+    ClientIpHeader, Cookie, HostPattern, ListenAddress, Listener, PathPattern, ProxyProtocol, Route,
+    StickyKey,
 };
 use super::super::raw::{Spanned, Table};
 use super::super::report::Problem;
@@ -36,6 +37,7 @@ pub(super) fn check(
     twin_listeners(&note, listeners, pages);
     loops(&note, listeners, upstreams);
     proxies(&note, general, base);
+    proxy_protocol(&note, general, listeners);
     health_path(&note, general, upstreams);
     times(&note, base, upstreams);
     cookies(&note, upstreams, routes);
@@ -126,6 +128,28 @@ fn loops(note: &Note<'_, '_>, listeners: &[Spanned<Listener>], upstreams: &[upst
                 note.error(span.clone(), "this instance is the proxy itself", label);
             }
         }
+    }
+}
+
+/// A header of the PROXY protocol that nobody may send.
+fn proxy_protocol(note: &Note<'_, '_>, general: &top::General, listeners: &[Spanned<Listener>]) {
+    if !general.trusted_proxies.is_empty() {
+        return;
+    }
+    for listener in listeners {
+        let Listener { address, proxy_protocol, .. } = listener.get_ref();
+        let title = match proxy_protocol {
+            _ if !matches!(address, ListenAddress::Ip(_) | ListenAddress::Any(_)) => continue,
+            ProxyProtocol::Off => continue,
+            ProxyProtocol::Optional => {
+                "the PROXY protocol is believed from nobody: `trusted_proxies` is empty"
+            }
+            ProxyProtocol::Required => {
+                "nobody can connect here: the PROXY protocol is required, and `trusted_proxies` is empty"
+            }
+        };
+        let label = "add trusted_proxies = [\"10.0.0.0/16\"] at the top, or take out its proxy_protocol";
+        note.warning(listener.span(), title, label);
     }
 }
 

@@ -1,8 +1,10 @@
 //! `listen`, short and long.
 
+use std::path::PathBuf;
+
 use toml::de::DeValue;
 
-use super::super::model::Listener;
+use super::super::model::{Certificate, ListenTls, Listener, ProxyProtocol};
 use super::super::raw::Wrong;
 use super::super::raw::{Spanned, Table, Value, boolean, choice, count, off_or, spanned, text};
 use super::super::report::Problem;
@@ -65,42 +67,51 @@ fn one(value: &Value<'_>) -> Option<Spanned<Listener>> {
 fn short(value: &Value<'_>) -> Option<Spanned<Listener>> {
     let value = value.short_for("address");
     let address = text(address::listen)(&value)?;
-    Some(Spanned::new(value.span(), Listener { address, backlog: BACKLOG }))
+    let proxy_protocol = ProxyProtocol::Off;
+    let listener = Listener { address, backlog: BACKLOG, proxy_protocol, tls: None, redirect: false };
+    Some(Spanned::new(value.span(), listener))
 }
 
 fn long(mut table: Table<'_>) -> Option<Spanned<Listener>> {
     let address = table.need("address", "address = \":80\"", spanned(text(address::listen)));
     let backlog = table.get("backlog", BACKLOG, count::<u32>(1..=65_535));
-    table.get("tls", None, off_or(tls));
+    let tls = table.get("tls", None, off_or(tls));
     table.get("http2", true, boolean);
-    table.get(
+    let proxy_protocol = table.get(
         "proxy_protocol",
-        "off",
-        choice(&[("off", "off"), ("optional", "optional"), ("required", "required")]),
+        ProxyProtocol::Off,
+        choice(&[
+            ("off", ProxyProtocol::Off),
+            ("optional", ProxyProtocol::Optional),
+            ("required", ProxyProtocol::Required),
+        ]),
     );
-    table.get("redirect", "off", choice(&[("off", "off"), ("https", "https")]));
+    let redirect = table.get("redirect", false, choice(&[("off", false), ("https", true)]));
+    if let (true, Some(_), Some(span)) = (redirect, &tls, table.value_span("redirect")) {
+        let label = "clients of this listener use https already: delete this line, or write \"off\"";
+        table.walk().report(Problem::error(span, "a listener with `tls` redirects to itself", label));
+    }
     table.finish();
     let address = address?;
-    Some(Spanned::new(address.span(), Listener { address: address.into_inner(), backlog }))
+    let span = address.span();
+    Some(Spanned::new(
+        span,
+        Listener { address: address.into_inner(), backlog, proxy_protocol, tls, redirect },
+    ))
 }
 
 /// One certificate, or several of which SNI chooses.
-fn tls(value: &Value<'_>) -> Option<()> {
-    let one = |value: &Value<'_>| {
-        let mut table = Table::of(value)?;
-        let cert = table.need("cert", "cert = \"/etc/stickyd/tls/fullchain.pem\"", text(names::file));
-        table.find("key", text(names::file));
-        table.find("client_ca", text(names::file));
-        table.finish();
-        cert.map(drop)
-    };
+fn tls(value: &Value<'_>) -> Option<ListenTls> {
     let example =
         "write { cert = \"/etc/stickyd/tls/fullchain.pem\", key = \"/etc/stickyd/tls/privkey.pem\" }";
     match value.inner() {
-        DeValue::Table(_) => one(value),
+        DeValue::Table(_) => {
+            let One { certificate, client_ca } = one_certificate(value)?;
+            Some(ListenTls { certificates: vec![certificate], client_ca: client_ca.map(Spanned::into_inner) })
+        }
         DeValue::Array(list) if !list.is_empty() && list.iter().all(|item| item.get_ref().is_table()) => {
-            let all: Vec<Option<()>> = value.elements()?.map(|value| one(&value)).collect();
-            all.into_iter().collect()
+            let all: Vec<Option<One>> = value.elements()?.map(|value| one_certificate(&value)).collect();
+            Some(several(value, all.into_iter().collect::<Option<_>>()?))
         }
         DeValue::Boolean(true) | DeValue::String(_) | DeValue::Array(_) => {
             value.mismatch("a certificate, or a list of them", example);
@@ -111,4 +122,34 @@ fn tls(value: &Value<'_>) -> Option<()> {
             None
         }
     }
+}
+
+struct One {
+    certificate: Certificate,
+    client_ca: Option<Spanned<PathBuf>>,
+}
+
+fn one_certificate(value: &Value<'_>) -> Option<One> {
+    let mut table = Table::of(value)?;
+    let cert = table.need("cert", "cert = \"/etc/stickyd/tls/fullchain.pem\"", text(names::file));
+    let key = table.find("key", text(names::file));
+    let client_ca = table.find("client_ca", spanned(text(names::file)));
+    table.finish();
+    let cert = cert?;
+    Some(One { certificate: Certificate { key: key.unwrap_or_else(|| cert.clone()), cert }, client_ca })
+}
+
+/// A client is asked for its certificate whatever name it calls: else it would call one that asks for none, and then say in `Host`
+/// what it wants.
+fn several(value: &Value<'_>, all: Vec<One>) -> ListenTls {
+    let ca = |one: &One| one.client_ca.as_ref().map(|ca| ca.get_ref().clone());
+    let first = all.first().and_then(ca);
+    if let Some(other) = all.iter().find(|one| ca(one) != first) {
+        let given = other.client_ca.as_ref().or_else(|| all.first()?.client_ca.as_ref());
+        let span = given.map_or_else(|| value.span(), Spanned::span);
+        let label = "write the same in every certificate of this listener, or open a listener of its own";
+        let title = "`client_ca` differs between the certificates of one listener";
+        value.walk().report(Problem::error(span, title, label));
+    }
+    ListenTls { certificates: all.into_iter().map(|one| one.certificate).collect(), client_ca: first }
 }

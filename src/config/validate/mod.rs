@@ -29,8 +29,9 @@ pub(super) fn config(mut top: Table<'_>) -> Config {
     let general = top::read(&mut top);
     let listeners = listen::read(&mut top);
     let timeouts = timeouts::read(&mut top);
-    let limits = limits::read(&mut top);
+    let mut limits = limits::read(&mut top);
     let upstreams = upstream::read(&mut top, &timeouts.timeouts);
+    limits.prefixes = limits::prefixes(upstreams.iter().map(|read| &read.upstream));
     let routes = route::read(&mut top, &upstreams, limits.body);
     let admin = admin::read(&mut top);
     let metrics = top::metrics(&mut top);

@@ -20,6 +20,7 @@ pub(super) const DEFAULTS: Timeouts = Timeouts {
     first_byte: s(10),
     request_head: s(10),
     request_body: s(30),
+    tls_handshake: s(10),
     connect: s(3),
     upgrade: s(10),
     response_head: s(60),
@@ -69,10 +70,10 @@ pub(super) fn read(top: &mut Table<'_>) -> Read {
     let client = Timeouts {
         first_byte: table.get("first_byte", DEFAULTS.first_byte, duration(ANY)),
         request_head: table.get("request_head", DEFAULTS.request_head, duration(ANY)),
+        tls_handshake: table.get("tls_handshake", DEFAULTS.tls_handshake, duration(ANY)),
         keep_alive: table.get("keep_alive", DEFAULTS.keep_alive, duration(ANY)),
         ..DEFAULTS
     };
-    table.get("tls_handshake", s(10), duration(ANY));
     let timeouts = of_upstreams(&mut table, &client);
     table.finish();
     Read { timeouts, spans }
@@ -91,6 +92,7 @@ fn of_upstreams(table: &mut Table<'_>, base: &Timeouts) -> Timeouts {
     Timeouts {
         first_byte: base.first_byte,
         request_head: base.request_head,
+        tls_handshake: base.tls_handshake,
         keep_alive: base.keep_alive,
         request_body: table.get("request_body", base.request_body, duration(ANY)),
         connect: table.get("connect", base.connect, duration(ANY)),

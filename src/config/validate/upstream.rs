@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::super::model::{Balance, Instance, InstanceState, Resolve, Timeouts, Upstream};
+use super::super::model::{
+    Balance, Certificate, Instance, InstanceState, InstanceTls, Resolve, SendProxyProtocol, Timeouts,
+    Upstream,
+};
 use super::super::raw::{
     Spanned, Table, Value, Wrong, boolean, choice, count, duration, list, off_or, spanned, string, text,
 };
@@ -81,8 +84,16 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
             ("random", Balance::Random),
         ]),
     );
-    table.get("tls", None, off_or(tls));
-    table.get("send_proxy_protocol", "off", choice(&[("off", "off"), ("v1", "v1"), ("v2", "v2")]));
+    let tls = table.get("tls", None, off_or(tls));
+    let send_proxy_protocol = table.get(
+        "send_proxy_protocol",
+        SendProxyProtocol::Off,
+        choice(&[
+            ("off", SendProxyProtocol::Off),
+            ("v1", SendProxyProtocol::V1),
+            ("v2", SendProxyProtocol::V2),
+        ]),
+    );
     let resolve = Resolve {
         every: table.get("resolve", 30 * SECOND, duration(SECOND..=24 * 3600 * SECOND)),
         forget: table.get("resolve_forget", 600 * SECOND, duration(SECOND..=7 * 24 * 3600 * SECOND)),
@@ -102,7 +113,9 @@ fn one(name: &Spanned<&str>, mut table: Table<'_>, base: &Timeouts) -> Read {
         name: name.get_ref().to_string(),
         instances: instances.into_iter().map(Spanned::into_inner).collect(),
         balance,
+        tls,
         resolve,
+        send_proxy_protocol,
         expand,
         source,
         engine_io_paths,
@@ -205,13 +218,13 @@ fn instance(value: &Value<'_>) -> Option<Spanned<Instance>> {
 }
 
 /// How instances are spoken to over TLS.
-fn tls(value: &Value<'_>) -> Option<()> {
+fn tls(value: &Value<'_>) -> Option<InstanceTls> {
     let Some(mut table) = Table::of(value) else {
         value.mismatch("a table", "write for example { ca = \"/etc/stickyd/tls/ca.pem\" }");
         return None;
     };
-    table.find("ca", text(names::file));
-    table.find("sni", text(host));
+    let ca = table.find("ca", text(names::file));
+    let sni = table.find("sni", text(host));
     let cert = table.find("client_cert", text(names::file));
     let key = table.find("client_key", text(names::file));
     if let (None, Some(_)) = (&cert, &key) {
@@ -220,7 +233,8 @@ fn tls(value: &Value<'_>) -> Option<()> {
         table.walk().report_if_whole(Problem::error(span, "a key without its certificate", label));
     }
     table.finish();
-    Some(())
+    let client = cert.map(|cert| Certificate { key: key.unwrap_or_else(|| cert.clone()), cert });
+    Some(InstanceTls { ca, sni, client })
 }
 
 fn host(text: &str) -> Result<String, Wrong> {

@@ -103,6 +103,23 @@ pub struct Wanted {
     pub instances: Vec<Instance>,
 }
 
+/// A certificate that is shown to clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Whose it is.
+    pub listener: String,
+    /// Where it is.
+    pub file: String,
+    /// What it is for.
+    pub names: Vec<String>,
+    /// When it begins to be valid.
+    pub begins: i64,
+    /// When it ceases to be valid.
+    pub expires: i64,
+    /// What is in the listener's files now is not shown, and why; `None`: it is.
+    pub refused: Option<String>,
+}
+
 /// How everything is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -129,6 +146,9 @@ pub struct Status {
     pub config: Config,
     /// Where it listens.
     pub listeners: Vec<String>,
+    /// Those of listeners over TLS, in the order of the file.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
     /// Where metrics are, as an address.
     pub metrics: Option<String>,
     /// Where the status page is, as an address.

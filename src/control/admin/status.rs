@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::super::certificates::{Certificates, Known};
 use super::super::handover::{self, Elders, Lingering};
 use super::super::publisher::Publisher;
 use super::super::retire::Rotation;
 use super::api;
+use crate::certificates::Facts;
 use crate::config::model::{Check, InstanceState, Upgrade};
 use crate::generation::Generation;
 use crate::http::Door;
@@ -30,6 +32,7 @@ pub(in crate::control) struct View {
     /// Seconds since the epoch.
     pub(in crate::control) started: u64,
     pub(in crate::control) file: Option<String>,
+    pub(in crate::control) certificates: Arc<Certificates>,
     /// Whether another process took over.
     pub(in crate::control) lingering: Arc<Lingering>,
     /// Those from which this one took over.
@@ -56,6 +59,7 @@ impl View {
             retired: self.rotation.left().map(|left| left.since),
             config: self.config(),
             listeners: self.doors.iter().map(|door| door.name.clone()).collect(),
+            certificates: self.certificates.known().iter().flat_map(certificates).collect(),
             metrics: self.metrics.clone(),
             page: self.page.clone(),
             connections: api::Connections {
@@ -100,6 +104,18 @@ impl View {
             last: last.at,
         }
     }
+}
+
+fn certificates(known: &Known) -> Vec<api::Certificate> {
+    let one = |facts: &Facts| api::Certificate {
+        listener: known.listener.clone(),
+        file: facts.file.display().to_string(),
+        names: facts.names.clone(),
+        begins: facts.valid.0,
+        expires: facts.valid.1,
+        refused: known.refused.clone(),
+    };
+    known.facts.iter().map(one).collect()
 }
 
 fn upstreams(generation: &Generation) -> Vec<api::Upstream> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Origin, Others, Running, StartError, unavailable};
+use crate::control::certificates::Renewal;
 use crate::control::follow::Followed;
 use crate::control::handover::Adoption;
 use crate::control::notify::herald::Herald;
@@ -32,6 +33,7 @@ impl Running {
             let serving = scrape::serve(socket, self.scrape(), ready, rotation, self.gate.clone())?;
             self.pages.serves(serving, Page::Metrics);
         }
+        self.renewal = Some(Renewal::begin(self.certificates.clone()).map_err(unavailable)?);
         let file = origin.and_then(|origin| origin.file);
         self.followed = file.map(|file| Followed::new(file, self.reloader()));
         if let Some((_, socket)) = page_socket {

@@ -25,6 +25,9 @@ impl Running {
         if let Some(watcher) = self.watcher.take() {
             watcher.stop();
         }
+        if let Some(renewal) = self.renewal.take() {
+            renewal.stop();
+        }
         self.surroundings.manager.stopping(ready_delay + deadline);
         let orders = Orders::to(&self.workers);
         orders.send_blocking(Command::Retire);

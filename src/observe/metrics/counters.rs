@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::labels::{
-    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Kind, Limit,
-    Origin, RebindReason, Refused, close_code,
+    AnsweredBy, CheckResult, CodeClass, ConnectError, CookieRejection, DecisionBy, Direction, Handshake,
+    Kind, Limit, Origin, RebindReason, Refused, close_code,
 };
 use crate::observe::count::{Count, Gauge, Histogram};
 
@@ -269,6 +269,7 @@ pub struct ListenerCounters {
     pub connections_open: Gauge,
     refused: [Count; Refused::COUNT],
     limit_hits: [Count; Limit::COUNT],
+    handshakes: [Count; Handshake::COUNT],
     unrouted: [Count; CodeClass::COUNT],
 }
 
@@ -283,6 +284,16 @@ impl ListenerCounters {
     #[inline]
     pub fn limit_hit(&self, limit: Limit) {
         self.limit_hits[limit as usize].one();
+    }
+
+    /// A TLS handshake came to its end.
+    #[inline]
+    pub fn handshake(&self, result: Handshake) {
+        self.handshakes[result as usize].one();
+    }
+
+    pub(super) fn handshakes(&self, result: Handshake) -> u64 {
+        self.handshakes[result as usize].get()
     }
 
     /// The proxy itself answered an exchange that had no route: refused, no match. (`health_path` is not counted.)

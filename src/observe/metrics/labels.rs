@@ -218,6 +218,10 @@ label! {
         Rate = "rate",
         /// `limits.deny`
         Denied = "denied",
+        /// `limits.origins`
+        Origin = "origin",
+        /// The header of the PROXY protocol is missing, broken or late, or nobody who may send one has connected.
+        ProxyProtocol = "proxy_protocol",
         /// No file descriptor is left.
         Files = "files",
         /// The TLS handshake failed.
@@ -226,6 +230,22 @@ label! {
         QueueFull = "queue_full",
         /// Not clean HTTP.
         BadRequest = "bad_request",
+    }
+}
+
+label! {
+    /// What a client's TLS handshake came to.
+    Handshake {
+        /// A new session.
+        Full = "full",
+        /// An earlier session went on.
+        Resumed = "resumed",
+        /// The two do not fit, or the client did not like us.
+        Failed = "failed",
+        /// It took longer than `timeouts.tls_handshake`.
+        Timeout = "timeout",
+        /// The client left.
+        Gone = "gone",
     }
 }
 
@@ -244,6 +264,20 @@ label! {
         MaxHandshakes = "max_handshakes",
         /// `max_tunnels`
         MaxTunnels = "max_tunnels",
+        /// No key: a TLS handshake waited, because a worker makes a few steps of them between two looks at its sockets
+        TlsHandshakes = "tls_handshakes",
+        /// `limits.connections_per_ip`
+        ConnectionsPerIp = "connections_per_ip",
+        /// `limits.tunnels_per_ip`
+        TunnelsPerIp = "tunnels_per_ip",
+        /// `limits.upgrades_per_ip`
+        UpgradesPerIp = "upgrades_per_ip",
+        /// `limits.deny`
+        Deny = "deny",
+        /// `limits.origins`
+        Origins = "origins",
+        /// `limits.message`
+        Message = "message",
     }
 }
 
@@ -316,6 +350,6 @@ mod tests {
         for (index, reason) in Refused::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-        assert_eq!(Refused::COUNT, 8);
+        assert_eq!(Refused::COUNT, 10);
     }
 }

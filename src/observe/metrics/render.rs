@@ -1,5 +1,7 @@
 //! The counters of all workers, summed, as one text. Runs at scrape time; knows no configuration.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,11 +18,15 @@ use super::table;
 use super::text::Text;
 use crate::observe::count::{Histogram, HistogramTotal};
 
+pub use tls::CertificatesView;
+
 /// All that a scrape shows. In each list the names are unique; the references are one for each worker.
 #[derive(Debug)]
 pub struct Exposition<'c> {
     /// Listeners by address.
     pub listeners: Vec<(String, Vec<&'c ListenerCounters>)>,
+    /// Of listeners that have certificates.
+    pub certificates: Vec<CertificatesView>,
     /// Upstreams with their instances.
     pub upstreams: Vec<UpstreamView<'c>>,
     /// What there is once.
@@ -105,6 +111,7 @@ pub struct ReloadsView {
 pub fn render(exposition: &Exposition<'_>) -> String {
     let mut text = Text::default();
     listeners(&mut text, &exposition.listeners);
+    tls::show(&mut text, exposition);
     requests(&mut text, exposition);
     tunnels(&mut text, &exposition.upstreams);
     sticky(&mut text, &exposition.upstreams);

@@ -59,8 +59,8 @@ pub fn with(own: &str, present: &[&str], departed: &[&str]) -> String {
 }
 
 fn counts(name: &str, kind: &str, departed: bool) -> bool {
-    // Processes that linger load the same file: it was loaded once.
-    if name == "stickyd_config_reloads_total" {
+    // Processes that linger load the same files: they were loaded once.
+    if matches!(name, "stickyd_config_reloads_total" | "stickyd_tls_certificate_reloads_total") {
         return false;
     }
     matches!(kind, "counter" | "histogram") || (!departed && SUMMED.contains(&name))

@@ -46,6 +46,12 @@ families! {
         "Clients turned away before their request had a route.";
     LIMIT_HITS = Counter "stickyd_limit_hits_total" ["limit"]
         "How often a limit was reached, also when it is only observed.";
+    TLS_HANDSHAKES = Counter "stickyd_tls_handshakes_total" ["listener", "result"]
+        "TLS handshakes of clients by what they came to.";
+    TLS_CERTIFICATE_EXPIRY = Gauge "stickyd_tls_certificate_expiry_timestamp_seconds" ["listener", "subject"]
+        "When the certificate ceases to be valid.";
+    TLS_CERTIFICATE_RELOADS = Counter "stickyd_tls_certificate_reloads_total" ["listener", "result"]
+        "Certificates whose files changed, by whether they were put in force.";
     REQUESTS = Counter "stickyd_requests_total" ["upstream", "instance", "code", "origin"]
         "Exchanges that ended, by class of the status and by who made the answer; an upgrade counts with its 101.";
     REQUEST_SECONDS = Histogram "stickyd_request_seconds" ["upstream"]

@@ -77,6 +77,15 @@ fn scrape(workers: &[Worker], [listener, upstream, instance]: [&str; 3]) -> Stri
     let checks = workers.first().map_or(&unchecked, |worker| &worker.health);
     render(&Exposition {
         listeners: vec![(listener.to_owned(), workers.iter().map(|worker| &worker.listener).collect())],
+        certificates: vec![CertificatesView {
+            listener: listener.to_owned(),
+            expiry: vec![
+                ("app.example.com".to_owned(), 1_795_521_999),
+                ("app.example.com".to_owned(), 1_795_521_000),
+            ],
+            renewals: 1,
+            refusals: 2,
+        }],
         upstreams: vec![
             UpstreamView {
                 name: upstream.to_owned(),
@@ -143,6 +152,7 @@ fn without_workers_or_traffic_the_text_is_valid() {
     validate(&scrape(&[Worker::default()], NAMES)).unwrap();
     let nothing = Exposition {
         listeners: Vec::new(),
+        certificates: Vec::new(),
         upstreams: Vec::new(),
         process: ProcessView {
             connections_limit: 0,

@@ -4,6 +4,7 @@
 //! instance out. Only a name without any is waited for, by everybody together, and by none for longer than it likes. A
 //! lookup is not given up: a second one beside it would only occupy a second thread.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::Secured;
 use super::name::{Change, Name};
 use crate::config::model::Resolve;
 use crate::local::stream::Stream;
@@ -29,6 +31,8 @@ pub struct Endpoint {
     host: String,
     port: u16,
     place: Place,
+    /// How whoever is there is spoken to; `None`: in the clear.
+    pub(in crate::upstream) secured: Option<Arc<Secured>>,
 }
 
 #[derive(Debug)]
@@ -50,17 +54,23 @@ struct Named {
 
 impl Endpoint {
     /// `host` is a name or an address literal.
-    pub fn new(host: &str, port: u16) -> Self {
+    pub fn new(host: &str, port: u16, secured: Option<Arc<Secured>>) -> Self {
         let place = match host.parse::<IpAddr>() {
             Ok(ip) => Place::Literal(SocketAddr::new(ip, port)),
             Err(_) => Place::Name(Named::default()),
         };
-        Self::at(host, port, place)
+        Endpoint { secured, ..Self::at(host, port, place) }
     }
 
     fn at(host: &str, port: u16, place: Place) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Endpoint { number: NEXT.fetch_add(1, Ordering::Relaxed), host: host.to_owned(), port, place }
+        Endpoint {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            host: host.to_owned(),
+            port,
+            place,
+            secured: None,
+        }
     }
 
     /// Lookups so far that failed, or had an empty answer.
@@ -92,11 +102,23 @@ impl Endpoint {
         named.name().attempt(now())
     }
 
+    /// Speaks over `socket` as it has to be done here.
+    ///
+    /// # Errors
+    /// Why whoever is there is not trusted, or does not understand.
+    pub(super) async fn secure(&self, socket: Stream) -> io::Result<Stream> {
+        match &self.secured {
+            None => Ok(socket),
+            // Boxed: a connect in the clear needs no room for it.
+            Some(secured) => Box::pin(secured.shake(socket, &self.host)).await,
+        }
+    }
+
     /// Whether a connection that was made to it earlier goes where a new one would.
     pub fn still_leads(&self, stream: &Stream) -> bool {
-        match (&self.place, stream) {
-            (Place::Name(named), Stream::Tcp(stream)) if named.moved.load(Ordering::Relaxed) => {
-                stream.peer_addr().is_ok_and(|peer| named.name().is_at(peer))
+        match &self.place {
+            Place::Name(named) if named.moved.load(Ordering::Relaxed) => {
+                stream.peer().is_some_and(|peer| named.name().is_at(peer))
             }
             _ => true,
         }

@@ -41,8 +41,7 @@ async fn reach(
     rules: Resolve,
 ) -> Result<SocketAddr, ConnectError> {
     match stream(endpoint, patience, rules).await {
-        Ok(Stream::Tcp(stream)) => Ok(stream.peer_addr().unwrap()),
-        Ok(Stream::Unix(_)) => panic!("a name is of the network"),
+        Ok(stream) => Ok(stream.peer().expect("a name is of the network")),
         Err(failed) => Err(failed.kind),
     }
 }
@@ -50,7 +49,7 @@ async fn reach(
 async fn stream(endpoint: &Arc<Endpoint>, patience: Duration, rules: Resolve) -> Result<Stream, Failed> {
     let text = "listen = \"127.0.0.1:80\"\n[upstream.app]\ninstances = [\"127.0.0.1:81\"]\n";
     let defaults = config::parse(text, "test.toml").unwrap().config.timeouts;
-    connect(endpoint, &[], 0, &Timeouts { connect: patience, ..defaults }, rules).await
+    connect(endpoint, &[], 0, &Timeouts { connect: patience, ..defaults }, rules, &[]).await
 }
 
 /// Runs `test` on a runtime like a worker's.
@@ -83,7 +82,7 @@ fn without_a_resolver<F: Future<Output = ()>>(test: impl FnOnce(SyncSender<()>) 
 #[test]
 fn a_literal_is_never_asked_for() {
     on_a_worker(async {
-        let endpoint = Arc::new(Endpoint::new("::1", 80));
+        let endpoint = Arc::new(Endpoint::new("::1", 80, None));
         assert_eq!(endpoint.addresses(ALWAYS).await, ["[::1]:80".parse().unwrap()]);
         assert_eq!(endpoint.dns_failures(), 0);
     });

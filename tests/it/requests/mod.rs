@@ -10,7 +10,7 @@ mod leaving;
 mod listeners;
 mod mutated;
 mod patience;
-mod refused;
+pub(crate) mod refused;
 mod timeouts;
 
 use crate::support::{Instance, Message, Proxy, Socket};

@@ -4,7 +4,7 @@ use super::trio_with;
 use crate::support::{Answering, Instance, Proxy, Socket};
 
 /// Heads that are refused with 400. Each is the whole of what the client sends.
-const BAD: &[(&str, &str)] = &[
+pub(crate) const BAD: &[(&str, &str)] = &[
     // Where does the body end?
     ("both lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
     (
@@ -161,7 +161,7 @@ fn a_head_is_as_large_as_the_configuration_allows() {
 }
 
 /// Bodies that are refused when it is too late to keep the head from the instance.
-const BAD_BODIES: &[(&str, &str)] = &[
+pub(crate) const BAD_BODIES: &[(&str, &str)] = &[
     ("no size", "\r\n\r\n"),
     ("not a digit", "g\r\n"),
     ("sign", "+5\r\nhello\r\n"),

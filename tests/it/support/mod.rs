@@ -7,9 +7,11 @@ pub(crate) mod engine_io;
 pub(crate) mod instance;
 pub(crate) mod message;
 pub(crate) mod metrics;
+pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod socket;
+pub(crate) mod tls;
 pub(crate) mod ws;
 
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 use socket2::SockRef;
 
 use super::message::Which;
@@ -23,6 +24,8 @@ pub(crate) struct Socket {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Server(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
 
 /// How the other side ended.
@@ -32,6 +35,8 @@ pub(crate) enum End {
     Fin,
     /// Torn down: what came may be a part.
     Reset,
+    /// Over TLS: the connection ended, and nobody had said so.
+    Cut,
 }
 
 impl Socket {
@@ -53,11 +58,82 @@ impl Socket {
         Socket { stream: Stream::Tcp(stream), unread: Vec::new() }
     }
 
+    /// Of a client over TLS.
+    pub(crate) fn of_client(tls: StreamOwned<ClientConnection, TcpStream>) -> Self {
+        Socket { stream: Stream::Client(Box::new(tls)), unread: Vec::new() }
+    }
+
+    /// Of an instance over TLS.
+    pub(crate) fn of_server(tls: StreamOwned<ServerConnection, TcpStream>) -> Self {
+        Socket { stream: Stream::Server(Box::new(tls)), unread: Vec::new() }
+    }
+
+    /// What was agreed upon over TLS, by a client.
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        match &mut self.stream {
+            Stream::Client(tls) => &mut tls.conn,
+            _ => panic!("no client's TLS"),
+        }
+    }
+
+    /// What a client over TLS called us.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match &self.stream {
+            Stream::Server(tls) => tls.conn.server_name(),
+            _ => panic!("no instance's TLS"),
+        }
+    }
+
+    /// Sends bytes past TLS.
+    pub(crate) fn send_in_the_clear(&self, bytes: &[u8]) {
+        self.tcp().write_all(bytes).unwrap();
+    }
+
+    /// Sends bytes over TLS, and in the same segment a record that nobody can open.
+    pub(crate) fn send_with_garbage(&mut self, bytes: &[u8]) {
+        let Stream::Client(tls) = &mut self.stream else { panic!("no client's TLS") };
+        tls.conn.writer().write_all(bytes).unwrap();
+        let mut records = Vec::new();
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut records).unwrap();
+        }
+        records.extend([23, 3, 3, 0, 20]);
+        records.extend([7; 20]);
+        tls.sock.write_all(&records).unwrap();
+    }
+
+    /// What comes until the end, which may be an alert.
+    pub(crate) fn rest_or_alert(&mut self) -> (Vec<u8>, Option<io::Error>) {
+        loop {
+            match self.fill() {
+                Ok(0) => return (self.taken(), None),
+                Ok(_) => {}
+                Err(error) => return (self.taken(), Some(error)),
+            }
+        }
+    }
+
+    /// Says that we end, as TLS does it, and sends nothing more.
+    pub(crate) fn say_bye(&mut self) {
+        match &mut self.stream {
+            Stream::Client(tls) => {
+                tls.conn.send_close_notify();
+                tls.conn.complete_io(&mut tls.sock).unwrap();
+            }
+            Stream::Server(tls) => {
+                tls.conn.send_close_notify();
+                tls.conn.complete_io(&mut tls.sock).unwrap();
+            }
+            _ => panic!("only TLS has this"),
+        }
+    }
+
     /// A second handle, so that one thread can write while another reads.
     pub(crate) fn writer(&self) -> Self {
         let stream = match &self.stream {
             Stream::Tcp(tcp) => Stream::Tcp(tcp.try_clone().unwrap()),
             Stream::Unix(unix) => Stream::Unix(unix.try_clone().unwrap()),
+            Stream::Client(_) | Stream::Server(_) => panic!("TLS has one owner"),
         };
         Socket { stream, unread: Vec::new() }
     }
@@ -80,6 +156,8 @@ impl Socket {
     fn tcp(&self) -> &TcpStream {
         match &self.stream {
             Stream::Tcp(tcp) => tcp,
+            Stream::Client(tls) => &tls.sock,
+            Stream::Server(tls) => &tls.sock,
             Stream::Unix(_) => panic!("only TCP has this"),
         }
     }
@@ -95,6 +173,8 @@ impl Socket {
         match &mut self.stream {
             Stream::Tcp(tcp) => tcp.write_all(bytes.as_ref()),
             Stream::Unix(unix) => unix.write_all(bytes.as_ref()),
+            Stream::Client(tls) => tls.write_all(bytes.as_ref()).and_then(|()| tls.flush()),
+            Stream::Server(tls) => tls.write_all(bytes.as_ref()).and_then(|()| tls.flush()),
         }
     }
 
@@ -222,6 +302,9 @@ impl Socket {
                 Ok(0) => return (std::mem::take(&mut self.unread), End::Fin),
                 Ok(_) => {}
                 Err(error) if is_reset(&error) => return (std::mem::take(&mut self.unread), End::Reset),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return (std::mem::take(&mut self.unread), End::Cut);
+                }
                 Err(error) => panic!("no end came ({error}), only {}", shown(&self.unread)),
             }
         }
@@ -306,6 +389,8 @@ impl Socket {
         let read = match &mut self.stream {
             Stream::Tcp(tcp) => tcp.read(&mut self.unread[before..]),
             Stream::Unix(unix) => unix.read(&mut self.unread[before..]),
+            Stream::Client(tls) => tls.read(&mut self.unread[before..]),
+            Stream::Server(tls) => tls.read(&mut self.unread[before..]),
         };
         self.unread.truncate(before + read.as_ref().map_or(0, |count| *count));
         read
@@ -318,8 +403,8 @@ impl Socket {
 
     fn patience(&self, time: Duration) {
         match &self.stream {
-            Stream::Tcp(tcp) => tcp.set_read_timeout(Some(time)),
             Stream::Unix(unix) => unix.set_read_timeout(Some(time)),
+            _ => self.tcp().set_read_timeout(Some(time)),
         }
         .unwrap();
     }
@@ -330,8 +415,8 @@ impl Socket {
     pub(crate) fn half_close(&self) {
         // The other side may be gone already.
         let _ = match &self.stream {
-            Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
             Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
+            _ => self.tcp().shutdown(Shutdown::Write),
         };
     }
 
