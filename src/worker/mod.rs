@@ -467,4 +467,34 @@ mod tests {
         all.send(Command::Return).await;
         assert!(matches!(inbox.try_recv(), Ok(Command::Return)));
     }
+
+    /// The regression: a worker that hung held an upgrade, and every command behind it, for ever, with nobody accepting.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it stands for a worker")]
+    fn who_settles_waits_for_a_while() {
+        let within = Duration::from_millis(300);
+        let (hangs, _inbox) = mpsc::channel(1);
+        let (answers, mut orders) = mpsc::channel(1);
+        let (ended, _) = mpsc::channel(1);
+        let answering = thread::spawn(move || {
+            let mut count = 0;
+            while let Some(Command::Pause(done) | Command::Accept(done)) = orders.blocking_recv() {
+                count += 1;
+                let answer = if count < 4 { Ok(()) } else { Err(io::Error::other("no descriptor")) };
+                done.try_send(answer).unwrap();
+            }
+            count
+        });
+        let check = |workers: &[&mpsc::Sender<Command>], command, expected: Option<io::ErrorKind>| {
+            let all = Orders(workers.iter().map(|worker| (*worker).clone()).collect());
+            assert_eq!(all.settle(within, command).err().map(|error| error.kind()), expected);
+        };
+        check(&[&answers, &ended], Command::Pause, None);
+        // Its queue is full from the second time on.
+        check(&[&hangs, &answers], Command::Pause, Some(io::ErrorKind::TimedOut));
+        check(&[&hangs, &answers, &ended], Command::Accept, Some(io::ErrorKind::TimedOut));
+        check(&[&answers], Command::Accept, Some(io::ErrorKind::Other));
+        drop(answers);
+        assert_eq!(answering.join().unwrap(), 4, "the others hear of it all the same");
+    }
 }

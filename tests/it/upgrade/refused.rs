@@ -149,6 +149,8 @@ fn a_script_that_does_not_become_stickyd_is_told_how() {
     talks(&mut site.tunnel(&instance));
     let becomes = program(&site.home, "becomes", &script("exec"));
     site.says(0, &["upgrade", "--binary", &becomes]);
+    let serves = site.serves();
+    site.pids.push(serves);
 }
 
 /// The regression: a process that lingered and was stopped held the one that serves, which then did not hear that it was to end.
