@@ -139,7 +139,8 @@ impl Orders {
         command: fn(mpsc::Sender<io::Result<()>>) -> Command,
     ) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_time().build()?;
-        let answers = runtime.block_on(self.ask(within, |_, answer| command(answer)));
+        // Orders, for which there is room behind questions: whoever hangs obeys when it goes on.
+        let answers = runtime.block_on(self.ask_behind(|_| 0, within, |_, answer| command(answer)));
         for (number, (worker, answer)) in self.0.iter().zip(answers).enumerate() {
             match answer {
                 Some(settled) => settled?,
@@ -175,12 +176,22 @@ impl Orders {
         within: Duration,
         question: impl Fn(usize, mpsc::Sender<A>) -> Command,
     ) -> Vec<Option<A>> {
+        self.ask_behind(|worker| worker.max_capacity() / 2, within, question).await
+    }
+
+    /// The same, where this much room is left in an inbox.
+    async fn ask_behind<A: Send + 'static>(
+        &self,
+        room: fn(&mpsc::Sender<Command>) -> usize,
+        within: Duration,
+        question: impl Fn(usize, mpsc::Sender<A>) -> Command,
+    ) -> Vec<Option<A>> {
         let mut asked = JoinSet::new();
         for (number, worker) in self.0.iter().cloned().enumerate() {
             let (answer, mut answers) = mpsc::channel(1);
             let question = question(number, answer);
             let answered = async move {
-                while worker.capacity() <= worker.max_capacity() / 2 {
+                while worker.capacity() <= room(&worker) {
                     sleep(ROOM_LOOK).await;
                 }
                 worker.try_send(question).ok()?;
@@ -496,5 +507,10 @@ mod tests {
         check(&[&answers], Command::Accept, Some(io::ErrorKind::Other));
         drop(answers);
         assert_eq!(answering.join().unwrap(), 4, "the others hear of it all the same");
+        // Questions that wait leave room for it: whoever hangs hears it when it goes on.
+        let (hangs, inbox) = mpsc::channel(ORDERS);
+        (0..ORDERS / 2).for_each(|_| hangs.try_send(Command::Retire).unwrap());
+        check(&[&hangs], Command::Accept, Some(io::ErrorKind::TimedOut));
+        assert_eq!(inbox.len(), ORDERS / 2 + 1);
     }
 }

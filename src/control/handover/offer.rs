@@ -188,9 +188,6 @@ impl Steps<'_> {
             && let Err(error) = orders.settle(SETTLE, Command::Accept)
         {
             tracing::error!(%error, "a worker does not accept");
-            // An order has room where a question has none: whoever hangs accepts when it goes on.
-            let (answer, _) = tokio::sync::mpsc::channel(1);
-            orders.send_blocking(Command::Accept(answer));
         }
         estate.shared.heir.is_gone();
         let pid = heir.child.id();
